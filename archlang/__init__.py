@@ -1,0 +1,1 @@
+"""archlang: a declarative language and compiler for neural-network macro-architectures."""

@@ -1,0 +1,244 @@
+"""The typed graph IR: one `Graph` per distinct (block, parameters, input types); instances refer to graphs.
+
+The whole IR is defined on this page.
+
+* A `Graph` is the body of a block: straight-line nodes in execution order over typed values. It owns *children*
+  (op modules with weights, and instances of other graphs) and `weight` / `buffer` declarations, each under a relative
+  path; joining the paths from the root downwards gives the state-dict keys.
+* A graph is polymorphic in its `symbols` (sizes such as `H`): the caller's `Node.sizes` says what each is at a call.
+* A node either runs an op (`op` is its name in the registry) or, with `op == "call"`, runs a child graph; `count > 1`
+  runs children `path.i` for `count` consecutive i, each on the previous one's outputs.
+* Elaboration lists do not exist here: a port of kind `tensors` holds several values.
+* `phase` marks nodes that run in training only or in evaluation only; `op == "phase"` picks its first input in
+  training and its second in evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+from archlang.report.diagnostic import Span
+from archlang.shapes.dim import Size, size_str
+
+__all__ = [
+    "Attr",
+    "Attrs",
+    "Child",
+    "Constraint",
+    "Graph",
+    "Init",
+    "Node",
+    "Output",
+    "Port",
+    "Program",
+    "TensorType",
+    "Value",
+    "WeightDecl",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """Element type and shape. dtype "float" is the module's own floating type; others are torch's names."""
+
+    shape: tuple[Size, ...]
+    dtype: str = "float"
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    def __str__(self) -> str:
+        dims = ", ".join(size_str(s) for s in self.shape)
+        return f"[{dims}]" if self.dtype == "float" else f"{self.dtype}[{dims}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Init:
+    """An initialiser as data: `kaiming_normal(mode="fan_out")` is Init("kaiming_normal", (("mode", "fan_out"),)).
+
+    Arguments may be initialisers themselves (`columns(unit(4, 0), eye(4))`).
+    """
+
+    name: str
+    args: tuple[tuple[str, Attr], ...] = ()
+
+    def __str__(self) -> str:
+        inner = ", ".join(f"{k}={v!r}" if isinstance(v, str) else f"{k}={v}" for k, v in self.args)
+        return f"{self.name}({inner})" if inner else self.name
+
+
+# What a node's attribute can be: plain data that prints, hashes and round-trips through JSON.
+Attr = Union[None, bool, int, float, str, Size, Init, tuple["Attr", ...]]
+Attrs = Mapping[str, Any]  # name -> Attr; `Any` because readers know each attribute's type
+
+
+@dataclass(eq=False, slots=True)
+class Value:
+    """A wire: one tensor. `name` is the author's binding where there is one, else ""."""
+
+    type: TensorType
+    name: str = ""
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One step. `path` names the child (op module or graph instance) or the declared weight that the step uses."""
+
+    op: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    span: Span | None
+    attrs: Attrs = field(default_factory=dict)
+    path: str | None = None
+    callee: Graph | None = None
+    count: int = 1
+    sizes: Mapping[str, Size] = field(default_factory=dict)  # callee's symbol -> size here
+    modules: Mapping[str, str] = field(default_factory=dict)  # callee's borrowed module -> path (or own slot) here
+    phase: str | None = None  # None | "train" | "eval"
+
+    @property
+    def paths(self) -> Iterator[str]:
+        """The children that this node runs, in order: one, or `count` consecutive ones."""
+        if self.path is None:
+            return
+        if self.count == 1:
+            yield self.path
+            return
+        stem, _, first = self.path.rpartition(".")
+        for i in range(int(first), int(first) + self.count):
+            yield f"{stem}.{i}" if stem else str(i)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightDecl:
+    """A `weight` or `buffer`, or one tensor of an op module. `init` None means the op's own (torch's) default."""
+
+    name: str
+    shape: tuple[int, ...]
+    init: Init | None = None
+    dtype: str = "float"
+    kind: str = "parameter"  # "parameter" | "buffer"
+    trainable: bool = True
+    persistent: bool = True
+    constraint: str | None = None  # "nonzero": sign(w) * max(|w|, eps), sign(0) = 1
+    span: Span | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Child:
+    """What stands under a path: an op module (`op`, `attrs`, `weights`) or instances of a graph.
+
+    `count` consecutive children share one entry when they are equal and named by position: `path`, `path + 1`, ...
+    """
+
+    path: str
+    span: Span | None
+    op: str | None = None
+    attrs: Attrs = field(default_factory=dict)
+    weights: tuple[WeightDecl, ...] = ()
+    graph: Graph | None = None
+    count: int = 1
+
+    @property
+    def paths(self) -> Iterator[str]:
+        stem, _, first = self.path.rpartition(".")
+        if self.count == 1:
+            yield self.path
+            return
+        for i in range(int(first), int(first) + self.count):
+            yield f"{stem}.{i}" if stem else str(i)
+
+
+@dataclass(eq=False, slots=True)
+class Port:
+    """A declared input. kind "tensor" holds one value, "tensors" any number, in order. Context follows `;`."""
+
+    name: str
+    values: tuple[Value, ...]
+    kind: str = "tensor"
+    context: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Output:
+    """One returned item; `name` "" for plain results. `training` items exist in training only."""
+
+    values: tuple[Value, ...]
+    name: str = ""
+    kind: str = "tensor"  # "tensor" | "tensors"
+    training: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """`left == right`, or `left >= right` with relation ">=", that the graph needs of its symbols."""
+
+    left: Size
+    right: Size
+    relation: str
+    reason: str
+    span: Span | None
+
+    def __str__(self) -> str:
+        return f"{size_str(self.left)} {self.relation} {size_str(self.right)}"
+
+
+@dataclass(eq=False, slots=True)
+class Graph:
+    """The body of one block at one choice of parameters and input types."""
+
+    name: str  # unique in the program: "bottleneck", "bottleneck_2", ...
+    block: str  # the block's name as written
+    span: Span | None
+    inputs: list[Port] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    children: dict[str, Child] = field(default_factory=dict)
+    weights: dict[str, WeightDecl] = field(default_factory=dict)
+    borrowed: dict[str, Child] = field(default_factory=dict)  # slot -> what is passed in by the caller (not owned)
+    aliases: dict[str, str] = field(default_factory=dict)  # second path -> first path of a shared child
+    symbols: tuple[str, ...] = ()
+    constraints: list[Constraint] = field(default_factory=list)
+    params: Attrs = field(default_factory=dict)  # the block's plain parameters, for readers and the generator
+    doc: str = ""
+    sequential: bool = False  # a plain composition: children are called in order, each on the previous one's output
+    reversible: bool = False
+
+    @property
+    def values(self) -> Iterator[Value]:
+        """Every value, in order of definition."""
+        for port in self.inputs:
+            yield from port.values
+        for node in self.nodes:
+            yield from node.outputs
+
+
+@dataclass(eq=False, slots=True)
+class Program:
+    """A root graph and everything it reaches, callees before callers."""
+
+    root: Graph
+    graphs: list[Graph]
+
+    @staticmethod
+    def of(root: Graph) -> Program:
+        """Collects the graphs reachable from `root` in a stable topological order (iterative: depth is unbounded)."""
+        order: list[Graph] = []
+        done: set[int] = set()
+        stack: list[tuple[Graph, bool]] = [(root, False)]
+        while stack:
+            graph, ready = stack.pop()
+            if id(graph) in done:
+                continue
+            if ready:
+                done.add(id(graph))
+                order.append(graph)
+                continue
+            stack.append((graph, True))
+            callees = [n.callee for n in graph.nodes if n.callee is not None]
+            callees += [c.graph for c in graph.children.values() if c.graph is not None]
+            stack.extend((callee, False) for callee in reversed(callees) if id(callee) not in done)
+        return Program(root, order)

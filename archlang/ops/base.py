@@ -1,0 +1,185 @@
+"""What an op entry is: signature, shape rule, weights, cost, torch emission and reference semantics, in one class."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from archlang.ir.graph import Attr, Attrs, Constraint, TensorType, WeightDecl
+from archlang.ops.code import Call, Expr, Helper, In, Self
+from archlang.shapes.dim import Size, size_str
+
+__all__ = ["REQUIRED", "Context", "Input", "Op", "OpError", "Param", "register", "registry"]
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "REQUIRED"
+
+
+REQUIRED = _Required()
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A parameter of an op, named as in torch.
+
+    kind: int float bool str dtype init size (int or symbolic) any; "ints" / "sizes" / "floats" accept one or a list
+    (a list arrives as a tuple); "fn"-like things do not exist at this level. A trailing "?" admits `none`.
+    choices: for "str", the values allowed.
+    """
+
+    name: str
+    kind: str
+    default: Any = REQUIRED
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A wire input. `variadic` takes a list of wires or several; `optional` may be left out."""
+
+    name: str
+    variadic: bool = False
+    optional: bool = False
+
+
+class OpError(Exception):
+    """A mistake that an op entry found. The elaborator adds the spans.
+
+    param: the argument at fault; inputs: indices of the wires at fault; help: what to do instead.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        inputs: tuple[int, ...] = (),
+        help: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.param = param
+        self.inputs = inputs
+        self.help = help
+
+
+@dataclass
+class Context:
+    """Handed to shape rules: collects what the op needs of symbolic sizes, and refuses what can never hold."""
+
+    constraints: list[Constraint] = field(default_factory=list)
+
+    def equal(self, a: Size, b: Size, reason: str, *, inputs: tuple[int, ...] = ()) -> Size:
+        """The two sizes must agree; returns the simpler one."""
+        difference = a - b
+        if difference == 0:
+            return a
+        if isinstance(difference, int):
+            raise OpError("ARC0301", f"{reason}: {size_str(a)} is not {size_str(b)}", inputs=inputs)
+        self.constraints.append(Constraint(a, b, "==", reason, None))
+        return a if isinstance(a, int) else b
+
+    def at_least(self, a: Size, b: Size, reason: str, *, inputs: tuple[int, ...] = ()) -> None:
+        """`a >= b` must hold."""
+        difference = a - b
+        if isinstance(difference, int):
+            if difference < 0:
+                raise OpError("ARC0302", f"{reason}: {size_str(a)} is less than {size_str(b)}", inputs=inputs)
+            return
+        self.constraints.append(Constraint(a, b, ">=", reason, None))
+
+    def divides(self, n: Size, a: Size, reason: str, *, inputs: tuple[int, ...] = (), param: str | None = None) -> Size:
+        """`n` must divide `a`; returns the quotient."""
+        if isinstance(n, int) and n == 0:
+            raise OpError("ARC0303", f"{reason}: division by zero", param=param)
+        quotient = a // n
+        rest = a - quotient * n
+        if rest == 0:
+            return quotient
+        if isinstance(rest, int):
+            message = f"{reason}: {size_str(a)} is not divisible by {size_str(n)}"
+            raise OpError("ARC0304", message, inputs=inputs, param=param)
+        self.constraints.append(Constraint(a, quotient * n, "==", reason, None))
+        return quotient
+
+    def known(self, a: Size, reason: str, *, inputs: tuple[int, ...] = ()) -> int:
+        """The size must be a number: it becomes the extent of a weight or a loop."""
+        if not isinstance(a, int):
+            help = "write the number in the input's declared type"
+            raise OpError("ARC0305", f"{reason}: {size_str(a)} is symbolic", inputs=inputs, help=help)
+        return a
+
+
+class Op(ABC):
+    """One primitive. Subclasses are stateless; `@register` makes one instance of each under its `name`.
+
+    The life of an application: `resolve` turns the author's arguments and the input types into *attributes* (all that
+    the later methods see: expanded tuples, inferred `in_channels`, the spatial rank), then `infer` gives output types
+    and `weights` the tensors. Weights depend on attributes alone, so a module's sizes are fixed at first application.
+    """
+
+    name: ClassVar[str]
+    inputs: ClassVar[tuple[Input, ...]] = (Input("x"),)
+    params: ClassVar[tuple[Param, ...]] = ()
+    random: ClassVar[bool] = False  # draws from the generator in training
+
+    @abstractmethod
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        """Output types. Raises OpError; records what it needs of symbolic sizes in `cx`."""
+
+    def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
+        """Author's arguments (defaults filled in, types checked) -> attributes. Default: unchanged."""
+        return dict(args)
+
+    def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
+        """Parameters and buffers, named and shaped as in the torch module's state dict, in its order."""
+        return ()
+
+    def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        """Multiply-accumulates of conv / linear / matmul / attention; 0 for the rest (as FlopCounterMode / 2)."""
+        return 0
+
+    # -- torch emission ----------------------------------------------------------------------------------------------
+    def module(self, attrs: Attrs) -> Call | None:
+        """Constructor of the nn.Module whose state dict is `weights`; required with weights. Weightless ops give
+        torch's class where there is one (`nn.ReLU()`), so that they can stand in an nn.Sequential."""
+        return None
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        """The forward expression. Default: call the module; weightless ops give the functional form."""
+        return Call(Self(), tuple(In(i) for i in range(inputs)))
+
+    def helpers(self, attrs: Attrs) -> tuple[Helper, ...]:
+        """Helper sources that `module` or `call` refer to."""
+        return ()
+
+    # -- reference semantics -----------------------------------------------------------------------------------------
+    @abstractmethod
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        """Computes the op with torch on real tensors, independently of `module` / `call` (which it must agree with).
+
+        Import torch inside. `weights` maps the names of `weights()` to tensors; buffers are updated in place as torch
+        does. Returns a tensor, or a tuple for several outputs. Symbolic attributes arrive as ints.
+        """
+
+
+_REGISTRY: dict[str, Op] = {}
+
+
+def register(cls: type[Op]) -> type[Op]:
+    """Class decorator: adds the op to the registry."""
+    if cls.name in _REGISTRY:
+        raise ValueError(f"op {cls.name!r} is registered twice")
+    _REGISTRY[cls.name] = cls()
+    return cls
+
+
+def registry() -> Mapping[str, Op]:
+    """All ops by name."""
+    return _REGISTRY

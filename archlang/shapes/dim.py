@@ -1,0 +1,313 @@
+"""Symbolic sizes: integer polynomials over size symbols and floor divisions, kept in a normal form.
+
+A *size* is an `int` where it is known and a `Dim` where it depends on symbols such as `H`. Arithmetic on either
+gives either: an expression that is constant collapses to an `int`, so `size == 64` needs no special case.
+
+Normal form: a sum of integer-weighted monomials; floor divisions by integers have all numerator coefficients in
+`[0, n)`, common factors removed, and nested divisions composed: `((H - 1)//2)//2` is `(H - 1)//4`, exactly.
+Two equal normal forms denote the same function; the converse does not hold (`2*(H//2)` equals `H` for even H only).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import gcd
+from typing import Union
+
+__all__ = ["Dim", "Size", "ceil_div", "evaluate", "exact_div", "size_str", "substitute", "symbol", "symbols"]
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """`numerator // denominator`, not simplifiable."""
+
+    numerator: Dim
+    denominator: Size
+
+    def __str__(self) -> str:
+        den = str(self.denominator)
+        return f"{_parenthesised(self.numerator)} // {den if isinstance(self.denominator, int) else f'({den})'}"
+
+
+Atom = Union[Symbol, Floor]
+Monomial = tuple[tuple[Atom, int], ...]  # sorted (atom, power) pairs; () is the constant
+
+
+class Dim:
+    """An immutable size expression that is not constant. Build with `symbol` and arithmetic."""
+
+    __slots__ = ("__dict__", "_terms")
+
+    def __init__(self, terms: Mapping[Monomial, int]) -> None:
+        self._terms = dict(sorted(terms.items(), key=_monomial_key))
+
+    # -- arithmetic ------------------------------------------------------------------------------------------------
+    def __add__(self, other: Size) -> Size:
+        terms = dict(self._terms)
+        for mono, coef in _terms(other):
+            terms[mono] = terms.get(mono, 0) + coef
+        return _build(terms)
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Size:
+        return _build({m: -c for m, c in self._terms.items()})
+
+    def __sub__(self, other: Size) -> Size:
+        return self + (-other)
+
+    def __rsub__(self, other: Size) -> Size:
+        return (-self) + other
+
+    def __mul__(self, other: Size) -> Size:
+        terms: dict[Monomial, int] = {}
+        for m1, c1 in self._terms.items():
+            for m2, c2 in _terms(other):
+                mono = _times(m1, m2)
+                terms[mono] = terms.get(mono, 0) + c1 * c2
+        return _build(terms)
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Size) -> Size:
+        return _floor(self, other)
+
+    def __rfloordiv__(self, other: int) -> Size:
+        return _floor(other, self)
+
+    def __mod__(self, other: Size) -> Size:
+        return self - (self // other) * other
+
+    # -- identity --------------------------------------------------------------------------------------------------
+    @cached_property
+    def _items(self) -> tuple[tuple[Monomial, int], ...]:
+        return tuple(self._terms.items())
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Dim) and self._items == other._items
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    # -- inspection ------------------------------------------------------------------------------------------------
+    @property
+    def terms(self) -> tuple[tuple[Monomial, int], ...]:
+        """(monomial, coefficient) pairs in a stable order; the empty monomial is the constant."""
+        return self._items
+
+    @property
+    def as_symbol(self) -> str | None:
+        """The name, when this is one bare symbol."""
+        if len(self._items) == 1:
+            (mono, coef) = self._items[0]
+            if coef == 1 and len(mono) == 1 and mono[0][1] == 1 and isinstance(mono[0][0], Symbol):
+                return mono[0][0].name
+        return None
+
+    def __str__(self) -> str:
+        parts: list[str] = []
+        constants = [(m, c) for m, c in self._items if not m]
+        for mono, coef in [*((m, c) for m, c in self._items if m), *constants]:
+            factors = [_factor(atom, power, alone=len(self._items) == 1 and len(mono) == 1) for atom, power in mono]
+            if abs(coef) != 1 or not factors:
+                factors = [str(abs(coef)), *(_factor(a, p, alone=False) for a, p in mono)]
+            elif coef < 0 or len(self._items) > 1:
+                factors = [_factor(a, p, alone=False) for a, p in mono]
+            text = "*".join(factors)
+            sign = ("-" if coef < 0 else "") if not parts else (" - " if coef < 0 else " + ")
+            parts.append(sign + text)
+        return "".join(parts)
+
+    def __repr__(self) -> str:
+        return f"Dim({self})"
+
+
+Size = Union[int, Dim]
+
+
+def symbol(name: str) -> Dim:
+    """The size called `name`."""
+    return Dim({((Symbol(name), 1),): 1})
+
+
+def ceil_div(a: Size, b: Size) -> Size:
+    """`a / b` rounded up."""
+    return -((-a) // b)
+
+
+def exact_div(a: Size, b: Size) -> Size | None:
+    """`a / b` where `b` divides `a` as a polynomial, else None."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a // b if b and a % b == 0 else None
+    rest: Size = a
+    quotient: Size = 0
+    lead_mono, lead_coef = _leading(b)
+    for _ in range(64):  # a polynomial in a spec has a handful of terms; more means no exact quotient
+        if rest == 0:
+            return quotient
+        mono, coef = _leading(rest)
+        factor = _divide(mono, lead_mono)
+        if factor is None or coef % lead_coef:
+            return None
+        term = _build({factor: coef // lead_coef})
+        quotient = quotient + term
+        rest = rest - term * b
+    return None
+
+
+def symbols(size: Size) -> frozenset[str]:
+    """Names of the symbols that a size depends on."""
+    if isinstance(size, int):
+        return frozenset()
+    return frozenset(name for mono, _ in size.terms for atom, _ in mono for name in _atom_symbols(atom))
+
+
+def substitute(size: Size, values: Mapping[str, Size]) -> Size:
+    """Replaces symbols by sizes; symbols that are not named stay."""
+    if isinstance(size, int):
+        return size
+    total: Size = 0
+    for mono, coef in size.terms:
+        product: Size = coef
+        for atom, power in mono:
+            value = _substitute_atom(atom, values)
+            for _ in range(power):
+                product = product * value
+        total = total + product
+    return total
+
+
+def evaluate(size: Size, values: Mapping[str, int]) -> int:
+    """The integer value at an assignment of every symbol; KeyError where one is missing."""
+    result = substitute(size, values)
+    if isinstance(result, int):
+        return result
+    raise KeyError(min(symbols(result)))
+
+
+def size_str(size: Size) -> str:
+    """Text as printed in types: `64`, `H`, `(H + 1) // 2`."""
+    return str(size)
+
+
+# -- normal form -------------------------------------------------------------------------------------------------------
+def _terms(size: Size) -> Iterator[tuple[Monomial, int]]:
+    if isinstance(size, int):
+        if size:
+            yield (), size
+    else:
+        yield from size.terms
+
+
+def _build(terms: Mapping[Monomial, int]) -> Size:
+    kept = {m: c for m, c in terms.items() if c}
+    if not kept:
+        return 0
+    if len(kept) == 1 and () in kept:
+        return kept[()]
+    return Dim(kept)
+
+
+def _times(a: Monomial, b: Monomial) -> Monomial:
+    powers = dict(a)
+    for atom, power in b:
+        powers[atom] = powers.get(atom, 0) + power
+    return tuple(sorted(powers.items(), key=lambda item: _atom_key(item[0])))
+
+
+def _divide(a: Monomial, b: Monomial) -> Monomial | None:
+    powers = dict(a)
+    for atom, power in b:
+        left = powers.get(atom, 0) - power
+        if left < 0:
+            return None
+        powers[atom] = left
+        if not left:
+            del powers[atom]
+    return tuple(sorted(powers.items(), key=lambda item: _atom_key(item[0])))
+
+
+def _leading(size: Size) -> tuple[Monomial, int]:
+    return max(_terms(size), key=lambda t: (sum(p for _, p in t[0]), [(_atom_key(a), p) for a, p in t[0]]))
+
+
+def _floor(a: Size, n: Size) -> Size:
+    if isinstance(a, int) and isinstance(n, int):
+        return a // n
+    if not isinstance(n, int):
+        exact = exact_div(a, n)
+        if exact is not None:
+            return exact
+        return Dim({((Floor(_as_dim(a), n), 1),): 1})
+    if n < 0:
+        a, n = -a, -n
+    whole: dict[Monomial, int] = {}
+    rest: dict[Monomial, int] = {}
+    for mono, coef in _terms(a):
+        whole[mono], rest[mono] = divmod(coef, n)
+    return _build(whole) + _floor_reduced(_build(rest), n)
+
+
+def _floor_reduced(rest: Size, n: int) -> Size:
+    """Floor of a numerator whose coefficients lie in [0, n)."""
+    if isinstance(rest, int):
+        return rest // n
+    common = gcd(n, *(c for m, c in rest.terms if m))
+    if common > 1:  # floor((g*a + c) / (g*n)) = floor((a + floor(c/g)) / n)
+        reduced = _build({m: c // common for m, c in rest.terms})
+        return _floor(reduced, n // common)
+    for mono, coef in rest.terms:  # floor((floor(p/m) + q) / n) = floor((p + m*q) / (m*n))
+        if coef == 1 and len(mono) == 1 and mono[0][1] == 1:
+            atom = mono[0][0]
+            if isinstance(atom, Floor) and isinstance(atom.denominator, int):
+                others = rest - Dim({mono: 1})
+                return _floor(atom.numerator + others * atom.denominator, atom.denominator * n)
+    return Dim({((Floor(rest, n), 1),): 1})
+
+
+def _as_dim(size: Size) -> Dim:
+    return size if isinstance(size, Dim) else Dim({(): size})
+
+
+def _substitute_atom(atom: Atom, values: Mapping[str, Size]) -> Size:
+    if isinstance(atom, Symbol):
+        return values.get(atom.name, symbol(atom.name))
+    return substitute(atom.numerator, values) // substitute(atom.denominator, values)
+
+
+def _atom_symbols(atom: Atom) -> frozenset[str]:
+    if isinstance(atom, Symbol):
+        return frozenset({atom.name})
+    return symbols(atom.numerator) | symbols(atom.denominator)
+
+
+def _atom_key(atom: Atom) -> tuple[int, str]:
+    return (0, atom.name) if isinstance(atom, Symbol) else (1, str(atom))
+
+
+def _monomial_key(item: tuple[Monomial, int]) -> tuple[int, list[tuple[tuple[int, str], int]]]:
+    mono = item[0]
+    return -sum(power for _, power in mono), [(_atom_key(atom), power) for atom, power in mono]
+
+
+def _parenthesised(size: Size) -> str:
+    return str(size) if isinstance(size, int) or size.as_symbol else f"({size})"
+
+
+def _factor(atom: Atom, power: int, *, alone: bool) -> str:
+    text = str(atom) if alone or isinstance(atom, Symbol) else f"({atom})"
+    return "*".join([text] * power)
