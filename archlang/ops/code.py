@@ -60,7 +60,7 @@ class Kw:
 class Call:
     """`func(args, kwargs)`; `func` is a dotted name (`F.relu`, `nn.Conv2d`, a helper's name) or an expression."""
 
-    func: Union[str, "Expr"]
+    func: str | Expr
     args: tuple[Expr, ...] = ()
     kwargs: tuple[Kw, ...] = ()
 
