@@ -7,7 +7,7 @@ two instances becomes a constructor argument. Only `Lit` leaves may be abstracte
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Union
+from typing import Any, Union
 
 from archlang.ir.graph import Attr
 
@@ -53,7 +53,7 @@ class Kw:
 
     name: str
     value: Expr
-    default: Attr | type[Ellipsis] = Ellipsis  # type: ignore[valid-type]
+    default: Any = ...  # `...`: always written
 
 
 @dataclass(frozen=True, slots=True)
