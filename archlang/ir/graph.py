@@ -23,6 +23,7 @@ from archlang.report.diagnostic import Span
 from archlang.shapes.dim import Size, size_str
 
 __all__ = [
+    "NONZERO_EPS",
     "Attr",
     "Attrs",
     "Child",
@@ -37,6 +38,9 @@ __all__ = [
     "Value",
     "WeightDecl",
 ]
+
+
+NONZERO_EPS = 1e-3  # a `nonzero` weight w reads as sign(w) * max(|w|, NONZERO_EPS), with sign(0) = 1
 
 
 @dataclass(frozen=True, slots=True)
