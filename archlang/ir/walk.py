@@ -1,0 +1,345 @@
+"""Walks over a program: paths, state-dict entries, counts that do not enumerate runs, networkx views, result names."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Union
+
+import networkx as nx
+
+from archlang.ir.graph import Child, Graph, Node, Output, Program, WeightDecl
+from archlang.report.diagnostic import Span
+
+__all__ = [
+    "Counts",
+    "Entry",
+    "Paths",
+    "call_graph",
+    "counts",
+    "dataflow",
+    "join",
+    "parameters",
+    "result_fields",
+    "shift",
+    "split_index",
+]
+
+
+# -- paths -------------------------------------------------------------------------------------------------------------
+def join(prefix: str, path: str) -> str:
+    """`layer1` and `0.conv` -> `layer1.0.conv`; either may be empty."""
+    return f"{prefix}.{path}" if prefix and path else prefix or path
+
+
+def split_index(path: str) -> tuple[str, int] | None:
+    """`layer1.3` -> ("layer1", 3); None where the last segment is no index."""
+    stem, _, last = path.rpartition(".")
+    return (stem, int(last)) if last.isdecimal() and last == str(int(last)) else None
+
+
+def shift(path: str, by: int) -> str:
+    """The path of the child that stands `by` places after `path`: `layer1.3`, 2 -> `layer1.5`."""
+    if by == 0:
+        return path
+    found = split_index(path)
+    if found is None:
+        raise ValueError(f"`{path}` does not end in an index")
+    return join(found[0], str(found[1] + by))
+
+
+class Paths:
+    """Look-up of the paths of one graph: members of counted children and borrowed slots, and aliases.
+
+    Built once per graph; a look-up costs the logarithm of the number of runs.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._aliases = graph.aliases
+        self._owned = _Table(graph.children)
+        self._borrowed = _Table(graph.borrowed)
+
+    def canonical(self, path: str) -> str:
+        """The first path of what stands under `path`."""
+        for _ in range(len(self._aliases)):
+            if path not in self._aliases:
+                break
+            path = self._aliases[path]
+        return path
+
+    def owned(self, path: str) -> Child | None:
+        """The owned child under a path, or the counted one of which the path names a member."""
+        return self._owned.find(self.canonical(path))
+
+    def borrowed(self, path: str) -> Child | None:
+        """The borrowed slot under a path, or the counted one of which the path names a member."""
+        return self._borrowed.find(path)
+
+    def child(self, path: str) -> Child | None:
+        """Owned or borrowed."""
+        return self.owned(path) or self.borrowed(path)
+
+    def lend(self, path: str, modules: Mapping[str, str]) -> str | None:
+        """Where the caller keeps the module of slot `path`, by the caller's `Node.modules`."""
+        if path in modules:
+            return modules[path]
+        slot = self.borrowed(path)
+        here = split_index(path)
+        first = split_index(slot.path) if slot is not None else None
+        if slot is None or here is None or first is None or slot.path not in modules:
+            return None
+        return shift(modules[slot.path], here[1] - first[1])
+
+
+class _Table:
+    """Children by path, counted ones by range."""
+
+    def __init__(self, children: Mapping[str, Child]) -> None:
+        self._single = {c.path: c for c in children.values() if c.count == 1}
+        self._runs: dict[str, list[tuple[int, Child]]] = {}
+        for child in children.values():
+            found = split_index(child.path) if child.count > 1 else None
+            if found is not None:
+                self._runs.setdefault(found[0], []).append((found[1], child))
+        for runs in self._runs.values():
+            runs.sort(key=lambda run: run[0])
+
+    def find(self, path: str) -> Child | None:
+        if path in self._single:
+            return self._single[path]
+        found = split_index(path)
+        runs = self._runs.get(found[0]) if found is not None else None
+        if found is None or not runs:
+            return None
+        at = bisect_right(runs, found[1], key=lambda run: run[0]) - 1
+        if at < 0:
+            return None
+        first, child = runs[at]
+        return child if found[1] < first + child.count else None
+
+
+# -- state-dict entries ------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tensor of the built module. `span` is the label (or declaration) that makes the key, in `graph`.
+
+    alias_of: the first key of a tensor that has several; None for the first itself.
+    """
+
+    key: str
+    decl: WeightDecl
+    span: Span | None
+    graph: Graph
+    alias_of: str | None = None
+
+
+class _Level:
+    """The names directly under one dotted prefix of a graph, split as nn.Module keeps them."""
+
+    def __init__(self) -> None:
+        self.tensors: list[tuple[str, WeightDecl]] = []
+        self.children: dict[str, _Level | Child | _Alias] = {}
+
+    def below(self, segments: Sequence[str]) -> _Level:
+        level = self
+        for segment in segments:
+            inner = level.children.setdefault(segment, _Level())
+            if not isinstance(inner, _Level):
+                raise ValueError(f"`{'.'.join(segments)}` lies inside a child's namespace")
+            level = inner
+        return level
+
+
+@dataclass(frozen=True, slots=True)
+class _Alias:
+    target: str
+
+
+_Item = Union[_Level, Child, _Alias, WeightDecl]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Something to list: under `key` in the state dict, first known as `canon`; its graph's instance is at `base`."""
+
+    key: str
+    canon: str
+    base: str
+    graph: Graph
+    item: _Item
+    span: Span | None = None
+
+
+def parameters(program: Program) -> Iterator[Entry]:
+    """Parameters and buffers in the order of torch's `state_dict()`; tensors with several paths once for each.
+
+    Non-persistent buffers are listed too (`decl.persistent` tells). Iterative: nesting is unbounded.
+    """
+    levels: dict[int, _Level] = {}
+    stack = [_expand(_Job("", "", "", program.root, _level(program.root, levels)), levels)]
+    while stack:
+        step = next(stack[-1], None)
+        if step is None:
+            stack.pop()
+        elif isinstance(step, Entry):
+            yield step
+        else:
+            stack.append(_expand(step, levels))
+
+
+def _level(graph: Graph, levels: dict[int, _Level]) -> _Level:
+    """The tree of a graph's own paths, parameters before buffers at every level."""
+    if id(graph) not in levels:
+        top = _Level()
+        for path, decl in sorted(graph.weights.items(), key=lambda item: item[1].kind != "parameter"):
+            *outer, name = path.split(".")
+            top.below(outer).tensors.append((name, decl))
+        for path, child in graph.children.items():
+            *outer, name = path.split(".")
+            top.below(outer).children[name] = child
+        for path, target in graph.aliases.items():
+            *outer, name = path.split(".")
+            top.below(outer).children[name] = _Alias(target)
+        levels[id(graph)] = top
+    return levels[id(graph)]
+
+
+def _expand(job: _Job, levels: dict[int, _Level]) -> Iterator[Entry | _Job]:
+    item = job.item
+    if isinstance(item, WeightDecl):
+        alias_of = job.canon if job.canon != job.key else None
+        yield Entry(job.key, item, item.span or job.span, job.graph, alias_of)
+    elif isinstance(item, _Alias):
+        yield _locate(job, item.target, levels)
+    elif isinstance(item, Child) and item.graph is not None:
+        yield _Job(job.key, job.canon, job.canon, item.graph, _level(item.graph, levels))
+    elif isinstance(item, Child):
+        for decl in item.weights:
+            yield _Job(join(job.key, decl.name), join(job.canon, decl.name), job.base, job.graph, decl, item.span)
+    else:
+        for name, decl in item.tensors:
+            yield _Job(join(job.key, name), join(job.canon, name), job.base, job.graph, decl)
+        for name, inner in item.children.items():
+            for i in range(inner.count if isinstance(inner, Child) else 1):
+                key, canon = shift(join(job.key, name), i), shift(join(job.canon, name), i)
+                yield _Job(key, canon, job.base, job.graph, inner)
+
+
+def _locate(job: _Job, target: str, levels: dict[int, _Level]) -> _Job:
+    """What an alias stands for: a child, a tensor, or anything inside a child of the same graph."""
+    graph, base, here = job.graph, job.base, ""
+    found: _Item | None = _level(graph, levels)
+    segments = target.split(".")
+    for i, segment in enumerate(segments):
+        if isinstance(found, Child) and found.graph is None:
+            rest = ".".join(segments[i:])
+            decl = next((d for d in found.weights if d.name == rest), None)
+            if decl is not None:
+                return _Job(job.key, join(base, join(here, rest)), base, graph, decl, found.span)
+            found = None
+        elif isinstance(found, Child):
+            graph, base, here = found.graph, join(base, here), ""
+            found = _level(graph, levels)
+        here = join(here, segment)
+        if isinstance(found, _Level):
+            found = dict(found.tensors).get(segment) or found.children.get(segment) or Paths(graph).owned(here)
+        if found is None:
+            raise ValueError(f"alias of `{target}`: there is no `{here}` in `{graph.name}`")
+    assert found is not None
+    return _Job(job.key, join(base, here), base, graph, found)
+
+
+# -- counts ------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Numbers of scalars. A tensor that is shared counts once."""
+
+    parameters: int = 0
+    trainable: int = 0
+    buffers: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.parameters + other.parameters, self.trainable + other.trainable, self.buffers + other.buffers
+        )
+
+    def __mul__(self, times: int) -> Counts:
+        return Counts(self.parameters * times, self.trainable * times, self.buffers * times)
+
+
+def counts(program: Program) -> Counts:
+    """Totals of the program: every graph is summed once, runs are multiplied."""
+    totals: dict[int, Counts] = {}
+    for graph in program.graphs:
+        total = sum((_scalars(d) for d in graph.weights.values()), Counts())
+        for child in graph.children.values():
+            one = sum((_scalars(d) for d in child.weights), Counts())
+            total += (totals[id(child.graph)] if child.graph is not None else one) * child.count
+        totals[id(graph)] = total
+    return totals[id(program.root)]
+
+
+def _scalars(decl: WeightDecl) -> Counts:
+    n = prod(decl.shape)
+    return Counts(n, n if decl.trainable else 0, 0) if decl.kind == "parameter" else Counts(buffers=n)
+
+
+# -- graph views -------------------------------------------------------------------------------------------------------
+def dataflow(graph: Graph) -> nx.DiGraph[object]:
+    """Ports, nodes and outputs of a graph, with an edge wherever a value flows; edge attribute `values` lists them."""
+    view: nx.DiGraph[object] = nx.DiGraph()
+    made: dict[int, object] = {}
+    for port in graph.inputs:
+        view.add_node(port)
+        made.update((id(v), port) for v in port.values)
+    for node in graph.nodes:
+        view.add_node(node)
+        made.update((id(v), node) for v in node.outputs)
+    readers: list[tuple[Node | Output, Sequence[object]]] = [(n, n.inputs) for n in graph.nodes]
+    for output in graph.outputs:
+        view.add_node(output)
+        readers.append((output, output.values))
+    for reader, values in readers:
+        for value in values:
+            maker = made[id(value)]
+            if not view.has_edge(maker, reader):
+                view.add_edge(maker, reader, values=[])
+            view.edges[maker, reader]["values"].append(value)
+    return view
+
+
+def call_graph(program: Program) -> nx.DiGraph[str]:
+    """Graph names with an edge from caller to callee; edge attribute `count` is the number of calls in the text."""
+    view: nx.DiGraph[str] = nx.DiGraph()
+    for graph in program.graphs:
+        view.add_node(graph.name, graph=graph)
+    for graph in program.graphs:
+        for node in graph.nodes:
+            if node.callee is not None:
+                before = view.get_edge_data(graph.name, node.callee.name, {"count": 0})["count"]
+                view.add_edge(graph.name, node.callee.name, count=before + node.count)
+    return view
+
+
+# -- results -----------------------------------------------------------------------------------------------------------
+def result_fields(outputs: Sequence[Output], training: bool) -> tuple[str, ...] | None:
+    """Field names of what a block returns in a mode; None where it returns a plain value or a plain tuple.
+
+    The items of the mode are all of them in training, those not marked `training` in evaluation. One item is returned
+    as it is. Several are a tuple, and a NamedTuple as soon as one has a name; an item without a name is then called
+    `output`, or `output{i}` by position where several lack one.
+    """
+    items = [o for o in outputs if training or not o.training]
+    if len(items) < 2 or not any(o.name for o in items):
+        return None
+    taken = {o.name for o in items}
+    bare = sum(not o.name for o in items)
+    fields: list[str] = []
+    for i, item in enumerate(items):
+        name = item.name or ("output" if bare == 1 else f"output{i}")
+        while not item.name and name in taken:
+            name += "_"
+        fields.append(name)
+    return tuple(fields)
