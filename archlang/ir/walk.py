@@ -233,15 +233,15 @@ def _locate(job: _Job, target: str, levels: dict[int, _Level]) -> _Job:
     found: _Item | None = _level(graph, levels)
     segments = target.split(".")
     for i, segment in enumerate(segments):
-        if isinstance(found, Child) and found.graph is None:
+        if isinstance(found, Child) and found.graph is not None:
+            graph, base, here = found.graph, join(base, here), ""
+            found = _level(graph, levels)
+        elif isinstance(found, Child):
             rest = ".".join(segments[i:])
             decl = next((d for d in found.weights if d.name == rest), None)
             if decl is not None:
                 return _Job(job.key, join(base, join(here, rest)), base, graph, decl, found.span)
             found = None
-        elif isinstance(found, Child):
-            graph, base, here = found.graph, join(base, here), ""
-            found = _level(graph, levels)
         here = join(here, segment)
         if isinstance(found, _Level):
             found = dict(found.tensors).get(segment) or found.children.get(segment) or Paths(graph).owned(here)
