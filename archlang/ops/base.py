@@ -75,22 +75,23 @@ class Context:
 
     constraints: list[Constraint] = field(default_factory=list)
 
-    def equal(self, a: Size, b: Size, reason: str, *, inputs: tuple[int, ...] = ()) -> Size:
+    def equal(self, a: Size, b: Size, reason: str, *, inputs: tuple[int, ...] = (), help: str | None = None) -> Size:
         """The two sizes must agree; returns the simpler one."""
         difference = a - b
         if difference == 0:
             return a
         if isinstance(difference, int):
-            raise OpError("ARC0301", f"{reason}: {size_str(a)} is not {size_str(b)}", inputs=inputs)
+            raise OpError("ARC0301", f"{reason}: {size_str(a)} is not {size_str(b)}", inputs=inputs, help=help)
         self.constraints.append(Constraint(a, b, "==", reason, None))
         return a if isinstance(a, int) else b
 
-    def at_least(self, a: Size, b: Size, reason: str, *, inputs: tuple[int, ...] = ()) -> None:
+    def at_least(self, a: Size, b: Size, reason: str, *, inputs: tuple[int, ...] = (), help: str | None = None) -> None:
         """`a >= b` must hold."""
         difference = a - b
         if isinstance(difference, int):
             if difference < 0:
-                raise OpError("ARC0302", f"{reason}: {size_str(a)} is less than {size_str(b)}", inputs=inputs)
+                message = f"{reason}: {size_str(a)} is less than {size_str(b)}"
+                raise OpError("ARC0302", message, inputs=inputs, help=help)
             return
         self.constraints.append(Constraint(a, b, ">=", reason, None))
 
