@@ -1,0 +1,241 @@
+"""Elementwise operators: arithmetic, comparisons, logic. Sizes broadcast as in torch (see `rules.broadcast`)."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
+from typing import Any, ClassVar
+
+from archlang.ir.graph import Attrs, TensorType
+from archlang.ops.base import Context, Input, Op, OpError, Param, register
+from archlang.ops.code import Bin, Call, Expr, In, Lit, Un
+from archlang.ops.rules import broadcast, floating, is_float, promote, promote_scalar, refuse_bool
+
+__all__: list[str] = []
+
+_PYTHON: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv,
+    "%": operator.mod, "**": operator.pow, "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
+    ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+
+
+def fold(inputs: Iterable[int], join: Callable[[Expr, Expr], Expr]) -> Expr:
+    """The wires joined two by two from the left."""
+    first, *rest = inputs
+    result: Expr = In(first)
+    for i in rest:
+        result = join(result, In(i))
+    return result
+
+
+class Binary(Op):
+    """`a <symbol> b` on two wires, or on a wire and the number `other` (on the left with `reverse`)."""
+
+    inputs: ClassVar[tuple[Input, ...]] = (Input("a"), Input("b", optional=True))
+    params = (Param("other", "float?", None), Param("reverse", "bool", False))
+    symbol: ClassVar[str]
+
+    def result(self, dtype: str) -> str:
+        """Element type, from the promoted one."""
+        return dtype
+
+    def check(self, ins: Sequence[TensorType], other: Any, promoted: str) -> None:
+        """Refuses element types that torch refuses."""
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        other = attrs["other"]
+        if (len(ins) > 1) == (other is not None):
+            have = "two wires and a number" if other is not None else "one operand"
+            raise OpError("ARC0240", f"`{self.symbol}` takes two wires, or a wire and a number, and has {have}")
+        dtype = reduce(promote, (x.dtype for x in ins))
+        if other is not None:
+            dtype = promote_scalar(dtype, other)
+        self.check(ins, other, dtype)
+        return (TensorType(broadcast(self.symbol, ins, cx), self.result(dtype)),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        other = attrs["other"]
+        if other is None:
+            return fold(range(inputs), lambda a, b: Bin(self.symbol, a, b))
+        return Bin(self.symbol, Lit(other), In(0)) if attrs["reverse"] else Bin(self.symbol, In(0), Lit(other))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        function = _PYTHON[self.symbol]
+        if attrs["other"] is None:
+            return reduce(function, ins)
+        return function(attrs["other"], ins[0]) if attrs["reverse"] else function(ins[0], attrs["other"])
+
+
+class _NAry(Binary):
+    """A join of any number of wires; also of one wire and a number."""
+
+    inputs = (Input("xs", variadic=True),)
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        if attrs["other"] is None and len(ins) == 1:
+            return (ins[0],)
+        return super().infer(ins, attrs, cx)
+
+
+@register
+class Add(_NAry):
+    """Sum of the wires."""
+
+    name, symbol = "add", "+"
+
+
+@register
+class Mul(_NAry):
+    """Product of the wires."""
+
+    name, symbol = "mul", "*"
+
+
+@register
+class Sub(Binary):
+    """`a - b`."""
+
+    name, symbol = "sub", "-"
+
+    def check(self, ins: Sequence[TensorType], other: Any, promoted: str) -> None:
+        refuse_bool("-", ins)
+        if isinstance(other, bool):
+            raise OpError("ARC0241", "`-` does not take a bool", param="other")
+
+
+@register
+class Div(Binary):
+    """`a / b`: true division, floating for integers too."""
+
+    name, symbol = "div", "/"
+
+    def result(self, dtype: str) -> str:
+        return floating(dtype)
+
+
+class _NoBool(Binary):
+    def check(self, ins: Sequence[TensorType], other: Any, promoted: str) -> None:
+        if promoted == "bool":
+            refuse_bool(self.symbol, ins)
+
+
+@register
+class FloorDiv(_NoBool):
+    """`a // b`, rounded down."""
+
+    name, symbol = "floordiv", "//"
+
+
+@register
+class Mod(_NoBool):
+    """`a % b`, with the divisor's sign."""
+
+    name, symbol = "mod", "%"
+
+
+@register
+class Pow(_NoBool):
+    """`a ** b`."""
+
+    name, symbol = "pow", "**"
+
+    def check(self, ins: Sequence[TensorType], other: Any, promoted: str) -> None:
+        super().check(ins, other, promoted)
+        if isinstance(other, int) and other < 0 and not is_float(promoted):
+            message = f"`**` of integers takes no negative exponent, and this is {other}"
+            raise OpError("ARC0242", message, param="other", help="write the exponent as a float")
+
+
+class Comparison(Binary):
+    """A comparison; the result is bool."""
+
+    def result(self, dtype: str) -> str:
+        return "bool"
+
+
+for _name, _symbol in (("eq", "=="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">=")):
+    register(type(_name.capitalize(), (Comparison,), {"name": _name, "symbol": _symbol}))
+
+
+@register
+class Neg(Op):
+    """`-x`."""
+
+    name = "neg"
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        refuse_bool("-", ins)
+        return (ins[0],)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Un("-", In(0))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        return ins[0].neg()
+
+
+@register
+class Mean(Op):
+    """Elementwise mean of equal-shaped wires."""
+
+    name = "mean"
+    inputs = (Input("xs", variadic=True),)
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        dtype = reduce(promote, (x.dtype for x in ins))
+        return (TensorType(broadcast(self.name, ins, cx), floating(dtype)),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Bin("/", fold(range(inputs), lambda a, b: Bin("+", a, b)), Lit(inputs))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        return reduce(operator.add, ins) / len(ins)
+
+
+class _Extremum(Op):
+    """Elementwise maximum or minimum of any number of wires."""
+
+    inputs = (Input("xs", variadic=True),)
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        return (TensorType(broadcast(self.name, ins, cx), reduce(promote, (x.dtype for x in ins))),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return fold(range(inputs), lambda a, b: Call(f"torch.{self.name}", (a, b)))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        result = ins[0]
+        for x in ins[1:]:  # torch.maximum, and not where(a > b, ..): it hands a NaN on from either side
+            result = torch.maximum(result, x) if self.name == "maximum" else torch.minimum(result, x)
+        return result
+
+
+register(type("Maximum", (_Extremum,), {"name": "maximum"}))
+register(type("Minimum", (_Extremum,), {"name": "minimum"}))
+
+
+class _Logical(Op):
+    """A logical connective of two wires; numbers count as true where they are not 0."""
+
+    inputs: ClassVar[tuple[Input, ...]] = (Input("a"), Input("b"))
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        return (TensorType(broadcast(self.name, ins, cx), "bool"),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Call(f"torch.{self.name}", tuple(In(i) for i in range(inputs)))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        true = [x != 0 for x in ins]
+        if self.name == "logical_not":
+            return ~true[0]
+        return true[0] & true[1] if self.name == "logical_and" else true[0] | true[1]
+
+
+register(type("LogicalAnd", (_Logical,), {"name": "logical_and"}))
+register(type("LogicalOr", (_Logical,), {"name": "logical_or"}))
+register(type("LogicalNot", (_Logical,), {"name": "logical_not", "inputs": (Input("x"),)}))

@@ -1,0 +1,197 @@
+"""Changes of shape that keep every element: flatten, reshape, permute, squeeze, expand and their kin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from archlang.ir.graph import Attr, Attrs, TensorType
+from archlang.ops.base import Context, Op, OpError, Param, register
+from archlang.ops.code import Call, Expr, In, Kw, Lit, Method
+from archlang.ops.rules import agree, as_dims, dim_of, numel
+from archlang.shapes.dim import Size, size_str
+
+__all__ = ["reshaped"]
+
+
+def _sizes_str(sizes: Sequence[Size]) -> str:
+    return "[" + ", ".join(size_str(s) for s in sizes) + "]"
+
+
+def check_sizes(op: str, sizes: Sequence[Size], *, free: bool, param: str = "shape") -> None:
+    """Sizes an author wrote: none negative, at most one -1 (none where `free` is false)."""
+    for size in sizes:
+        if isinstance(size, int) and (size < -1 or (size == -1 and not free)):
+            raise OpError("ARC0354", f"`{op}`: {size} is not a size", param=param)
+    if sum(1 for s in sizes if s == -1) > 1:
+        raise OpError("ARC0354", f"`{op}`: {_sizes_str(sizes)} has more than one -1", param=param)
+
+
+def reshaped(op: str, total: Size, sizes: Sequence[Size], source: str, cx: Context, param: str) -> tuple[Size, ...]:
+    """`sizes` with its -1 worked out such that the product is `total`; `source` names what is reshaped."""
+    check_sizes(op, sizes, free=True, param=param)
+    rest = numel([s for s in sizes if s != -1])
+    wanted = _sizes_str(sizes)
+    if -1 not in sizes:
+        clash = f"`{op}`: {source} has {size_str(total)} elements and {wanted} has {size_str(rest)}"
+        agree(cx, total, rest, f"`{op}` to {wanted} keeps the number of elements", clash, inputs=(0,), code="ARC0355")
+        return tuple(sizes)
+    if rest == 0:
+        raise OpError("ARC0354", f"`{op}`: the -1 of {wanted} is undetermined beside a 0", param=param)
+    quotient = total // rest
+    left_over = total - quotient * rest
+    if isinstance(left_over, int) and left_over != 0:
+        message = f"`{op}`: {size_str(rest)}, the product of the sizes of {wanted}, does not divide the "
+        raise OpError("ARC0355", f"{message}{size_str(total)} elements of {source}", param=param, inputs=(0,))
+    what = f"`{op}`: the sizes of {wanted} must divide the number of elements of {source}"
+    cx.divides(rest, total, what, inputs=(0,), param=param)
+    return tuple(quotient if s == -1 else s for s in sizes)
+
+
+@register
+class Flatten(Op):
+    """Merges the dimensions from `start_dim` to `end_dim` into one. `start_dim` is 1, as in nn.Flatten."""
+
+    name = "flatten"
+    params = (Param("start_dim", "int", 1), Param("end_dim", "int", -1))
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        (x,) = ins
+        start = dim_of(self.name, args["start_dim"], x, param="start_dim")
+        end = dim_of(self.name, args["end_dim"], x, param="end_dim")
+        if start > end:
+            message = f"`flatten`: start_dim {start} comes after end_dim {end}"
+            raise OpError("ARC0351", message, param="start_dim", inputs=(0,))
+        return {"start_dim": start, "end_dim": -1 if end >= x.rank - 1 else end}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        start = attrs["start_dim"]
+        stop = x.rank if attrs["end_dim"] == -1 else attrs["end_dim"] + 1
+        return (TensorType((*x.shape[:start], numel(x.shape[start:stop]), *x.shape[stop:]), x.dtype),)
+
+    def module(self, attrs: Attrs) -> Call:
+        dims = (Kw("start_dim", Lit(attrs["start_dim"]), 1), Kw("end_dim", Lit(attrs["end_dim"]), -1))
+        return Call("nn.Flatten", (), dims)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        start, end = attrs["start_dim"], attrs["end_dim"]
+        return Method(In(0), "flatten", (Lit(start),) if end == -1 else (Lit(start), Lit(end)))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        (x,) = ins
+        shape = list(x.shape)
+        stop = len(shape) if attrs["end_dim"] == -1 else attrs["end_dim"] + 1
+        merged = 1
+        for size in shape[attrs["start_dim"] : stop]:
+            merged *= size
+        return x.reshape(*shape[: attrs["start_dim"]], merged, *shape[stop:])
+
+
+@register
+class Reshape(Op):
+    """The same elements in row-major order under new sizes; one of them may be -1."""
+
+    name = "reshape"
+    params = (Param("shape", "sizes"),)
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        shape = args["shape"]
+        return {"shape": shape if isinstance(shape, tuple) else (shape,)}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        return (TensorType(reshaped(self.name, numel(x.shape), attrs["shape"], str(x), cx, "shape"), x.dtype),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        sizes = tuple(Lit(s) for s in attrs["shape"])
+        return Method(In(0), "reshape", sizes or (Lit(()),))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        return ins[0].contiguous().view(attrs["shape"])
+
+
+@register
+class Unflatten(Op):
+    """Splits dimension `dim` into `sizes`; one of them may be -1."""
+
+    name = "unflatten"
+    params = (Param("dim", "int"), Param("sizes", "sizes"))
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        sizes = args["sizes"] if isinstance(args["sizes"], tuple) else (args["sizes"],)
+        if not sizes:
+            raise OpError("ARC0354", "`unflatten` needs at least one size", param="sizes")
+        return {"dim": dim_of(self.name, args["dim"], ins[0]), "sizes": sizes}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        dim = attrs["dim"]
+        sizes = reshaped(self.name, x.shape[dim], attrs["sizes"], f"dimension {dim} of {x}", cx, "sizes")
+        return (TensorType((*x.shape[:dim], *sizes, *x.shape[dim + 1 :]), x.dtype),)
+
+    def module(self, attrs: Attrs) -> Call | None:
+        if not all(isinstance(s, int) for s in attrs["sizes"]):
+            return None  # a constructor has no input to read a symbolic size from
+        return Call("nn.Unflatten", (Lit(attrs["dim"]), Lit(attrs["sizes"])))
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Method(In(0), "unflatten", (Lit(attrs["dim"]), Lit(attrs["sizes"])))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        (x,) = ins
+        dim = attrs["dim"]
+        return x.reshape(*x.shape[:dim], *attrs["sizes"], *x.shape[dim + 1 :])
+
+
+@register
+class Permute(Op):
+    """Reorders the dimensions: output dimension i is input dimension `dims[i]`."""
+
+    name = "permute"
+    params = (Param("dims", "ints"),)
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        (x,) = ins
+        dims = as_dims(self.name, args["dims"], x, param="dims")
+        if len(dims) != x.rank:
+            message = f"`permute` of {x} needs all {x.rank} dimensions, and has {len(dims)}"
+            raise OpError("ARC0352", message, param="dims", inputs=(0,))
+        return {"dims": dims}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        return (TensorType(tuple(ins[0].shape[d] for d in attrs["dims"]), ins[0].dtype),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Method(In(0), "permute", tuple(Lit(d) for d in attrs["dims"]) or (Lit(()),))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        return torch.permute(ins[0], attrs["dims"])
+
+
+@register
+class Transpose(Op):
+    """Swaps two dimensions."""
+
+    name = "transpose"
+    params = (Param("dim0", "int"), Param("dim1", "int"))
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        return {p: dim_of(self.name, args[p], ins[0], param=p) for p in ("dim0", "dim1")}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        shape = list(ins[0].shape)
+        if shape:
+            i, j = attrs["dim0"], attrs["dim1"]
+            shape[i], shape[j] = shape[j], shape[i]
+        return (TensorType(tuple(shape), ins[0].dtype),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Method(In(0), "transpose", (Lit(attrs["dim0"]), Lit(attrs["dim1"])))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        return torch.swapaxes(ins[0], attrs["dim0"], attrs["dim1"])
