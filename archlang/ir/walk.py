@@ -16,11 +16,13 @@ from archlang.report.diagnostic import Span
 __all__ = [
     "Counts",
     "Entry",
+    "Module",
     "Paths",
     "call_graph",
     "counts",
     "dataflow",
     "join",
+    "modules",
     "parameters",
     "result_fields",
     "shift",
@@ -77,6 +79,10 @@ class Paths:
         """The borrowed slot under a path, or the counted one of which the path names a member."""
         return self._borrowed.find(path)
 
+    def counted(self, path: str) -> bool:
+        """Whether a path, taken literally, is a member of an owned counted child."""
+        return self._owned.run(path) is not None
+
     def child(self, path: str) -> Child | None:
         """Owned or borrowed."""
         return self.owned(path) or self.borrowed(path)
@@ -107,8 +113,9 @@ class _Table:
             runs.sort(key=lambda run: run[0])
 
     def find(self, path: str) -> Child | None:
-        if path in self._single:
-            return self._single[path]
+        return self._single.get(path) or self.run(path)
+
+    def run(self, path: str) -> Child | None:
         found = split_index(path)
         runs = self._runs.get(found[0]) if found is not None else None
         if found is None or not runs:
@@ -125,6 +132,7 @@ class _Table:
 class Entry:
     """One tensor of the built module. `span` is the label (or declaration) that makes the key, in `graph`.
 
+    child: the op module that holds it, in `graph`, None for a `weight` of the graph itself.
     alias_of: the first key of a tensor that has several; None for the first itself.
     """
 
@@ -132,7 +140,17 @@ class Entry:
     decl: WeightDecl
     span: Span | None
     graph: Graph
+    child: Child | None = None
     alias_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One op module of the built network, under its first path."""
+
+    path: str
+    child: Child
+    graph: Graph
 
 
 class _Level:
@@ -169,23 +187,35 @@ class _Job:
     base: str
     graph: Graph
     item: _Item
-    span: Span | None = None
+    child: Child | None = None
 
 
 def parameters(program: Program) -> Iterator[Entry]:
     """Parameters and buffers in the order of torch's `state_dict()`; tensors with several paths once for each.
 
-    Non-persistent buffers are listed too (`decl.persistent` tells). Iterative: nesting is unbounded.
+    Non-persistent buffers are listed too (`decl.persistent` tells).
     """
+    return (step for step in _walk(program) if isinstance(step, Entry))
+
+
+def modules(program: Program) -> Iterator[Module]:
+    """Op modules, shared ones once, in the order of torch's `named_modules()`."""
+    for step in _walk(program):
+        if isinstance(step, _Job) and isinstance(step.item, Child) and step.item.op and step.key == step.canon:
+            yield Module(step.key, step.item, step.graph)
+
+
+def _walk(program: Program) -> Iterator[Entry | _Job]:
+    """Everything under the root, before what is inside of it. Iterative: nesting is unbounded."""
     levels: dict[int, _Level] = {}
     stack = [_expand(_Job("", "", "", program.root, _level(program.root, levels)), levels)]
     while stack:
         step = next(stack[-1], None)
         if step is None:
             stack.pop()
-        elif isinstance(step, Entry):
-            yield step
-        else:
+            continue
+        yield step
+        if isinstance(step, _Job):
             stack.append(_expand(step, levels))
 
 
@@ -210,19 +240,21 @@ def _expand(job: _Job, levels: dict[int, _Level]) -> Iterator[Entry | _Job]:
     item = job.item
     if isinstance(item, WeightDecl):
         alias_of = job.canon if job.canon != job.key else None
-        yield Entry(job.key, item, item.span or job.span, job.graph, alias_of)
+        span = item.span or (job.child.span if job.child is not None else None)
+        yield Entry(job.key, item, span, job.graph, job.child, alias_of)
     elif isinstance(item, _Alias):
         yield _locate(job, item.target, levels)
     elif isinstance(item, Child) and item.graph is not None:
         yield _Job(job.key, job.canon, job.canon, item.graph, _level(item.graph, levels))
     elif isinstance(item, Child):
         for decl in item.weights:
-            yield _Job(join(job.key, decl.name), join(job.canon, decl.name), job.base, job.graph, decl, item.span)
+            yield _Job(join(job.key, decl.name), join(job.canon, decl.name), job.base, job.graph, decl, item)
     else:
         for name, decl in item.tensors:
             yield _Job(join(job.key, name), join(job.canon, name), job.base, job.graph, decl)
         for name, inner in item.children.items():
-            for i in range(inner.count if isinstance(inner, Child) else 1):
+            count = inner.count if isinstance(inner, Child) else 1
+            for i in range(count):
                 key, canon = shift(join(job.key, name), i), shift(join(job.canon, name), i)
                 yield _Job(key, canon, job.base, job.graph, inner)
 
@@ -240,7 +272,7 @@ def _locate(job: _Job, target: str, levels: dict[int, _Level]) -> _Job:
             rest = ".".join(segments[i:])
             decl = next((d for d in found.weights if d.name == rest), None)
             if decl is not None:
-                return _Job(job.key, join(base, join(here, rest)), base, graph, decl, found.span)
+                return _Job(job.key, join(base, join(here, rest)), base, graph, decl, found)
             found = None
         here = join(here, segment)
         if isinstance(found, _Level):

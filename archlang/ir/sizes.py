@@ -1,0 +1,58 @@
+"""Equality of sizes under the equations that a graph requires."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+
+from archlang.shapes.dim import Dim, Monomial, Size
+
+__all__ = ["Equalities"]
+
+_Row = dict[Monomial, Fraction]
+
+
+class Equalities:
+    """Decides whether two sizes agree wherever all equations hold, by linear algebra over their monomials.
+
+    Sound, not complete: it does not look inside floor divisions or multiply equations together.
+    """
+
+    def __init__(self, equations: Iterable[tuple[Size, Size]]) -> None:
+        self._rows: dict[Monomial, _Row] = {}  # leading monomial -> row with coefficient 1 there
+        for left, right in equations:
+            row = self._reduce(_row(left - right))
+            if row:
+                lead = _lead(row)
+                scale = row[lead]
+                self._rows[lead] = {mono: coefficient / scale for mono, coefficient in row.items()}
+
+    def same(self, a: Size, b: Size) -> bool:
+        """Whether `a == b` follows."""
+        return a == b or (bool(self._rows) and not self._reduce(_row(a - b)))
+
+    def _reduce(self, row: _Row) -> _Row:
+        """Takes multiples of the equations off, from the largest monomial downwards."""
+        rest: _Row = {}
+        while row:
+            lead = _lead(row)
+            coefficient = row[lead]
+            if lead not in self._rows:
+                rest[lead] = row.pop(lead)
+                continue
+            for mono, factor in self._rows[lead].items():
+                value = row.get(mono, Fraction(0)) - coefficient * factor
+                if value:
+                    row[mono] = value
+                else:
+                    row.pop(mono, None)
+        return rest
+
+
+def _row(size: Size) -> _Row:
+    terms = size.terms if isinstance(size, Dim) else (((), size),) if size else ()
+    return {mono: Fraction(coefficient) for mono, coefficient in terms}
+
+
+def _lead(row: _Row) -> Monomial:
+    return max(row, key=lambda mono: (sum(power for _, power in mono), [(str(atom), power) for atom, power in mono]))
