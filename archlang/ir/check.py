@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
 from archlang.ir.graph import Attr, Attrs, Child, Graph, Init, Node, Output, Program, TensorType, Value, WeightDecl
+from archlang.ir.paths import Paths, shift, split_index
 from archlang.ir.sizes import Equalities
-from archlang.ir.walk import Paths, shift, split_index
 from archlang.shapes.dim import Dim, Size, substitute, symbols
 
 __all__ = ["SPECIAL", "IRError", "OpRules", "check"]
