@@ -1,0 +1,67 @@
+"""The `archc` command. Commands are one file each, imported only when called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "check": "find mistakes in specs; writes nothing",
+    "compile": "turn a spec into a PyTorch module (or its IR)",
+    "run": "build a spec's network and run it on random input",
+    "list": "show the blocks of a spec, with signatures and docs",
+    "compare-keys": "compare a spec's parameter names and shapes with a checkpoint's",
+}
+
+EPILOG = """\
+exit status: 0 fine, 1 findings in a spec, 2 wrong command line or files that cannot be read or written,
+3 an error in archc itself, 130 interrupted
+
+`archc COMMAND --help` says more about a command."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line and returns its exit status."""
+    from archlang.cli.guard import guarded
+
+    return guarded(lambda: _dispatch(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _dispatch(argv: list[str]) -> int:
+    if argv and argv[0] in {"-V", "--version", "version"}:
+        from archlang import __version__
+
+        print(f"archc {__version__}")
+        return 0
+    if not argv or argv[0] in {"-h", "--help", "help"}:
+        print(_usage())
+        return 0 if argv else 2
+    if argv[0] not in COMMANDS:
+        _unknown(argv[0])
+    from importlib import import_module
+
+    from archlang.cli.arguments import Parser
+
+    name, *rest = argv
+    module = import_module(f"archlang.cli.{name.replace('-', '_')}")
+    parser = Parser(prog=f"archc {name}", description=module.__doc__)
+    module.configure(parser)
+    return int(module.run(parser.parse_strictly(rest)))
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    return f"usage: archc COMMAND ...\n\ncommands:\n{rows}\n\noptions:\n  -h, --help, -V, --version\n\n{EPILOG}"
+
+
+def _unknown(name: str) -> None:
+    from archlang.cli.guard import UsageError
+    from archlang.report.suggest import did_you_mean
+
+    what = "option" if name.startswith("-") else "command"
+    known = ["--help", "--version"] if what == "option" else COMMANDS
+    names = ", ".join(f"`{known_name}`" for known_name in known)
+    raise UsageError("ARC0901", f"archc has no {what} `{name}`", did_you_mean(name, known) or f"there are {names}")

@@ -1,0 +1,91 @@
+"""The Python interface: from a spec, given by its path or as text, to source text or to an nn.Module."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from archlang.report.diagnostic import ArchError, Diagnostic, Source
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from archlang.elaborate import Limits, LoadedModule
+    from archlang.ir.graph import Program
+
+__all__ = ["Compiled", "build", "check", "compile", "compile_module", "read_source"]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A spec's network: the generated PyTorch text, the typed graph, what there was to warn of, and whose it is.
+
+    `spec` is the path (or `<text>`), `entry` the block that was built.
+    """
+
+    source: str
+    program: Program
+    diagnostics: tuple[Diagnostic, ...]
+    entry: str
+    spec: str
+
+
+def compile(path_or_text: str | os.PathLike[str], /, entry: str | None = None, **params: object) -> Compiled:
+    """Compiles a block of a spec with the given parameters. Needs no torch.
+
+    A string with a line end or a brace is the text of a spec, any other a path. `entry` None: the only block that can
+    stand alone, else the last in the file. Raises ArchError, whose `diagnostics` point into the spec, and OSError.
+    """
+    from archlang.elaborate import Limits, load
+
+    limits = Limits()
+    return compile_module(load(read_source(path_or_text, limits), limits), entry, params, limits)
+
+
+def build(path_or_text: str | os.PathLike[str], /, entry: str | None = None, **params: object) -> nn.Module:
+    """Compiles (see `compile`), then imports torch and returns the module, in training mode and initialised.
+
+    The generated text is an importable module of this process: tracebacks and `inspect.getsource` show it, and the
+    result can be pickled within it. Raises ArchError, ImportError without torch.
+    """
+    from archlang.loading import instantiate
+
+    return instantiate(compile(path_or_text, entry, **params))
+
+
+def check(path_or_text: str | os.PathLike[str], /) -> list[Diagnostic]:
+    """All findings in a spec, errors and warnings; an empty list is a clean bill. Needs no torch. Raises OSError."""
+    from archlang.elaborate import Limits, load
+    from archlang.elaborate import check as check_module
+
+    limits = Limits()
+    try:
+        return check_module(load(read_source(path_or_text, limits), limits), limits)
+    except ArchError as error:
+        return error.diagnostics
+
+
+def compile_module(module: LoadedModule, entry: str | None, args: Mapping[str, Any], limits: Limits) -> Compiled:
+    """What `compile` does with a spec that is already loaded."""
+    from archlang.codegen import generate
+    from archlang.elaborate import elaborate
+
+    done = elaborate(module, entry, args, limits)
+    spec = module.source.path
+    text = generate(done.program, source_name=os.path.basename(spec))
+    return Compiled(text, done.program, tuple(done.warnings), done.entry, spec)
+
+
+def read_source(path_or_text: str | os.PathLike[str], limits: Limits) -> Source:
+    """The spec's text from wherever it is."""
+    from archlang.syntax.source import read
+
+    if isinstance(path_or_text, str) and any(mark in path_or_text for mark in "\n{"):
+        return Source("<text>", path_or_text)
+    path = os.fspath(path_or_text)
+    if not os.path.isfile(path):  # the system's own error says which of the reasons it is
+        with open(path, "rb"):
+            pass
+    return read(path, max_bytes=limits.source_bytes)

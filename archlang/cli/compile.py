@@ -1,0 +1,53 @@
+"""Turns a block of a spec into a standalone PyTorch file, or shows the typed graph that it stands for."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from archlang.cli.arguments import Parser, add_design, choice, design, limits
+from archlang.cli.guard import show
+from archlang.cli.output import write
+
+if TYPE_CHECKING:
+    from archlang.elaborate import Elaborated
+
+FORMS = ("py", "ir", "json")
+
+
+def configure(parser: Parser) -> None:
+    add_design(parser)
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default: standard output)")
+    text = "py: PyTorch source; ir: the typed graph as text; json: as JSON (default: py)"
+    parser.add_argument("--emit", type=choice(*FORMS), default="py", metavar="FORM", help=text)
+
+
+def run(args: argparse.Namespace) -> int:
+    from archlang.elaborate import elaborate
+
+    module, entry, values = design(args)
+    done = elaborate(module, entry, values, limits(args))
+    text = _emit(done, args.emit, args.spec)
+    if done.warnings:
+        show(done.warnings)
+    write(text, args.output, sources=(args.spec,))
+    return 0
+
+
+def _emit(done: Elaborated, form: str, spec: str) -> str:
+    """The whole output, before anything is written."""
+    if form == "ir":
+        from archlang.ir.text import to_text
+
+        text = to_text(done.program)
+    elif form == "json":
+        from archlang.ir.serialize import to_json
+
+        text = to_json(done.program)
+    else:
+        import os
+
+        from archlang.codegen import generate
+
+        text = generate(done.program, source_name=os.path.basename(spec))
+    return text if text.endswith("\n") else text + "\n"

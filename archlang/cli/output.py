@@ -1,0 +1,90 @@
+"""Writing results: all of a file or nothing of it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import sys
+from contextlib import suppress
+
+from archlang.cli.guard import UsageError, os_error
+
+__all__ = ["write", "write_atomically"]
+
+
+def write(text: str, path: str | None, *, sources: tuple[str, ...] = ()) -> None:
+    """Writes UTF-8 text to a file, or to standard output where `path` is None or `-`.
+
+    `sources`: files that must not be overwritten by mistake.
+    """
+    data = text.encode("utf-8")
+    if path is None or path == "-":
+        sys.stdout.flush()
+        buffer = getattr(sys.stdout, "buffer", None)
+        if buffer is None:  # a stand-in without bytes, as tests use
+            sys.stdout.write(text)
+        else:
+            buffer.write(data)
+            buffer.flush()
+        return
+    for source in sources:
+        with suppress(OSError):
+            if os.path.samefile(source, path):
+                raise UsageError("ARC0910", f"`{path}` is the spec itself; it would be overwritten")
+    try:
+        write_atomically(path, data)
+    except ValueError:
+        raise UsageError("ARC0905", f"cannot write `{path}`: this is no file name") from None
+    except OSError as error:
+        folder = os.path.dirname(path)
+        if isinstance(error, FileNotFoundError) and folder and not os.path.isdir(folder):
+            raise UsageError("ARC0902", f"cannot write `{path}`: there is no folder `{folder}`") from None
+        raise os_error(error, path, "write") from None
+
+
+def write_atomically(path: str, data: bytes) -> None:
+    """Replaces a file by new contents: at any moment, and after a crash, it holds all of the old or all of the new.
+
+    The new contents go to a hidden file beside it first. Symbolic links are followed and stay; the mode of an existing
+    file is kept. What is no regular file (a device, a pipe) is written to directly. Raises OSError.
+    """
+    try:
+        mode: int | None = os.stat(path).st_mode
+    except FileNotFoundError:
+        mode = None
+    if mode is not None and stat.S_ISDIR(mode):
+        raise IsADirectoryError(None, "is a folder", path)
+    if mode is not None and (not stat.S_ISREG(mode) or os.path.abspath(path).startswith(("/dev/", "/proc/"))):
+        with open(path, "ab") as device:  # /dev/stdout may stand for a file that the shell has opened: add to it
+            device.write(data)
+        return
+    path = os.path.realpath(path)
+    if mode is not None and not os.access(path, os.W_OK):  # replacing it would get round the protection
+        raise PermissionError(None, "permission denied", path)
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name[:80]}.{secrets.token_hex(4)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            os.chmod(temporary, stat.S_IMODE(mode))
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_folder(folder or ".")
+
+
+def _sync_folder(folder: str) -> None:
+    """Makes the new name survive a power cut, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
