@@ -1,4 +1,4 @@
-"""Convolutions over any number of spatial dimensions."""
+"""Convolutions and transposed convolutions over one to three spatial dimensions."""
 
 from __future__ import annotations
 
@@ -7,37 +7,129 @@ from math import prod
 from typing import Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
+from archlang.ops._args import channels, check_rank, collapsed, in_range, kwargs, per_dim, same_channels, spatial_rank
+from archlang.ops._args import window_fits as fits
 from archlang.ops.base import Context, Op, OpError, Param, register
-from archlang.ops.code import Call, Kw, Lit
-from archlang.shapes.dim import Size
+from archlang.ops.code import Call, Helper, Kw, Lit
+from archlang.shapes.dim import Size, ceil_div
+
+__all__: list[str] = []
+
+_SAME = '''\
+class Conv{n}dSame(nn.Conv{n}d):
+    """Pads by what gives ceil(size / stride) outputs, an odd rest at the end."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        pad: list[int] = []
+        for i in reversed(range({n})):
+            size, step = input.shape[2 + i], self.stride[i]
+            reach = (-(-size // step) - 1) * step + 1
+            reach += self.dilation[i] * (self.kernel_size[i] - 1)
+            total = max(reach - size, 0)
+            pad += [total // 2, total - total // 2]
+        return super().forward(F.pad(input, pad))
+'''
+
+_PADDED = '''\
+class PaddedConv{n}d(nn.Conv{n}d):
+    """Pads by different amounts before and after: `pad` as in F.pad."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: {size},
+        pad: tuple[int, ...],
+        stride: {size} = 1,
+        dilation: {size} = 1,
+        groups: int = 1,
+        bias: bool = True,
+        mode: str = "constant",
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+        )
+        self.pad = pad
+        self.mode = mode
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(F.pad(input, self.pad, self.mode))
+'''
 
 
-def spatial_rank(op: str, x: TensorType, ranks: tuple[int, ...] = (1, 2, 3)) -> int:
-    """Number of spatial dimensions of a [B, C, ...] input."""
-    if x.rank - 2 not in ranks:
-        raise OpError("ARC0310", f"`{op}` takes [B, C, ...] with {ranks} spatial dimensions, not {x}", inputs=(0,))
-    return x.rank - 2
+def _helper(template: str, name: str, n: int) -> Helper:
+    size = f"int | tuple[{', '.join(['int'] * n)}]"
+    return Helper(name.format(n=n), template.replace("{n}", str(n)).replace("{size}", size))
 
 
-def per_dim(op: str, name: str, value: Attr, rank: int) -> tuple[int, ...]:
-    """An int or a list of ints -> one int per spatial dimension."""
-    if isinstance(value, tuple):
-        if len(value) != rank:
-            raise OpError("ARC0311", f"`{op}`: {name} has {len(value)} entries for {rank} dimensions", param=name)
+def _flat(pads: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """(before, after) per dimension -> F.pad's order: last dimension first."""
+    return tuple(amount for pair in reversed(pads) for amount in pair)
+
+
+def _torch_mode(padding_mode: str) -> str:
+    return "constant" if padding_mode == "zeros" else padding_mode
+
+
+def _functional(name: str, rank: int) -> Any:
+    import torch.nn.functional as F
+
+    return getattr(F, f"{name}{rank}d")
+
+
+def _padding(op: str, value: Attr, rank: int) -> Attr:
+    """ "same" / "tf_same", ints per dimension, or (before, after) pairs per dimension where some differ."""
+    if value == "valid":
+        return (0,) * rank
+    if isinstance(value, str):
+        if value not in ("same", "tf_same"):
+            raise OpError(
+                "ARC0221",
+                f'`{op}`: `padding` is "{value}"',
+                param="padding",
+                help='use a number, a list, "same", "tf_same" (TensorFlow\'s, which works with a stride) or "valid"',
+            )
         return value
-    return (value,) * rank
+    entries = per_dim(op, "padding", value, rank)
+    pairs = [entry if isinstance(entry, tuple) else (entry, entry) for entry in entries]
+    for pair in pairs:
+        if len(pair) != 2 or not all(type(amount) is int for amount in pair):
+            help = "give a number, or a list with a number or a [before, after] pair for each dimension"
+            raise OpError("ARC0221", f"`{op}`: `padding` is not made of whole numbers", param="padding", help=help)
+        for amount in pair:
+            in_range(op, "padding", amount, least=0)
+    if all(before == after for before, after in pairs):
+        return tuple(before for before, _ in pairs)
+    return tuple(pairs)
 
 
-def collapsed(value: tuple[int, ...]) -> Lit:
-    """(3, 3) -> 3: how one writes it by hand."""
-    return Lit(value[0] if len(set(value)) == 1 else value)
+def _sized(op: str, args: Mapping[str, Attr], in_channels: int, rank: int, cx: Context) -> dict[str, Attr]:
+    """The attributes that both directions share."""
+    attrs = dict(args)
+    attrs["in_channels"] = in_channels
+    for name in ("kernel_size", "stride", "dilation"):
+        attrs[name] = per_dim(op, name, args[name], rank, least=1)
+    for name in ("out_channels", "groups"):
+        in_range(op, name, args[name], least=1)
+    groups: Any = attrs["groups"]
+    out_channels: Any = attrs["out_channels"]
+    cx.divides(groups, in_channels, f"`{op}`: `groups` must divide the input's channels", inputs=(0,), param="groups")
+    cx.divides(groups, out_channels, f"`{op}`: `groups` must divide `out_channels`", param="groups")
+    return attrs
 
 
 @register
 class Conv(Op):
     """Cross-correlation of [B, C, *spatial] with a learned kernel; in_channels is inferred.
 
-    DRAFT for the shape of an entry: string / asymmetric padding and init are to be completed.
+    padding: a number; one for each dimension; a [before, after] pair for each dimension; "valid"; "same" (torch's,
+    stride 1 only); or "tf_same", which gives ceil(size / stride) outputs.
     """
 
     name = "conv"
@@ -57,23 +149,45 @@ class Conv(Op):
     def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
         (x,) = ins
         rank = spatial_rank(self.name, x)
-        attrs = dict(args)
-        attrs["in_channels"] = cx.known(x.shape[1], "the channels of `conv`'s input", inputs=(0,))
-        for name in ("kernel_size", "stride", "padding", "dilation"):
-            attrs[name] = per_dim(self.name, name, args[name], rank)
+        attrs: dict[str, Any] = _sized(self.name, args, channels(self.name, x, cx), rank, cx)
+        attrs["padding"] = _padding(self.name, args["padding"], rank)
+        if attrs["padding"] == "same" and set(attrs["stride"]) != {1}:
+            help = 'use "tf_same" for ceil(size / stride) outputs, or `padding=(kernel_size - 1) / 2`'
+            raise OpError("ARC0222", '`conv`: padding "same" needs stride 1, as in torch', param="padding", help=help)
+        if attrs["padding"] == "tf_same" and attrs["padding_mode"] != "zeros":
+            raise OpError("ARC0222", '`conv`: padding "tf_same" pads with zeros only', param="padding_mode")
         return attrs
+
+    def pads(self, attrs: Attrs) -> list[tuple[int, int]]:
+        """(before, after) per dimension; not for "tf_same", which depends on the size."""
+        padding = attrs["padding"]
+        if padding == "same":
+            totals = [d * (k - 1) for k, d in zip(attrs["kernel_size"], attrs["dilation"], strict=True)]
+            return [(total // 2, total - total // 2) for total in totals]
+        return [p if isinstance(p, tuple) else (p, p) for p in padding]
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,) = ins
-        cx.divides(attrs["groups"], attrs["in_channels"], "groups must divide in_channels", param="groups")
+        check_rank(self.name, x, len(attrs["kernel_size"]))
+        same_channels(self.name, x, attrs["in_channels"], cx)
         spatial: list[Size] = []
-        for size, k, s, p, d in zip(
-            x.shape[2:], attrs["kernel_size"], attrs["stride"], attrs["padding"], attrs["dilation"]
-        ):
-            reach = d * (k - 1) + 1
-            cx.at_least(size + 2 * p, reach, "the kernel must fit into the padded input", inputs=(0,))
-            spatial.append((size + 2 * p - reach) // s + 1)
+        if attrs["padding"] == "tf_same":
+            spatial = [ceil_div(size, s) for size, s in zip(x.shape[2:], attrs["stride"], strict=True)]
+        else:
+            windows = zip(attrs["kernel_size"], attrs["stride"], attrs["dilation"], strict=True)
+            for size, pad, (k, s, d) in zip(x.shape[2:], self.pads(attrs), windows, strict=True):
+                self._check_mode(size, max(pad), attrs["padding_mode"], cx)
+                reach = d * (k - 1) + 1
+                fits(self.name, size, reach, cx, slack=sum(pad))
+                spatial.append((size + sum(pad) - reach) // s + 1)
         return (TensorType((x.shape[0], attrs["out_channels"], *spatial), x.dtype),)
+
+    def _check_mode(self, size: Size, pad: int, mode: str, cx: Context) -> None:
+        need = {"reflect": pad + 1, "circular": pad}.get(mode, 0)
+        if need > 1:
+            cx.at_least(
+                size, need, f'`conv`: padding mode "{mode}" with padding {pad} needs a larger input', inputs=(0,)
+            )
 
     def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
         out = attrs["out_channels"]
@@ -87,24 +201,120 @@ class Conv(Op):
 
     def module(self, attrs: Attrs) -> Call:
         rank = len(attrs["kernel_size"])
-        return Call(
-            f"nn.Conv{rank}d",
-            (Lit(attrs["in_channels"]), Lit(attrs["out_channels"]), collapsed(attrs["kernel_size"])),
-            (
-                Kw("stride", collapsed(attrs["stride"]), 1),
-                Kw("padding", collapsed(attrs["padding"]), 0),
-                Kw("dilation", collapsed(attrs["dilation"]), 1),
-                Kw("groups", Lit(attrs["groups"]), 1),
-                Kw("bias", Lit(attrs["bias"]), True),
-                Kw("padding_mode", Lit(attrs["padding_mode"]), "zeros"),
-            ),
-        )
+        args = (Lit(attrs["in_channels"]), Lit(attrs["out_channels"]), collapsed(attrs["kernel_size"]))
+        padding, mode = attrs["padding"], attrs["padding_mode"]
+        stride = ("stride", attrs["stride"], 1)
+        rest = (("dilation", attrs["dilation"], 1), ("groups", attrs["groups"], 1), ("bias", attrs["bias"], True))
+        if padding == "tf_same":
+            return Call(f"Conv{rank}dSame", args, kwargs(stride, *rest))
+        if isinstance(padding[0], tuple):
+            pad = Kw("pad", Lit(_flat(padding)))
+            return Call(
+                f"PaddedConv{rank}d", args, (pad, *kwargs(stride, *rest, ("mode", _torch_mode(mode), "constant")))
+            )
+        named = kwargs(stride, ("padding", padding, 0), *rest, ("padding_mode", mode, "zeros"))
+        return Call(f"nn.Conv{rank}d", args, named)
+
+    def helpers(self, attrs: Attrs) -> tuple[Helper, ...]:
+        rank = len(attrs["kernel_size"])
+        if attrs["padding"] == "tf_same":
+            return (_helper(_SAME, "Conv{n}dSame", rank),)
+        if isinstance(attrs["padding"][0], tuple):
+            return (_helper(_PADDED, "PaddedConv{n}d", rank),)
+        return ()
 
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         import torch.nn.functional as F
 
-        conv = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[ins[0].dim() - 2]
-        return conv(
-            ins[0], weights["weight"], weights.get("bias"),
-            attrs["stride"], attrs["padding"], attrs["dilation"], attrs["groups"],
-        )  # fmt: skip
+        (x,) = ins
+        padding, mode = attrs["padding"], attrs["padding_mode"]
+        if padding == "tf_same":
+            pads: list[tuple[int, int]] = []
+            for size, k, s, d in zip(
+                x.shape[2:], attrs["kernel_size"], attrs["stride"], attrs["dilation"], strict=True
+            ):
+                outputs = (size + s - 1) // s
+                total = max(0, s * (outputs - 1) + d * (k - 1) + 1 - size)
+                pads.append((total // 2, (total + 1) // 2))
+            x, padding = F.pad(x, _flat(pads)), 0
+        elif mode != "zeros" or isinstance(padding[0], tuple):
+            x, padding = F.pad(x, _flat(self.pads(attrs)), _torch_mode(mode)), 0
+        conv = _functional("conv", x.dim() - 2)
+        shape = attrs["stride"], padding, attrs["dilation"], attrs["groups"]
+        return conv(x, weights["weight"], weights.get("bias"), *shape)
+
+
+@register
+class ConvTranspose(Op):
+    """Transposed convolution of [B, C, *spatial]: the gradient of `conv` with respect to its input."""
+
+    name = "conv_transpose"
+    params = (
+        Param("out_channels", "int"),
+        Param("kernel_size", "ints"),
+        Param("stride", "ints", 1),
+        Param("padding", "ints", 0),
+        Param("output_padding", "ints", 0),
+        Param("groups", "int", 1),
+        Param("bias", "bool", True),
+        Param("dilation", "ints", 1),
+        Param("init", "init?", None),
+        Param("bias_init", "init?", None),
+    )
+
+    def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
+        (x,) = ins
+        rank = spatial_rank(self.name, x)
+        attrs: dict[str, Any] = _sized(self.name, args, channels(self.name, x, cx), rank, cx)
+        attrs["padding"] = per_dim(self.name, "padding", args["padding"], rank, least=0)
+        attrs["output_padding"] = per_dim(self.name, "output_padding", args["output_padding"], rank, least=0)
+        for extra, s, d in zip(attrs["output_padding"], attrs["stride"], attrs["dilation"], strict=True):
+            if extra >= max(s, d):
+                message = (
+                    f"`{self.name}`: `output_padding` {extra} must be less than the stride {s} or the dilation {d}"
+                )
+                raise OpError("ARC0222", message, param="output_padding")
+        return attrs
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        check_rank(self.name, x, len(attrs["kernel_size"]))
+        same_channels(self.name, x, attrs["in_channels"], cx)
+        names = ("kernel_size", "stride", "padding", "output_padding", "dilation")
+        spatial: list[Size] = []
+        for size, k, s, p, extra, d in zip(x.shape[2:], *(attrs[name] for name in names), strict=True):
+            grown = d * (k - 1) + extra + 1 - 2 * p
+            if grown < 1:
+                reason = f"`{self.name}`: padding {p} must leave something of the output"
+                cx.at_least((size - 1) * s + grown, 1, reason, inputs=(0,))
+            spatial.append((size - 1) * s + grown)
+        return (TensorType((x.shape[0], attrs["out_channels"], *spatial), x.dtype),)
+
+    def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
+        out = attrs["out_channels"]
+        shape = (attrs["in_channels"], out // attrs["groups"], *attrs["kernel_size"])
+        weight = WeightDecl("weight", shape, attrs["init"])
+        return (weight, WeightDecl("bias", (out,), attrs["bias_init"])) if attrs["bias"] else (weight,)
+
+    def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        per_input = attrs["out_channels"] // attrs["groups"] * prod(attrs["kernel_size"])
+        return prod(ins[0].shape, start=per_input)
+
+    def module(self, attrs: Attrs) -> Call:
+        return Call(
+            f"nn.ConvTranspose{len(attrs['kernel_size'])}d",
+            (Lit(attrs["in_channels"]), Lit(attrs["out_channels"]), collapsed(attrs["kernel_size"])),
+            kwargs(
+                ("stride", attrs["stride"], 1),
+                ("padding", attrs["padding"], 0),
+                ("output_padding", attrs["output_padding"], 0),
+                ("groups", attrs["groups"], 1),
+                ("bias", attrs["bias"], True),
+                ("dilation", attrs["dilation"], 1),
+            ),
+        )
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        names = ("stride", "padding", "output_padding", "groups", "dilation")
+        conv = _functional("conv_transpose", ins[0].dim() - 2)
+        return conv(ins[0], weights["weight"], weights.get("bias"), *(attrs[name] for name in names))

@@ -11,6 +11,9 @@ from __future__ import annotations
 __all__ = ["CODES"]
 
 CODES: dict[str, str] = {
+    "ARC0220": "number out of range in a layer's argument",
+    "ARC0221": "layer argument of the wrong form",
+    "ARC0222": "layer arguments that contradict each other",
     "ARC0240": "wrong number of operands",
     "ARC0241": "element type that the op does not take",
     "ARC0242": "value of an argument out of range",
@@ -19,6 +22,8 @@ CODES: dict[str, str] = {
     "ARC0303": "division of a size by zero",
     "ARC0304": "size not divisible",
     "ARC0305": "symbolic size where a number is needed",
+    "ARC0310": "input of a rank that the layer does not take",
+    "ARC0311": "wrong number of entries for the spatial dimensions",
     "ARC0350": "sizes do not broadcast",
     "ARC0351": "dimension out of range",
     "ARC0352": "dimensions given twice or left out",

@@ -1,0 +1,396 @@
+"""Normalisations: over the batch, the features, groups of channels, instances, neighbouring channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
+from archlang.ops._args import channels, in_range, kwargs, same_channels, spatial_rank
+from archlang.ops.base import Context, Op, OpError, Param, register
+from archlang.ops.code import Call, Expr, Helper, In, Kw, Lit, Self
+from archlang.ops.rules import dim_of, require_float
+
+__all__: list[str] = []
+
+_INITS = (Param("init", "init?", None), Param("bias_init", "init?", None))
+
+
+def _at_least_two(op: str, x: TensorType) -> None:
+    if x.rank < 2:
+        raise OpError("ARC0310", f"`{op}` takes [B, C, ...], and this is {x}", inputs=(0,))
+    require_float(op, [x])
+
+
+class _ChannelNorm(Op):
+    """A normalisation whose weights have one entry a channel (dimension 1)."""
+
+    def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
+        (x,) = ins
+        _at_least_two(self.name, x)
+        in_range(self.name, "eps", args["eps"], least=0)
+        return {**args, "num_features": channels(self.name, x, cx)}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        _at_least_two(self.name, x)
+        same_channels(self.name, x, attrs["num_features"], cx)
+        return (x,)
+
+    def affine(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
+        shape = (attrs["num_features"],)
+        if not attrs["affine"]:
+            return ()
+        return WeightDecl("weight", shape, attrs["init"]), WeightDecl("bias", shape, attrs["bias_init"])
+
+
+class _RunningNorm(_ChannelNorm):
+    """Batch and instance normalisation: both may keep running statistics."""
+
+    torch_name: ClassVar[str]
+    defaults: ClassVar[tuple[bool, bool]]  # affine, track_running_stats
+    least_rank: ClassVar[int]
+
+    def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
+        attrs = super().resolve(ins, args, cx)
+        attrs["spatial"] = max(ins[0].rank - 2, 1)
+        return attrs
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        if x.rank < self.least_rank or max(x.rank - 2, 1) != attrs["spatial"] or x.rank > 5:
+            forms = {1: "[B, C, L]", 2: "[B, C, H, W]", 3: "[B, C, D, H, W]"}
+            form = forms.get(attrs["spatial"], "[B, C, ...] of at most 5 dimensions")
+            raise OpError("ARC0310", f"this `{self.name}` takes {form}, and this is {x}", inputs=(0,))
+        return super().infer(ins, attrs, cx)
+
+    def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
+        if not attrs["track_running_stats"]:
+            return self.affine(attrs)
+        shape = (attrs["num_features"],)
+        return (
+            *self.affine(attrs),
+            WeightDecl("running_mean", shape, kind="buffer"),
+            WeightDecl("running_var", shape, kind="buffer"),
+            WeightDecl("num_batches_tracked", (), dtype="int64", kind="buffer"),
+        )
+
+    def module(self, attrs: Attrs) -> Call:
+        affine, track = self.defaults
+        named = (
+            ("eps", attrs["eps"], 1e-5),
+            ("momentum", attrs["momentum"], 0.1),
+            ("affine", attrs["affine"], affine),
+            ("track_running_stats", attrs["track_running_stats"], track),
+        )
+        return Call(f"nn.{self.torch_name}{attrs['spatial']}d", (Lit(attrs["num_features"]),), kwargs(*named))
+
+    def statistics(self, weights: Mapping[str, Any], attrs: Attrs, training: bool) -> tuple[Any, Any, float]:
+        """Running mean and variance to use (None: the input's own), and the weight of a new batch in them."""
+        momentum = attrs["momentum"]
+        if not attrs["track_running_stats"]:
+            return None, None, momentum or 0.0
+        if training:
+            weights["num_batches_tracked"].add_(1)
+            if momentum is None:
+                momentum = 1.0 / float(weights["num_batches_tracked"])
+        return weights["running_mean"], weights["running_var"], momentum or 0.0
+
+
+@register
+class BatchNorm(_RunningNorm):
+    """Normalises each channel over the batch and all positions; [B, C] or [B, C, ...]."""
+
+    name = "batchnorm"
+    torch_name = "BatchNorm"
+    defaults = (True, True)
+    least_rank = 2
+    params = (
+        Param("eps", "float", 1e-5),
+        Param("momentum", "float?", 0.1),
+        Param("affine", "bool", True),
+        Param("track_running_stats", "bool", True),
+        *_INITS,
+    )
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        if self.weights(attrs):
+            return Call(Self(), (In(0),))
+        named = (Kw("training", Lit(True), False), Kw("eps", Lit(attrs["eps"]), 1e-5))
+        return Call("F.batch_norm", (In(0), Lit(None), Lit(None)), named)
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch.nn.functional as F
+
+        mean, var, momentum = self.statistics(weights, attrs, training)
+        use_batch = training or mean is None
+        affine = weights.get("weight"), weights.get("bias")
+        return F.batch_norm(ins[0], mean, var, *affine, use_batch, momentum, attrs["eps"])
+
+
+@register
+class InstanceNorm(_RunningNorm):
+    """Normalises each channel of each sample over its positions."""
+
+    name = "instancenorm"
+    torch_name = "InstanceNorm"
+    defaults = (False, False)
+    least_rank = 3
+    params = (
+        Param("eps", "float", 1e-5),
+        Param("momentum", "float?", 0.1),
+        Param("affine", "bool", False),
+        Param("track_running_stats", "bool", False),
+        *_INITS,
+    )
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        if self.weights(attrs):
+            return Call(Self(), (In(0),))
+        return Call("F.instance_norm", (In(0),), (Kw("eps", Lit(attrs["eps"]), 1e-5),))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch.nn.functional as F
+
+        mean, var = weights.get("running_mean"), weights.get("running_var")  # torch does not count these batches
+        affine = weights.get("weight"), weights.get("bias")
+        return F.instance_norm(
+            ins[0], mean, var, *affine, training or mean is None, attrs["momentum"] or 0.0, attrs["eps"]
+        )
+
+
+@register
+class GroupNorm(_ChannelNorm):
+    """Normalises groups of channels of each sample."""
+
+    name = "groupnorm"
+    params = (Param("num_groups", "int"), Param("eps", "float", 1e-5), Param("affine", "bool", True), *_INITS)
+
+    def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
+        attrs: dict[str, Any] = super().resolve(ins, args, cx)
+        in_range(self.name, "num_groups", attrs["num_groups"], least=1)
+        reason = "`groupnorm`: `num_groups` must divide the channels"
+        cx.divides(attrs["num_groups"], attrs["num_features"], reason, inputs=(0,), param="num_groups")
+        return attrs
+
+    def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
+        return self.affine(attrs)
+
+    def module(self, attrs: Attrs) -> Call:
+        named = kwargs(("eps", attrs["eps"], 1e-5), ("affine", attrs["affine"], True))
+        return Call("nn.GroupNorm", (Lit(attrs["num_groups"]), Lit(attrs["num_features"])), named)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        if attrs["affine"]:
+            return Call(Self(), (In(0),))
+        return Call("F.group_norm", (In(0), Lit(attrs["num_groups"])), kwargs(("eps", attrs["eps"], 1e-5)))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch.nn.functional as F
+
+        return F.group_norm(ins[0], attrs["num_groups"], weights.get("weight"), weights.get("bias"), attrs["eps"])
+
+
+class _LastDims(Op):
+    """A normalisation over the last dimensions: those of `normalized_shape`, by default the last one."""
+
+    def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
+        (x,) = ins
+        require_float(self.name, ins)
+        if x.rank < 1:
+            raise OpError("ARC0310", f"`{self.name}` takes [..., D], and this is {x}", inputs=(0,))
+        in_range(self.name, "eps", args["eps"], least=0)
+        shape: Any = args["normalized_shape"]
+        if shape is None:
+            shape = (channels(self.name, x, cx, -1),)
+        return {**args, "normalized_shape": shape if isinstance(shape, tuple) else (shape,)}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        shape = attrs["normalized_shape"]
+        if not 0 < len(shape) <= x.rank:
+            message = f"`{self.name}` normalises the last {len(shape)} dimensions, and this is {x}"
+            raise OpError("ARC0310", message, param="normalized_shape", inputs=(0,))
+        for size, own in zip(x.shape[-len(shape) :], shape, strict=True):
+            cx.equal(size, own, f"`{self.name}`'s `normalized_shape` and the input's last sizes", inputs=(0,))
+        return (x,)
+
+    def sized(self, attrs: Attrs) -> Lit:
+        shape = attrs["normalized_shape"]
+        return Lit(shape[0] if len(shape) == 1 else shape)
+
+
+@register
+class LayerNorm(_LastDims):
+    """Normalises each position over its features."""
+
+    name = "layernorm"
+    params = (
+        Param("normalized_shape", "ints?", None),
+        Param("eps", "float", 1e-5),
+        Param("elementwise_affine", "bool", True),
+        Param("bias", "bool", True),
+        *_INITS,
+    )
+
+    def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
+        shape = attrs["normalized_shape"]
+        if not attrs["elementwise_affine"]:
+            return ()
+        weight = WeightDecl("weight", shape, attrs["init"])
+        return (weight, WeightDecl("bias", shape, attrs["bias_init"])) if attrs["bias"] else (weight,)
+
+    def module(self, attrs: Attrs) -> Call:
+        affine = attrs["elementwise_affine"]
+        named = (("eps", attrs["eps"], 1e-5), ("elementwise_affine", affine, True))
+        bias = (("bias", attrs["bias"], True),) if affine else ()
+        return Call("nn.LayerNorm", (self.sized(attrs),), kwargs(*named, *bias))
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        if attrs["elementwise_affine"]:
+            return Call(Self(), (In(0),))
+        return Call("F.layer_norm", (In(0), Lit(attrs["normalized_shape"])), kwargs(("eps", attrs["eps"], 1e-5)))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch.nn.functional as F
+
+        affine = weights.get("weight"), weights.get("bias")
+        return F.layer_norm(ins[0], attrs["normalized_shape"], *affine, attrs["eps"])
+
+
+@register
+class RMSNorm(_LastDims):
+    """Divides each position by the root mean square of its features; eps none is the dtype's own."""
+
+    name = "rmsnorm"
+    params = (
+        Param("normalized_shape", "ints?", None),
+        Param("eps", "float?", None),
+        Param("elementwise_affine", "bool", True),
+        Param("init", "init?", None),
+    )
+
+    def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
+        if not attrs["elementwise_affine"]:
+            return ()
+        return (WeightDecl("weight", attrs["normalized_shape"], attrs["init"]),)
+
+    def module(self, attrs: Attrs) -> Call:
+        named = kwargs(("eps", attrs["eps"], None), ("elementwise_affine", attrs["elementwise_affine"], True))
+        return Call("nn.RMSNorm", (self.sized(attrs),), named)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        if attrs["elementwise_affine"]:
+            return Call(Self(), (In(0),))
+        return Call("F.rms_norm", (In(0), Lit(attrs["normalized_shape"])), kwargs(("eps", attrs["eps"], None)))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch.nn.functional as F
+
+        return F.rms_norm(ins[0], attrs["normalized_shape"], weights.get("weight"), attrs["eps"])
+
+
+_LAYER_NORM_2D = Helper(
+    "LayerNorm2d",
+    '''\
+class LayerNorm2d(nn.LayerNorm):
+    """Layer normalisation over the channels of [B, C, H, W]."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+''',
+)
+
+
+@register
+class LayerNorm2d(_ChannelNorm):
+    """Layer normalisation over the channels of [B, C, H, W], as in ConvNeXt; eps as in timm."""
+
+    name = "layernorm2d"
+    params = (Param("eps", "float", 1e-6), Param("affine", "bool", True), *_INITS)
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        spatial_rank(self.name, ins[0], (2,))
+        return super().infer(ins, attrs, cx)
+
+    def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
+        return self.affine(attrs)
+
+    def module(self, attrs: Attrs) -> Call:
+        named = (("eps", attrs["eps"], 1e-5), ("elementwise_affine", attrs["affine"], True))
+        return Call("LayerNorm2d", (Lit(attrs["num_features"]),), kwargs(*named))
+
+    def helpers(self, attrs: Attrs) -> tuple[Helper, ...]:
+        return (_LAYER_NORM_2D,)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Call(Self(), (In(0),))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch.nn.functional as F
+
+        affine = weights.get("weight"), weights.get("bias")
+        last = ins[0].movedim(1, -1)
+        return F.layer_norm(last, last.shape[-1:], *affine, attrs["eps"]).movedim(-1, 1)
+
+
+@register
+class LocalResponseNorm(Op):
+    """Divides each channel by a power of the mean square of its `size` neighbours."""
+
+    name = "local_response_norm"
+    params = (
+        Param("size", "int"),
+        Param("alpha", "float", 1e-4),
+        Param("beta", "float", 0.75),
+        Param("k", "float", 1.0),
+    )
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        if x.rank < 3:
+            raise OpError("ARC0310", f"`{self.name}` takes [B, C, ...], and this is {x}", inputs=(0,))
+        require_float(self.name, ins)
+        in_range(self.name, "size", attrs["size"], least=1)
+        return (x,)
+
+    def module(self, attrs: Attrs) -> Call:
+        return Call("nn.LocalResponseNorm", (Lit(attrs["size"]),), self._rest(attrs))
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Call("F.local_response_norm", (In(0), Lit(attrs["size"])), self._rest(attrs))
+
+    def _rest(self, attrs: Attrs) -> tuple[Kw, ...]:
+        return kwargs(*((p.name, attrs[p.name], p.default) for p in self.params[1:]))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch.nn.functional as F
+
+        return F.local_response_norm(ins[0], attrs["size"], attrs["alpha"], attrs["beta"], attrs["k"])
+
+
+@register
+class Normalize(Op):
+    """Divides vectors along `dim` by their p-norm, which is taken to be at least `eps`."""
+
+    name = "normalize"
+    params = (Param("p", "float", 2.0), Param("dim", "int", 1), Param("eps", "float", 1e-12))
+
+    def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
+        require_float(self.name, ins)
+        dim: Any = args["dim"]
+        dim_of(self.name, dim, ins[0])
+        return dict(args)
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        dim_of(self.name, attrs["dim"], ins[0])
+        return (ins[0],)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Call("F.normalize", (In(0),), kwargs(*((p.name, attrs[p.name], p.default) for p in self.params)))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        length = torch.linalg.vector_norm(ins[0], attrs["p"], attrs["dim"], keepdim=True)
+        return ins[0] / length.clamp_min(attrs["eps"])
