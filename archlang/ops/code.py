@@ -11,7 +11,23 @@ from typing import Any, Union
 
 from archlang.ir.graph import Attr
 
-__all__ = ["Bin", "Call", "Expr", "Fixed", "Helper", "In", "Ins", "Item", "Kw", "Lit", "Method", "Self", "Seq", "Un"]
+__all__ = [
+    "Bin",
+    "Call",
+    "Expr",
+    "Fixed",
+    "Get",
+    "Helper",
+    "In",
+    "Ins",
+    "Item",
+    "Kw",
+    "Lit",
+    "Method",
+    "Self",
+    "Seq",
+    "Un",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +92,14 @@ class Method:
 
 
 @dataclass(frozen=True, slots=True)
+class Get:
+    """`value.name`: an attribute, such as the device of a wire."""
+
+    value: Expr
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Bin:
     """An infix operator of Python: + - * / // % ** @ == != < <= > >= & |."""
 
@@ -108,7 +132,7 @@ class Seq:
     kind: str = "tuple"
 
 
-Expr = Union[Lit, Fixed, In, Ins, Self, Call, Method, Bin, Un, Item, Seq]
+Expr = Union[Lit, Fixed, In, Ins, Self, Call, Method, Get, Bin, Un, Item, Seq]
 
 
 @dataclass(frozen=True, slots=True)
