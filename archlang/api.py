@@ -80,12 +80,12 @@ def compile_module(module: LoadedModule, entry: str | None, args: Mapping[str, A
 
 def read_source(path_or_text: str | os.PathLike[str], limits: Limits) -> Source:
     """The spec's text from wherever it is."""
-    from archlang.syntax.source import read
+    from archlang.syntax.source import read_bytes, read_file
 
     if isinstance(path_or_text, str) and any(mark in path_or_text for mark in "\n{"):
-        return Source("<text>", path_or_text)
+        return read_bytes(path_or_text.encode("utf-8", "surrogatepass"), "<text>", limits.source_bytes)
     path = os.fspath(path_or_text)
     if not os.path.isfile(path):  # the system's own error says which of the reasons it is
         with open(path, "rb"):
             pass
-    return read(path, max_bytes=limits.source_bytes)
+    return read_file(path, limits.source_bytes)

@@ -78,11 +78,11 @@ class _Loader(importlib.abc.InspectLoader):
 
     def exec_module(self, module: ModuleType) -> None:
         from archlang.elaborate import Limits, load
-        from archlang.syntax.source import read
+        from archlang.syntax.source import read_file
         from archlang.syntax.tree import Block
 
         try:
-            spec = load(read(self.path, max_bytes=Limits().source_bytes), Limits())
+            spec = load(read_file(self.path, Limits().source_bytes), Limits())
         except ArchError as error:
             from archlang.report.text import render_all
 

@@ -18,10 +18,10 @@ __all__ = ["find", "load"]
 def load(path: str, limits: Limits) -> LoadedModule:
     """Reads and parses one spec. UsageError where there is no readable file, ArchError for its contents."""
     from archlang.elaborate import load as load_module
-    from archlang.syntax.source import read
+    from archlang.syntax.source import read_file
 
     must_read(path)
-    return load_module(read(path, max_bytes=limits.source_bytes), limits)
+    return load_module(read_file(path, limits.source_bytes), limits)
 
 
 def must_read(path: str) -> None:

@@ -62,12 +62,13 @@ def guarded(action: Callable[[], int]) -> int:
         _on_sigterm(previous)
 
 
-def show(diagnostics: Iterable[Diagnostic], stream: TextIO | None = None) -> None:
+def show(diagnostics: Iterable[Diagnostic], stream: TextIO | None = None, *, count: bool = True) -> None:
     """Prints diagnostics for people (default: on standard error), in colour where that shows."""
     from archlang.report.text import render_all, terminal_width, use_colour
 
     stream = stream or sys.stderr
-    stream.write(render_all(diagnostics, colour=use_colour(stream), limit=terminal_width(stream)))
+    text = render_all(diagnostics, colour=use_colour(stream), limit=terminal_width(stream), count=count)
+    stream.write(text + "\n" if text and not count else text)
     stream.flush()
 
 

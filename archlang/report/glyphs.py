@@ -10,7 +10,7 @@ TAB = 4
 
 
 def printable(text: str) -> str:
-    """The text with control and direction-changing characters spelled out: a spec cannot drive its reader's terminal."""
+    """The text with control and direction-changing characters spelled out: a spec cannot drive a terminal."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_glyph(char) for char in text)

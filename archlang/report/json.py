@@ -13,7 +13,7 @@ __all__ = ["as_dict", "render_all"]
 
 
 def render_all(diagnostics: Iterable[Diagnostic], **extra: Any) -> str:
-    """JSON lines: `{"kind": "diagnostic", ...}` each, then `{"kind": "summary", "errors": n, "warnings": m, **extra}`."""
+    """A line `{"kind": "diagnostic", ...}` each, then `{"kind": "summary", "errors": n, "warnings": m, **extra}`."""
     found = sorted_diagnostics(diagnostics)
     rows = [as_dict(d) for d in found]
     errors = sum(d.severity is Severity.ERROR for d in found)

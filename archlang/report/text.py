@@ -65,12 +65,13 @@ def summary(diagnostics: Iterable[Diagnostic]) -> str:
     return ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts if n)
 
 
-def render_all(diagnostics: Iterable[Diagnostic], *, colour: bool = False, limit: int = MAX_WIDTH) -> str:
-    """All of them, blank lines between, and the summary line at the end."""
+def render_all(
+    diagnostics: Iterable[Diagnostic], *, colour: bool = False, limit: int = MAX_WIDTH, count: bool = True
+) -> str:
+    """All of them, blank lines between, and (with `count`) the summary line at the end."""
     found = sorted_diagnostics(diagnostics)
-    if not found:
-        return ""
-    return "\n".join(render(d, colour=colour, limit=limit) for d in found) + "\n" + summary(found) + "\n"
+    parts = [render(d, colour=colour, limit=limit) for d in found]
+    return "\n".join([*parts, summary(found) + "\n"] if parts and count else parts)
 
 
 def render(diagnostic: Diagnostic, *, colour: bool = False, limit: int = MAX_WIDTH) -> str:

@@ -1,0 +1,125 @@
+"""Example inputs for a program: numbers for its free sizes that satisfy what it requires, and random tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from archlang.ir.graph import Constraint, Graph, Program, TensorType
+from archlang.shapes.dim import Size, evaluate, symbols
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["NoSizes", "choose_sizes", "random_inputs", "violated"]
+
+BATCH = (2, 1, 3, 4, 8)
+EXTENTS = (224, 32, 64, 128, 256, 16, 8, 299, 96, 192, 384, 512, *range(1, 513))
+SEARCHED = 20_000
+
+
+class NoSizes(Exception):
+    """No choice was found that satisfies every requirement; `constraint` is one that stands in the way."""
+
+    def __init__(self, constraint: Constraint | None) -> None:
+        super().__init__(str(constraint))
+        self.constraint = constraint
+
+
+def choose_sizes(graph: Graph, given: Mapping[str, int]) -> dict[str, int]:
+    """A number for every free size of the inputs: 2 for a batch, 224 or another usual one for extents.
+
+    Raises NoSizes where nothing fits beside what is given.
+    """
+    names = list(dict.fromkeys(name for t in _input_types(graph) for size in t.shape for name in _ordered(size)))
+    names += [name for name in graph.symbols if name not in names]
+    free = [name for name in names if name not in given]
+    first = next((t.shape[0] for t in _input_types(graph) if t.rank > 1), None)
+    batch = [name for name in free if first is not None and symbols(first) == {name}]
+    extents = [name for name in free if name not in batch]
+    blame: Constraint | None = None
+    for sizes in _candidates(batch, extents):
+        every = {**given, **sizes}
+        broken = violated(graph, every)
+        if broken is None and _positive(graph, every):
+            return {name: every[name] for name in names}
+        blame = blame or broken
+    raise NoSizes(blame)
+
+
+def violated(graph: Graph, sizes: Mapping[str, int]) -> Constraint | None:
+    """The first requirement that the sizes break."""
+    for constraint in graph.constraints:
+        if not symbols(constraint.left) | symbols(constraint.right) <= sizes.keys():
+            continue
+        try:
+            left, right = evaluate(constraint.left, sizes), evaluate(constraint.right, sizes)
+        except ZeroDivisionError:
+            return constraint
+        if not (left >= right if constraint.relation == ">=" else left == right):
+            return constraint
+    return None
+
+
+def random_inputs(program: Program, sizes: Mapping[str, int], device: str = "cpu") -> list[Any]:
+    """A tensor (for a `tensors` input a list of them) for each input, from torch's generator. Imports torch.
+
+    Floats are normal, integers small enough to index every embedding of the program.
+    """
+    below = _index_bound(program)
+
+    def one(type: TensorType) -> torch.Tensor:
+        import torch
+
+        shape = [evaluate(size, sizes) for size in type.shape]
+        if type.dtype == "bool":
+            return torch.rand(shape, device=device) < 0.5
+        dtype = torch.get_default_dtype() if type.dtype == "float" else getattr(torch, type.dtype)
+        if dtype.is_floating_point:
+            return torch.randn(shape, device=device).to(dtype)
+        return torch.randint(0, min(below, 128), shape, device=device).to(dtype)
+
+    return [
+        [one(v.type) for v in port.values] if port.kind == "tensors" else one(port.values[0].type)
+        for port in program.root.inputs
+    ]
+
+
+def _candidates(batch: list[str], extents: list[str]) -> Iterator[dict[str, int]]:
+    """Likely choices first: all extents equal; then each on its own, as far as that can be searched."""
+    for b in BATCH if batch else (0,):
+        for n in EXTENTS if extents else (0,):
+            yield {**dict.fromkeys(batch, b), **dict.fromkeys(extents, n)}
+    small = EXTENTS[:12] if len(extents) > 2 else EXTENTS
+    for count, choice in enumerate(product(small, repeat=len(extents))):
+        if count >= SEARCHED:
+            return
+        yield {**dict.fromkeys(batch, BATCH[0]), **dict(zip(extents, choice, strict=True))}
+
+
+def _positive(graph: Graph, sizes: Mapping[str, int]) -> bool:
+    """Whether every tensor of the root has elements: requirements aside, an example should not be empty."""
+    for value in graph.values:
+        for size in value.type.shape:
+            if symbols(size) <= sizes.keys() and evaluate(size, sizes) < 1:
+                return False
+    return True
+
+
+def _input_types(graph: Graph) -> list[TensorType]:
+    return [value.type for port in graph.inputs for value in port.values]
+
+
+def _ordered(size: Size) -> Iterable[str]:
+    return sorted(symbols(size))
+
+
+def _index_bound(program: Program) -> int:
+    found = [
+        attrs["num_embeddings"]
+        for graph in program.graphs
+        for attrs in (*(n.attrs for n in graph.nodes), *(c.attrs for c in graph.children.values()))
+        if isinstance(attrs.get("num_embeddings"), int)
+    ]
+    return max(min(found, default=128), 1)

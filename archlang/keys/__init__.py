@@ -1,0 +1,1 @@
+"""Names and shapes of a spec's tensors, against those of a checkpoint."""
