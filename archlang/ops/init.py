@@ -251,7 +251,8 @@ def run(init: Init, shape: Sequence[int], dtype: Any) -> Any:
     x = torch.empty(tuple(shape), dtype=dtype)
     match init.name:
         case "zeros" | "ones" | "constant":
-            return x.fill_({"zeros": 0, "ones": 1}.get(init.name, args.get("value")))
+            value: float = {"zeros": 0, "ones": 1}.get(init.name, args.get("value", 0))
+            return x.fill_(value)
         case "uniform":
             return x.uniform_(args["a"], args["b"])
         case "normal":

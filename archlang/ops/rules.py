@@ -8,7 +8,6 @@ from typing import Any
 
 from archlang.ir.graph import TensorType
 from archlang.ops.base import Context, OpError
-from archlang.ops.code import Expr, Fixed
 from archlang.shapes.dim import Size, size_str
 
 __all__ = [
@@ -27,9 +26,9 @@ __all__ = [
     "refuse_bool",
     "require_float",
     "require_index",
+    "same_dtype",
     "same_rank",
     "torch_dtype",
-    "torch_dtype_text",
 ]
 
 _INTS = ("uint8", "int8", "int16", "int32", "int64")
@@ -84,10 +83,6 @@ def torch_dtype(dtype: str, like: Any) -> Any:
     return like.dtype if dtype == "float" else getattr(torch, dtype)
 
 
-def torch_dtype_text(dtype: str) -> Expr:
-    return Fixed(f"torch.{dtype}")
-
-
 def refuse_bool(op: str, ins: Sequence[TensorType]) -> None:
     """For functions that torch does not define on bool."""
     for i, x in enumerate(ins):
@@ -107,6 +102,16 @@ def require_index(op: str, x: TensorType, position: int) -> None:
     if x.dtype not in ("int64", "int32"):
         message = f"`{op}` takes indices of type int64 or int32, and this is {x}"
         raise OpError("ARC0241", message, inputs=(position,), help='convert it first: `cast(x, "int64")`')
+
+
+def same_dtype(op: str, ins: Sequence[TensorType]) -> str:
+    """For products, which torch does not promote. float32 counts as the module's "float"."""
+    own = [("float" if x.dtype == "float32" else x.dtype) for x in ins]
+    for i, dtype in enumerate(own):
+        if dtype != own[0]:
+            message = f"`{op}` needs wires of the same element type, not {ins[0]} and {ins[i]}"
+            raise OpError("ARC0241", message, inputs=(0, i), help="convert one of them with `cast`")
+    return ins[0].dtype
 
 
 def dim_of(op: str, dim: int, x: TensorType, *, param: str = "dim", extra: int = 0, position: int = 0) -> int:

@@ -1,0 +1,188 @@
+"""Functions of one wire, element by element: a table of torch's, conversions of the element type, clamp."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
+from archlang.ops.base import Context, Input, Op, OpError, Param, register
+from archlang.ops.code import Call, Expr, Fixed, Get, Helper, In, Kw, Lit, Method, Self
+from archlang.ops.constant import REFERENCE
+from archlang.ops.rules import DTYPES, floating, promote_scalar, refuse_bool, torch_dtype
+
+__all__: list[str] = []
+
+
+class _Function(Op):
+    """`torch.<name>(x)`. Subclasses come from the tables below."""
+
+    result: Callable[[str], str] | None = None  # element type of the result; None: the input's, which is not bool
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        result = type(self).result
+        if result is None:
+            refuse_bool(self.name, ins)
+            return (x,)
+        return (TensorType(x.shape, result(x.dtype)),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Call(f"torch.{self.name}", (In(0),))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        return getattr(ins[0], self.name)()
+
+
+def _same(dtype: str) -> str:
+    return dtype
+
+
+def _number(dtype: str) -> str:
+    return "int64" if dtype == "bool" else dtype
+
+
+_FLOATING = (
+    "atan", "cos", "erf", "exp", "exp2", "expm1", "log", "log10", "log1p", "log2", "reciprocal", "rsqrt", "sin",
+    "sqrt", "tan",
+)  # fmt: skip
+_TABLE: dict[str, Callable[[str], str] | None] = {
+    **dict.fromkeys(_FLOATING, floating),
+    **dict.fromkeys(("abs", "ceil", "floor", "round", "trunc")),
+    "sign": _same,
+    "square": _number,
+}
+for _name, _result in _TABLE.items():
+    register(type(_name.capitalize(), (_Function,), {"name": _name, "result": _result}))
+
+
+@register
+class Cast(Op):
+    """Converts the element type. To "float", the module's own type: that of `like`, else of a reference buffer."""
+
+    name = "cast"
+    inputs = (Input("x"), Input("like", optional=True))
+    params = (Param("dtype", "dtype"),)
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        dtype = args["dtype"]
+        if dtype not in DTYPES:
+            raise OpError("ARC0243", f"`cast`: `{dtype}` is not an element type", param="dtype")
+        if len(ins) > 1 and ins[1].dtype != dtype:
+            message = f"`cast` to {dtype}, but `like` is {ins[1]}"
+            raise OpError("ARC0244", message, inputs=(1,), help="leave out `like`")
+        how = "same" if ins[0].dtype == dtype else "like" if len(ins) > 1 else "own" if dtype == "float" else "named"
+        return {"dtype": dtype, "how": how}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        return (TensorType(ins[0].shape, attrs["dtype"]),)
+
+    def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
+        return (REFERENCE,) if attrs["how"] == "own" else ()
+
+    def module(self, attrs: Attrs) -> Call | None:
+        return Call("Cast") if attrs["how"] == "own" else None
+
+    def helpers(self, attrs: Attrs) -> tuple[Helper, ...]:
+        return (CAST,) if attrs["how"] == "own" else ()
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        match attrs["how"]:
+            case "same":
+                return In(0)
+            case "like":
+                return Method(In(0), "to", (Get(In(1), "dtype"),))
+            case "own":
+                return Call(Self(), (In(0),))
+            case _:
+                return Method(In(0), "to", (Fixed(f"torch.{attrs['dtype']}"),))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        if attrs["how"] == "same":
+            return ins[0]
+        like = ins[1] if len(ins) > 1 else weights.get("reference")
+        return ins[0].type(torch_dtype(attrs["dtype"], like))
+
+
+CAST = Helper(
+    "Cast",
+    '''class Cast(nn.Module):
+    """Converts a tensor to the module's floating-point type."""
+
+    reference: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("reference", torch.empty(0), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.to(self.reference.dtype)
+''',
+)
+
+
+class _Plain(Op):
+    """`x.<name>()`: the values stay as they are."""
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        return (ins[0],)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Method(In(0), self.name)
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        return getattr(ins[0], self.name)()
+
+
+@register
+class Detach(_Plain):
+    """Stops the gradient."""
+
+    name = "detach"
+
+
+@register
+class Contiguous(_Plain):
+    """The same values in row-major memory."""
+
+    name = "contiguous"
+
+
+@register
+class Identity(_Plain):
+    """The wire itself."""
+
+    name = "identity"
+
+    def module(self, attrs: Attrs) -> Call:
+        return Call("nn.Identity")
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return In(0)
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        return ins[0]
+
+
+@register
+class Clamp(Op):
+    """Limits the values to [min, max]; either may be left out."""
+
+    name = "clamp"
+    params = (Param("min", "float?", None), Param("max", "float?", None))
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        refuse_bool(self.name, ins)
+        limits = [attrs[p] for p in ("min", "max") if attrs[p] is not None]
+        if not limits:
+            raise OpError("ARC0240", "`clamp` needs `min` or `max`")
+        return (TensorType(ins[0].shape, reduce(promote_scalar, limits, ins[0].dtype)),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Method(In(0), "clamp", (), tuple(Kw(p, Lit(attrs[p]), None) for p in ("min", "max")))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        return torch.clip(ins[0], attrs["min"], attrs["max"])
