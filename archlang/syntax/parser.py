@@ -1,0 +1,71 @@
+"""From a source to its tree."""
+
+from __future__ import annotations
+
+from archlang.report.diagnostic import ArchError, Diagnostic, Source
+from archlang.syntax import tree
+from archlang.syntax.build import Builder
+from archlang.syntax.docs import Docs
+from archlang.syntax.engine import MAX_ERRORS, run
+from archlang.syntax.explain import explainer
+from archlang.syntax.grammar import load_table
+from archlang.syntax.layout import layout
+from archlang.syntax.tokens import LINE_END, Token, scan
+
+__all__ = ["parse", "parse_expression"]
+
+
+def parse(source: Source) -> tree.Module:
+    """The tree of a file; raises ArchError with every mistake that was found. A file without items is a Module too."""
+    parser = _Parser(source)
+    module = parser.module()
+    parser.check()
+    assert isinstance(module, tree.Module)
+    return module
+
+
+def parse_expression(source: Source) -> tree.Expr:
+    """The tree of one expression, as after `--set name=`; raises ArchError."""
+    parser = _Parser(source)
+    value = parser.expression(0, len(source.text), inside_string=False)
+    parser.check()
+    assert value is not None
+    return value
+
+
+class _Parser:
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.table = load_table()
+        self.found: list[Diagnostic] = []
+        self.builder = Builder(source, self.found, self._interpolated)
+        self.builder.docs = Docs(source, [])
+        self.actions = self.builder.actions()
+
+    def module(self) -> tree.Module | None:
+        tokens, comments = scan(self.source, 0, len(self.source.text), self.found)
+        self.builder.docs = Docs(self.source, comments)
+        return self._run(layout(self.source, tokens, self.found), "module", "")  # type: ignore[return-value]
+
+    def expression(self, start: int, end: int, inside_string: bool) -> tree.Expr | None:
+        tokens, _ = scan(self.source, start, end, self.found)
+        tokens = [token for token in tokens if token.type != LINE_END]
+        laid = layout(self.source, tokens, self.found)
+        laid[-1] = Token(laid[-1].type, "", end, end)
+        where = "the braces of a string" if inside_string else "an expression"
+        return self._run(laid, "expression", where)  # type: ignore[return-value]
+
+    def _interpolated(self, start: int, end: int) -> tree.Expr | None:
+        before = len(self.found)
+        value = self.expression(start, end, inside_string=True)
+        return value if len(self.found) == before else None
+
+    def _run(self, tokens: list[Token], start: str, where: str) -> object:
+        explain = explainer(self.source, where)
+        return run(self.table, self.source, tokens, start, self.actions, self.found, explain)
+
+    def check(self) -> None:
+        if self.found:
+            unique = {(d.code, d.span.start if d.span else 0): d for d in reversed(self.found)}
+            ordered = sorted(unique.values(), key=lambda d: d.span.start if d.span else 0)
+            raise ArchError(ordered[:MAX_ERRORS])
