@@ -230,8 +230,7 @@ class _GraphCheck:
                 self.fail(f"`{child.path}` is not a `{node.op}`", node)
             if node.op == "extern":
                 continue
-            wanted = [_tensor(d) for d in self.ops[node.op].weights(node.attrs)]
-            if [_tensor(d) for d in child.weights] != wanted:
+            if [_tensor(d) for d in child.weights] != [_tensor(d) for d in self.weights(node)]:
                 self.fail(f"`{child.path}` has other weights than the attributes ask for", node)
 
     def run_of(self, node: Node) -> Iterator[Child]:
@@ -252,20 +251,26 @@ class _GraphCheck:
     def check_types(self, node: Node) -> None:
         """What the registry infers is what is recorded."""
         op = self.ops[node.op]
-        if node.path is None and op.weights(node.attrs):
+        if node.path is None and self.weights(node):
             self.fail("an op with weights has no path", node)
         if node.path is None and node.count != 1:
             self.fail("an op without a path is run several times", node)
         try:
             types = op.infer([v.type for v in node.inputs], node.attrs, self.context())
         except Exception as error:
-            raise IRError(f"its types cannot be inferred: {error}", self.graph, node) from error
+            raise IRError(f"its types cannot be inferred: {error!r}", self.graph, node) from error
         if len(types) != len(node.outputs):
             self.fail(f"{len(node.outputs)} outputs are recorded, {len(types)} inferred", node)
         for inferred, value in zip(types, node.outputs, strict=True):
             self.same_type(inferred, value.type, "the inferred type", node)
         if node.count > 1:
             self.check_chain(types, [v.type for v in node.inputs], node)
+
+    def weights(self, node: Node) -> tuple[WeightDecl, ...]:
+        try:
+            return self.ops[node.op].weights(node.attrs)
+        except Exception as error:
+            raise IRError(f"its weights cannot be told: {error!r}", self.graph, node) from error
 
     # -- calls -----------------------------------------------------------------------------------------------------
     def check_call(self, node: Node) -> None:

@@ -180,8 +180,8 @@ class GraphModel(Model):
 class ProgramModel(Model):
     """A program: its graphs, callees first, the root's name, and the texts that spans point into."""
 
-    format: Literal["archlang-ir"] = "archlang-ir"
-    version: Annotated[int, Field(ge=1, le=VERSION)] = VERSION
+    format: Literal["archlang-ir"]
+    version: Annotated[int, Field(ge=1, le=VERSION)]
     root: str
     sources: list[SourceModel] = []
     graphs: list[GraphModel]

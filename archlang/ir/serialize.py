@@ -20,6 +20,7 @@ from archlang.ir.graph import (
     WeightDecl,
 )
 from archlang.ir.schema import (
+    VERSION,
     ChildModel,
     ConstraintModel,
     FactorModel,
@@ -95,7 +96,9 @@ class _Writer:
 
     def program(self, program: Program) -> ProgramModel:
         graphs = [self.graph(graph) for graph in program.graphs]
-        return ProgramModel(root=program.root.name, sources=self.sources, graphs=graphs)
+        return ProgramModel(
+            format="archlang-ir", version=VERSION, root=program.root.name, sources=self.sources, graphs=graphs
+        )
 
     def graph(self, graph: Graph) -> GraphModel:
         self._ids = {id(value): i for i, value in enumerate(graph.values)}

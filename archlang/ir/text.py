@@ -83,9 +83,10 @@ def _body(graph: Graph, names: Mapping[int, str]) -> Iterator[tuple[str, Span | 
         yield _port(port, names), None
     for path, decl in graph.weights.items():
         yield _weight(path, decl), decl.span
+    run = {node.path: node.attrs for node in graph.nodes if node.path is not None}
     for word, children in (("borrow", graph.borrowed), ("child", graph.children)):
         for child in children.values():
-            yield from _child(word, child)
+            yield from _child(word, child, shown=run.get(child.path) == child.attrs)
     for second, first in graph.aliases.items():
         yield f"alias {_bare(second)} = {_bare(first)}", None
     for node in graph.nodes:
@@ -111,10 +112,11 @@ def _weight(path: str, decl: WeightDecl) -> str:
     return ", ".join([f"{word} {_bare(path)}: {shape}{init}", *marks])
 
 
-def _child(word: str, child: Child) -> Iterator[tuple[str, Span | None]]:
+def _child(word: str, child: Child, *, shown: bool) -> Iterator[tuple[str, Span | None]]:
+    """`shown`: the node that runs the child has the same attributes."""
     what = _bare(child.graph.name) if child.graph is not None else child.op
     times = f" x {child.count}" if child.count > 1 else ""
-    yield f"{word} {_bare(child.path)}: {what}{times}{_attrs(child.attrs)}", child.span
+    yield f"{word} {_bare(child.path)}: {what}{times}{'' if shown else _attrs(child.attrs)}", child.span
     for decl in child.weights:
         yield "  " + _weight(decl.name, decl), decl.span
 
