@@ -114,8 +114,8 @@ class _Run:
         if node.op == "call":
             return self.call(frame, index, node, ins)
         paths: list[str | None] = [self.full(frame, path) for path in node.paths]
-        for path in paths or [None]:
-            outs = self.op(frame, node, frame.plan.attrs[index], path, ins)
+        for at in paths or [None]:
+            outs = self.op(frame, node, frame.plan.attrs[index], at, ins)
             ins = list(outs)
         return ins
 
