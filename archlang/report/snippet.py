@@ -67,7 +67,7 @@ def draw(
             out.append(_row(source, previous + 1, [], bars, number_width, paint, limit)[0])
         elif previous is not None and number - previous > 2:
             out.append(
-                paint("gutter", "..." if not bars else "...".ljust(number_width + 2) + _margin(bars, previous, paint))
+                paint("gutter", "..." if not bars else "...".ljust(number_width + 3) + _margin(bars, previous, paint))
             )
         elif previous is not None and number - previous == 2:
             out.append((blank + " " + _margin(bars, previous, paint)).rstrip())

@@ -1,0 +1,81 @@
+"""Imports run downwards: a stage knows the ones before it in the order in which a spec flows, never those after."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import archlang
+
+ROOT = Path(archlang.__file__).parent
+# Each line is one level; packages of one level do not import each other.
+LEVELS = [
+    {"report", "shapes"},
+    {"ir"},
+    {"ops"},
+    {"syntax"},
+    {"elaborate"},
+    {"interpret", "codegen", "keys", "inputs"},
+    {"api"},
+    {"loading"},
+    {"importer"},
+    {"cli"},
+    {"__main__"},
+]
+LEVEL = {name: i for i, level in enumerate(LEVELS) for name in level}
+# The public surface looks names up where they are defined, on first use.
+FREE = {"__init__"}
+# Calls up within a function that has no other way; each with its reason.
+ALLOWED = {
+    ("api", "loading"),  # `build` is public beside `compile`, and needs torch, which `loading` keeps apart
+}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def owner(path: Path) -> str:
+    """The package (or top-level module) that a file belongs to."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[0]
+
+
+def imported(path: Path) -> set[str]:
+    """Packages of archlang that a file imports, at its top or inside a function; types alone do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
+            skipped.update(child for statement in node.body for child in ast.walk(statement))
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        found.update(name.split(".")[1] for name in names if name.startswith("archlang.") and name.count("."))
+    return {name for name in found if name in LEVEL}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_downwards(path: Path) -> None:
+    here = owner(path)
+    if here in FREE:
+        return
+    assert here in LEVEL, f"say in LEVELS where `{here}` belongs"
+    for name in sorted(imported(path) - {here}):
+        assert LEVEL[name] < LEVEL[here] or (here, name) in ALLOWED, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_torch_is_imported_in_functions_only() -> None:
+    """What needs torch says so when it is called; importing any of archlang does not."""
+    for path in FILES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in tree.body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] == "torch" for name in names), path
