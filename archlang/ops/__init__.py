@@ -2,13 +2,30 @@
 
 from archlang.ops import (
     activation,
+    constant,
     conv,
     elementwise,
+    index,
     join,
     linear,
     norm,
     pool,
+    repeat,
     shape,
+    unary,
 )
 
-__all__ = ["activation", "conv", "elementwise", "join", "linear", "norm", "pool", "shape"]
+__all__ = [
+    "activation",
+    "constant",
+    "conv",
+    "elementwise",
+    "index",
+    "join",
+    "linear",
+    "norm",
+    "pool",
+    "repeat",
+    "shape",
+    "unary",
+]

@@ -1,9 +1,9 @@
 """Wires without inputs: full, arange, linspace, eye, and the random bernoulli and randint.
 
 Such a wire must land on the module's device, and a floating one in the module's element type, also after `.to(...)`.
-Given a wire `like`, the code takes both from it (`x.new_full(...)`, `torch.arange(n, device=x.device)`). Without, the op
-is a small module with an empty, non-persistent buffer for a reference, which `.to()` moves with the rest and which no
-state dict lists; so that a symbolic size and a later `.double()` cost nothing in exactness.
+The code takes both from a reference tensor: the wire `like` where there is one (`x.new_full(...)`, `torch.arange(n,
+device=x.device)`), else the empty buffer of a small module, which `.to()` moves with the rest and which no state dict
+lists. Values are computed when they are needed, so symbolic sizes work and a later `.double()` loses nothing.
 """
 
 from __future__ import annotations
@@ -20,24 +20,20 @@ from archlang.ops.rules import DTYPES, kind_of_scalar, torch_dtype
 from archlang.ops.shape import check_sizes
 from archlang.shapes.dim import Size, ceil_div, size_str
 
-__all__ = ["CONSTANT", "REFERENCE"]
+__all__ = ["REFERENCE"]
 
 REFERENCE = WeightDecl("reference", (0,), kind="buffer", trainable=False, persistent=False)
 
-CONSTANT = Helper(
-    "Constant",
-    '''class Constant(nn.Module):
-    """Makes tensors on the module's device and, unless told otherwise, in its floating-point type."""
+HELPER = Helper(
+    "Reference",
+    '''class Reference(nn.Module):
+    """An empty tensor that shows where the module's constants belong: its device and floating-point type."""
 
     reference: torch.Tensor
 
-    def __init__(self, make: Callable[..., torch.Tensor]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.make = make
         self.register_buffer("reference", torch.empty(0), persistent=False)
-
-    def forward(self, *args: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
-        return self.make(*args, dtype=dtype or self.reference.dtype, device=self.reference.device)
 ''',
 )
 
@@ -70,7 +66,7 @@ class _Constant(Op):
             message = f"`{self.name}` is to have the module's floating type, and `like` is {ins[0]}"
             raise OpError("ARC0244", message, inputs=(0,), help="leave out `like`, or name the dtype")
         attrs["like"] = bool(ins)
-        attrs["same"] = bool(ins) and ins[0].dtype == attrs["dtype"]
+        attrs["same"] = attrs["dtype"] == (ins[0].dtype if ins else "float")  # as the reference tensor
         if "shape" in attrs:
             attrs["shape"] = attrs["shape"] if isinstance(attrs["shape"], tuple) else (attrs["shape"],)
             check_sizes(self.name, attrs["shape"], free=False)
@@ -83,20 +79,20 @@ class _Constant(Op):
         return () if attrs["like"] else (REFERENCE,)
 
     def module(self, attrs: Attrs) -> Call | None:
-        return None if attrs["like"] else Call("Constant", (Fixed(self.maker),))
+        return None if attrs["like"] else Call("Reference")
 
     def helpers(self, attrs: Attrs) -> tuple[Helper, ...]:
-        return () if attrs["like"] else (CONSTANT,)
+        return () if attrs["like"] else (HELPER,)
+
+    def like(self, attrs: Attrs) -> Expr:
+        """The tensor that shows device and element type."""
+        return In(0) if attrs["like"] else Get(Self(), "reference")
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
-        dtype = attrs["dtype"]
+        like, dtype = self.like(attrs), attrs["dtype"]
         args = tuple(Lit(a) for a in self.arguments(attrs))
-        named = () if dtype == "float" else (Kw("dtype", Fixed(f"torch.{dtype}")),)
-        if not attrs["like"]:
-            return Call(Self(), args, named)
-        if dtype == "float":
-            named = (Kw("dtype", Get(In(0), "dtype")),)
-        return Call(self.maker, args, (*named, Kw("device", Get(In(0), "device"))))
+        wanted = Get(like, "dtype") if dtype == "float" else Fixed(f"torch.{dtype}")
+        return Call(self.maker, args, (Kw("dtype", wanted), Kw("device", Get(like, "device"))))
 
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         like = ins[0] if ins else weights["reference"]
@@ -130,7 +126,7 @@ class Full(_Constant):
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         if attrs["same"]:
-            return Method(In(0), "new_full", tuple(Lit(a) for a in self.arguments(attrs)))
+            return Method(self.like(attrs), "new_full", tuple(Lit(a) for a in self.arguments(attrs)))
         return super().call(attrs, inputs)
 
     def value(self, attrs: Attrs, dtype: Any, device: Any) -> Any:
@@ -227,8 +223,8 @@ class Eye(_Constant):
     def value(self, attrs: Attrs, dtype: Any, device: Any) -> Any:
         import torch
 
-        rows, columns = self.shape(attrs, Context())
-        return torch.zeros(rows, columns, dtype=dtype, device=device).fill_diagonal_(1)
+        columns = attrs["n"] if attrs["m"] is None else attrs["m"]
+        return torch.zeros(attrs["n"], columns, dtype=dtype, device=device).fill_diagonal_(1)
 
 
 @register
@@ -274,7 +270,9 @@ class Bernoulli(_Constant):
         return (attrs["shape"],)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
-        empty = Method(In(0), "new_empty", (Lit(attrs["shape"]),)) if attrs["same"] else super().call(attrs, inputs)
+        empty = super().call(attrs, inputs)
+        if attrs["same"]:
+            empty = Method(self.like(attrs), "new_empty", (Lit(attrs["shape"]),))
         return Method(empty, "bernoulli_", (Lit(attrs["p"]),))
 
     def value(self, attrs: Attrs, dtype: Any, device: Any) -> Any:

@@ -8,9 +8,9 @@ from typing import Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
-from archlang.ops.code import Call, Expr, Ins, Kw, Lit
+from archlang.ops.code import Call, Expr, In, Ins, Item, Kw, Lit, Method, Seq
 from archlang.ops.rules import agree, dim_of, nth, promote, same_rank
-from archlang.shapes.dim import Size, size_str
+from archlang.shapes.dim import Size, exact_div, size_str
 
 __all__: list[str] = []
 
@@ -90,3 +90,141 @@ class Stack(Op):
         import torch
 
         return torch.cat([x.unsqueeze(attrs["dim"]) for x in ins], dim=attrs["dim"])
+
+
+def _parts(x: TensorType, dim: int, sizes: Sequence[Size]) -> tuple[TensorType, ...]:
+    return tuple(TensorType((*x.shape[:dim], size, *x.shape[dim + 1 :]), x.dtype) for size in sizes)
+
+
+def _only(call: Expr, count: int) -> Expr:
+    """torch returns a tuple for one part too; an op with one output returns the tensor."""
+    return Item(call, (Lit(0),)) if count == 1 else call
+
+
+def _cut(x: Any, dim: int, sizes: Sequence[int]) -> Any:
+    """Parts of `x` with the given sizes, for `run`."""
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(x.narrow(dim, start, size))
+        start += size
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+@register
+class Split(Op):
+    """Parts of a given size (the last may be smaller), or of the listed sizes, which must add up."""
+
+    name = "split"
+    params = (Param("split_size_or_sections", "sizes"), Param("dim", "int", 0))
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        (x,), given = ins, args["split_size_or_sections"]
+        dim = dim_of(self.name, args["dim"], x)
+        if x.rank == 0:
+            raise OpError("ARC0353", "`split` needs a wire with dimensions", inputs=(0,))
+        size = x.shape[dim]
+        if isinstance(given, tuple):
+            if not given or any(isinstance(s, int) and s < 0 for s in given):
+                raise OpError("ARC0354", "`split` takes sizes of at least 0", param="split_size_or_sections")
+            return {"sizes": given, "size": None, "dim": dim}
+        if isinstance(given, int) and given < 1:
+            raise OpError("ARC0354", f"`split` takes sizes of at least 1, not {given}", param="split_size_or_sections")
+        count = exact_div(size, given)
+        if not isinstance(count, int):
+            reason = f"`split`: the number of parts of size {size_str(given)}"
+            length, step = cx.known(size, reason, inputs=(0,)), cx.known(given, reason)
+            sizes: tuple[Size, ...] = tuple(min(step, length - start) for start in range(0, length, step))
+        else:
+            sizes = (given,) * count
+        return {"sizes": sizes, "size": given, "dim": dim}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,), dim, sizes = ins, attrs["dim"], attrs["sizes"]
+        total: Size = sum(sizes)
+        have = x.shape[dim]
+        clash = f"`split`: the sections add up to {size_str(total)}, and dimension {dim} of {x} is {size_str(have)}"
+        agree(cx, total, have, f"the sections of `split` add up to dimension {dim}", clash, inputs=(0,), code="ARC0358")
+        return _parts(x, dim, sizes)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        sizes: Expr = Seq(tuple(Lit(s) for s in attrs["sizes"]), "list")
+        if attrs["size"] is not None:
+            sizes = Lit(attrs["size"])
+        return _only(Method(In(0), "split", (sizes,), (Kw("dim", Lit(attrs["dim"])),)), len(attrs["sizes"]))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        return _cut(ins[0], attrs["dim"], attrs["sizes"])
+
+
+class _Chunks(Op):
+    """A number of equal parts, which must divide the size (torch would make uneven or fewer parts; see `split`)."""
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,), dim, chunks = ins, attrs["dim"], attrs["chunks"]
+        what = f"`{self.name}`: {chunks} equal parts of dimension {dim} of {x}"
+        size = cx.divides(chunks, x.shape[dim], what, inputs=(0,), param="chunks")
+        return _parts(x, dim, (size,) * chunks)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        chunks = attrs["chunks"]
+        return _only(Method(In(0), "chunk", (Lit(chunks),), (Kw("dim", Lit(attrs["dim"])),)), chunks)
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        (x,), chunks = ins, attrs["chunks"]
+        return _cut(x, attrs["dim"], (x.shape[attrs["dim"]] // chunks,) * chunks)
+
+
+@register
+class Chunk(_Chunks):
+    """`chunks` equal parts along `dim`."""
+
+    name = "chunk"
+    params = (Param("chunks", "int"), Param("dim", "int", 0))
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        if args["chunks"] < 1:
+            raise OpError("ARC0242", f"`chunk` makes at least 1 part, not {args['chunks']}", param="chunks")
+        return {"chunks": args["chunks"], "dim": _existing(self.name, args["dim"], ins[0])}
+
+
+@register
+class Halves(_Chunks):
+    """The two halves of the channels."""
+
+    name = "halves"
+    params = (Param("dim", "int", 1),)
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        return {"chunks": 2, "dim": _existing(self.name, args["dim"], ins[0])}
+
+
+def _existing(op: str, dim: int, x: TensorType) -> int:
+    if x.rank == 0:
+        raise OpError("ARC0353", f"`{op}` needs a wire with dimensions", inputs=(0,))
+    return dim_of(op, dim, x)
+
+
+@register
+class Unbind(Op):
+    """One wire for each index of dimension `dim`, which goes away."""
+
+    name = "unbind"
+    params = (Param("dim", "int", 0),)
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        (x,) = ins
+        dim = _existing(self.name, args["dim"], x)
+        return {"dim": dim, "count": cx.known(x.shape[dim], "the number of wires from `unbind`", inputs=(0,))}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,), dim, count = ins, attrs["dim"], attrs["count"]
+        cx.equal(x.shape[dim], count, f"`unbind` was made for {count} parts", inputs=(0,))
+        part = TensorType((*x.shape[:dim], *x.shape[dim + 1 :]), x.dtype)
+        return tuple(part for _ in range(count))
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return _only(Method(In(0), "unbind", (Lit(attrs["dim"]),)), attrs["count"])
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        parts = tuple(ins[0].select(attrs["dim"], i) for i in range(attrs["count"]))
+        return parts[0] if len(parts) == 1 else parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Context, Op, OpError, Param, register
@@ -195,3 +195,170 @@ class Transpose(Op):
         import torch
 
         return torch.swapaxes(ins[0], attrs["dim0"], attrs["dim1"])
+
+
+@register
+class Squeeze(Op):
+    """Removes the dimensions `dim`, whose size is 1; without `dim`, all whose size is literally 1."""
+
+    name = "squeeze"
+    params = (Param("dim", "ints?", None),)
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        (x,) = ins
+        if args["dim"] is None:
+            return {"dim": tuple(i for i, size in enumerate(x.shape) if size == 1)}
+        return {"dim": as_dims(self.name, args["dim"], x)}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        for dim in attrs["dim"]:
+            if x.shape[dim] != 1:
+                message = f"`squeeze`: dimension {dim} of {x} is {size_str(x.shape[dim])}, not 1"
+                raise OpError("ARC0357", message, param="dim", inputs=(0,))
+        return (TensorType(tuple(s for i, s in enumerate(x.shape) if i not in attrs["dim"]), x.dtype),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        dims = attrs["dim"]
+        return Method(In(0), "squeeze", (Lit(dims[0] if len(dims) == 1 else dims),)) if dims else In(0)
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        (x,) = ins
+        return x.reshape([s for i, s in enumerate(x.shape) if i not in attrs["dim"]])
+
+
+@register
+class Unsqueeze(Op):
+    """Inserts a dimension of size 1 at `dim`."""
+
+    name = "unsqueeze"
+    params = (Param("dim", "int"),)
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        return {"dim": dim_of(self.name, args["dim"], ins[0], extra=1)}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        dim = attrs["dim"]
+        return (TensorType((*x.shape[:dim], 1, *x.shape[dim:]), x.dtype),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Method(In(0), "unsqueeze", (Lit(attrs["dim"]),))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        shape = list(ins[0].shape)
+        return ins[0].reshape([*shape[: attrs["dim"]], 1, *shape[attrs["dim"] :]])
+
+
+@register
+class Expand(Op):
+    """Repeats dimensions of size 1 up to `sizes`; -1 keeps a size; further sizes in front add dimensions."""
+
+    name = "expand"
+    params = (Param("sizes", "sizes"),)
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        return {"sizes": args["sizes"] if isinstance(args["sizes"], tuple) else (args["sizes"],)}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        sizes = attrs["sizes"]
+        new = len(sizes) - x.rank
+        if new < 0:
+            message = f"`expand` of {x} needs at least {x.rank} sizes, and {_sizes_str(sizes)} has {len(sizes)}"
+            raise OpError("ARC0353", message, param="sizes", inputs=(0,))
+        check_sizes(self.name, [s for i, s in enumerate(sizes) if i < new or s != -1], free=False, param="sizes")
+        shape = list(sizes[:new])
+        for dim, (have, want) in enumerate(zip(x.shape, sizes[new:], strict=True)):
+            if want == -1 or have == want:
+                shape.append(have)
+            elif have == 1:
+                shape.append(want)
+            else:
+                clash = f"`expand`: dimension {dim} of {x} is {size_str(have)}, and only a 1 becomes {size_str(want)}"
+                shape.append(
+                    agree(cx, have, want, f"`expand` keeps dimension {dim}", clash, inputs=(0,), code="ARC0357")
+                )
+        return (TensorType(tuple(shape), x.dtype),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Method(In(0), "expand", tuple(Lit(s) for s in attrs["sizes"]) or (Lit(()),))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        (x,) = ins
+        new = len(attrs["sizes"]) - x.dim()
+        sizes = [
+            *attrs["sizes"][:new],
+            *(h if w == -1 else w for h, w in zip(x.shape, attrs["sizes"][new:], strict=True)),
+        ]
+        return torch.broadcast_to(x, sizes)
+
+
+class _Shuffle(Op):
+    """Moves block x block patches between space and channels; channel c of a patch element (i, j) is c*block² + i*block
+    + j, as in nn.PixelShuffle."""
+
+    params = (Param("block", "int"),)
+    function: ClassVar[str]
+
+    def _shape(self, x: TensorType, block: int, cx: Context) -> tuple[Size, ...]:
+        raise NotImplementedError
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        if x.rank < 3:
+            raise OpError("ARC0353", f"`{self.name}` takes [B, C, H, W], not {x}", inputs=(0,))
+        if attrs["block"] < 1:
+            raise OpError("ARC0242", f"`{self.name}`: block is {attrs['block']}, not positive", param="block")
+        return (TensorType(self._shape(x, attrs["block"], cx), x.dtype),)
+
+    def module(self, attrs: Attrs) -> Call:
+        return Call("nn." + self.function.title().replace("_", ""), (Lit(attrs["block"]),))
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Call(f"F.{self.function}", (In(0), Lit(attrs["block"])))
+
+
+@register
+class SpaceToDepth(_Shuffle):
+    """[B, C, H, W] -> [B, C * block², H / block, W / block], as nn.PixelUnshuffle."""
+
+    name, function = "space_to_depth", "pixel_unshuffle"
+
+    def _shape(self, x: TensorType, block: int, cx: Context) -> tuple[Size, ...]:
+        *batch, channels, height, width = x.shape
+        h, w = (
+            cx.divides(block, size, f"`space_to_depth`: block {block} must divide the {side} of {x}", inputs=(0,))
+            for side, size in (("height", height), ("width", width))
+        )
+        return (*batch, channels * (block * block), h, w)
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        (x,), b = ins, attrs["block"]
+        parts = torch.stack([x[..., i::b, j::b] for i in range(b) for j in range(b)], dim=-3)
+        return parts.flatten(-4, -3)
+
+
+@register
+class DepthToSpace(_Shuffle):
+    """[B, C * block², H, W] -> [B, C, H * block, W * block], as nn.PixelShuffle; the inverse of space_to_depth."""
+
+    name, function = "depth_to_space", "pixel_shuffle"
+
+    def _shape(self, x: TensorType, block: int, cx: Context) -> tuple[Size, ...]:
+        *batch, channels, height, width = x.shape
+        what = f"`depth_to_space`: block² = {block * block} must divide the channels of {x}"
+        return (*batch, cx.divides(block * block, channels, what, inputs=(0,)), height * block, width * block)
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        (x,), b = ins, attrs["block"]
+        *batch, channels, height, width = x.shape
+        out = x.new_empty(*batch, channels // (b * b), height * b, width * b)
+        for i in range(b):
+            for j in range(b):
+                out[..., i::b, j::b] = x[..., i * b + j :: b * b, :, :]
+        return out

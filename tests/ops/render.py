@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import REQUIRED, Context, Op
-from archlang.ops.code import Bin, Call, Expr, Fixed, Helper, In, Ins, Item, Kw, Lit, Method, Self, Seq, Un
+from archlang.ops.code import Bin, Call, Expr, Fixed, Get, Helper, In, Ins, Item, Kw, Lit, Method, Self, Seq, Un
 from archlang.shapes.dim import Dim, evaluate
 
 
@@ -43,6 +43,8 @@ def text(
             return f"{func if isinstance(func, str) else show(func)}({arguments(args, kwargs)})"
         case Method(value, name, args, kwargs):
             return f"{_operand(value, show)}.{name}({arguments(args, kwargs)})"
+        case Get(value, name):
+            return f"{_operand(value, show)}.{name}"
         case Bin(op, left, right):
             return f"{_operand(left, show)} {op} {_operand(right, show)}"
         case Un(op, operand):

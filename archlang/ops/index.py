@@ -1,0 +1,392 @@
+"""Selecting and moving elements: indexing, gather, where, pad, roll, flip, triangles, repetition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from archlang.ir.graph import Attr, Attrs, TensorType
+from archlang.ops.base import Context, Input, Op, OpError, Param, register
+from archlang.ops.code import Call, Expr, Fixed, In, Item, Lit, Method
+from archlang.ops.rules import as_dims, broadcast, dim_of, kind_of_scalar, promote, promote_scalar, require_index
+from archlang.shapes.dim import Size, ceil_div, size_str
+
+__all__: list[str] = []
+
+
+@register
+class Index(Op):
+    """Basic indexing. An item of `items` is an int, a slice as (start, stop, step), None for a new dimension, or "...".
+
+    Bounds must lie within the wire: unlike torch, which clips a slice silently.
+    """
+
+    name = "index"
+    params = (Param("items", "index"),)
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        (x,) = ins
+        items = list(args["items"])
+        used = sum(1 for item in items if item is not None and item != "...")
+        if items.count("...") > 1:
+            raise OpError("ARC0360", "an index has at most one `...`", param="items")
+        if used > x.rank:
+            message = f"{used} indices into {x}, which has {x.rank} dimension{'s' * (x.rank != 1)}"
+            raise OpError("ARC0360", message, param="items", inputs=(0,))
+        if "..." in items:
+            at = items.index("...")
+            items[at : at + 1] = [(None, None, None)] * (x.rank - used)
+        while items and items[-1] == (None, None, None):
+            items.pop()
+        return {"items": tuple(items)}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        shape: list[Size] = []
+        dim = 0
+        for item in attrs["items"]:
+            if item is None:
+                shape.append(1)
+                continue
+            size = x.shape[dim]
+            where = f"dimension {dim} of {x}"
+            if isinstance(item, tuple):
+                shape.append(_slice_length(item, size, where, cx))
+            else:
+                low = isinstance(item, int) and item < 0
+                _within(cx, size, -item if low else item + 1, f"index {size_str(item)} into {where}")
+            dim += 1
+        return (TensorType((*shape, *x.shape[dim:]), x.dtype),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        items = tuple(_item(item) for item in attrs["items"])
+        return Item(In(0), items) if items else In(0)
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        (x,), dim = ins, 0
+        for item in attrs["items"]:
+            if isinstance(item, int):
+                x = x.select(dim, item)
+                continue
+            if item is None:
+                x = x.unsqueeze(dim)
+            else:
+                start, stop, step = slice(*item).indices(x.shape[dim])
+                x = x.as_strided(
+                    (*x.shape[:dim], max(0, -((start - stop) // step)), *x.shape[dim + 1 :]),
+                    (*x.stride()[:dim], x.stride(dim) * step, *x.stride()[dim + 1 :]),
+                    x.storage_offset() + start * x.stride(dim),
+                )
+            dim += 1
+        return x
+
+
+def _within(cx: Context, size: Size, least: Size, what: str) -> None:
+    short = size - least
+    if isinstance(short, int) and short < 0:
+        raise OpError("ARC0361", f"{what} is out of range: the size is {size_str(size)}", param="items", inputs=(0,))
+    cx.at_least(size, least, f"{what} is in range", inputs=(0,))
+
+
+def _slice_length(item: tuple[Any, Any, Any], size: Size, where: str, cx: Context) -> Size:
+    start, stop, step = item
+    if isinstance(step, int) and step < 1:
+        raise OpError(
+            "ARC0362", f"a slice's step is at least 1, not {step}", param="items", help="`flip` turns it round"
+        )
+    ends: list[Size] = []
+    for bound, absent in ((start, 0), (stop, size)):
+        if bound is None:
+            ends.append(absent)
+            continue
+        low = isinstance(bound, int) and bound < 0
+        _within(cx, size, -bound if low else bound, f"slice bound {size_str(bound)} of {where}")
+        ends.append(size + bound if low else bound)
+    length = ends[1] - ends[0]
+    if isinstance(length, int) and length < 0:
+        message = f"the slice of {where} ends at {size_str(ends[1])}, before it starts at {size_str(ends[0])}"
+        raise OpError("ARC0361", message, param="items", inputs=(0,))
+    cx.at_least(ends[1], ends[0], f"the slice of {where} ends after its start", inputs=(0,))
+    return length if step is None else ceil_div(length, step)
+
+
+def _item(item: Any) -> Expr | tuple[Expr | None, Expr | None, Expr | None]:
+    if item is None:
+        return Fixed("None")
+    if isinstance(item, tuple):
+        if item == (None, None, None):
+            return Fixed(":")
+        start, stop, step = (None if bound is None else Lit(bound) for bound in item)
+        return start, stop, step
+    return Lit(item)
+
+
+@register
+class IndexSelect(Op):
+    """The entries `index` (a vector of integers) of dimension `dim`."""
+
+    name = "index_select"
+    inputs = (Input("x"), Input("index"))
+    params = (Param("dim", "int"),)
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        return {"dim": dim_of(self.name, args["dim"], ins[0])}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        x, index = ins
+        require_index(self.name, index, 1)
+        if index.rank != 1 or x.rank == 0:
+            raise OpError("ARC0353", f"`index_select` takes a wire and a vector, not {x} and {index}", inputs=(0, 1))
+        dim = attrs["dim"]
+        return (TensorType((*x.shape[:dim], index.shape[0], *x.shape[dim + 1 :]), x.dtype),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Method(In(0), "index_select", (Lit(attrs["dim"]), In(1)))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        return ins[0][(*[slice(None)] * attrs["dim"], ins[1].long())]
+
+
+class _Gather(Op):
+    inputs = (Input("x"), Input("index"))
+    params = (Param("dim", "int"),)
+    free: ClassVar[bool]  # whether the other dimensions of `index` may be shorter, as torch.gather's
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        return {"dim": dim_of(self.name, args["dim"], ins[0])}
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        name = "gather" if self.free else "take_along_dim"
+        return Method(In(0), name, (Lit(attrs["dim"]), In(1)) if self.free else (In(1), Lit(attrs["dim"])))
+
+    def _check(self, ins: Sequence[TensorType]) -> None:
+        x, index = ins
+        if index.dtype != "int64":
+            message = f"`{self.name}` takes indices of type int64, and this is {index}"
+            raise OpError("ARC0241", message, inputs=(1,), help='convert it first: `cast(x, "int64")`')
+        if x.rank != index.rank or x.rank == 0:
+            message = f"`{self.name}` needs wires with the same number of dimensions, not {x} and {index}"
+            raise OpError("ARC0353", message, inputs=(0, 1))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        x, index = ins
+        dim = attrs["dim"]
+        if not self.free:
+            shape = [max(a, b) if d != dim else b for d, (a, b) in enumerate(zip(x.shape, index.shape, strict=True))]
+            index = index.expand(shape)
+            x = x.expand([s if d != dim else x.shape[dim] for d, s in enumerate(shape)])
+        grid = [
+            torch.arange(size).reshape([-1 if d == i else 1 for i in range(x.dim())])
+            for d, size in enumerate(index.shape)
+        ]
+        grid[dim] = index
+        return x[tuple(grid)]
+
+
+@register
+class Gather(_Gather):
+    """out[i][j][k] = x[i][index[i][j][k]][k] for dim 1, and so on; `index` may be shorter in the other dimensions."""
+
+    name, free = "gather", True
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        self._check(ins)
+        x, index = ins
+        for d, (have, want) in enumerate(zip(x.shape, index.shape, strict=True)):
+            if d != attrs["dim"]:
+                cx.at_least(have, want, f"`gather`: dimension {d} of the index fits into the wire's", inputs=(0, 1))
+        return (TensorType(index.shape, x.dtype),)
+
+
+@register
+class TakeAlong(_Gather):
+    """As gather, with the other dimensions broadcast; for the results of argmax and sort."""
+
+    name, free = "take_along", False
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        self._check(ins)
+        x, index = ins
+        dim = attrs["dim"]
+        rest = [TensorType((*t.shape[:dim], 1, *t.shape[dim + 1 :])) for t in ins]
+        shape = list(broadcast(self.name, rest, cx))
+        shape[dim] = index.shape[dim]
+        return (TensorType(tuple(shape), x.dtype),)
+
+
+@register
+class Where(Op):
+    """`input` where `condition` is true, else `other`; either may be a number: `if_true`, `if_false`."""
+
+    name = "where"
+    inputs = (Input("condition"), Input("input", optional=True), Input("other", optional=True))
+    params = (Param("if_true", "float?", None), Param("if_false", "float?", None))
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        numbers = [attrs[p] for p in ("if_true", "if_false") if attrs[p] is not None]
+        if len(ins) + len(numbers) != 3:
+            raise OpError("ARC0240", "`where` takes a condition and two alternatives, each a wire or a number")
+        if ins[0].dtype != "bool":
+            raise OpError("ARC0241", f"the condition of `where` is bool, not {ins[0]}", inputs=(0,))
+        dtype = kind_of_scalar(numbers[0]) if len(ins) == 1 else ins[1].dtype
+        for x in ins[2:]:
+            dtype = promote(dtype, x.dtype)
+        for number in numbers:
+            dtype = promote_scalar(dtype, number)
+        return (TensorType(broadcast(self.name, ins, cx), dtype),)
+
+    def _pick(self, attrs: Attrs, wires: Sequence[Any], literal: Any) -> tuple[Any, Any]:
+        rest = list(wires)
+        pair = [literal(attrs[p]) if attrs[p] is not None else rest.pop(0) for p in ("if_true", "if_false")]
+        return pair[0], pair[1]
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Call("torch.where", (In(0), *self._pick(attrs, [In(i) for i in range(1, inputs)], Lit)))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        a, b = self._pick(attrs, ins[1:], lambda value: value)
+        result = torch.result_type(a, b)
+        condition, a, b = torch.broadcast_tensors(ins[0], torch.as_tensor(a).to(result), torch.as_tensor(b).to(result))
+        out = b.clone()
+        out[condition] = a[condition]
+        return out
+
+
+@register
+class MaskedFill(Op):
+    """`value` where `mask` is true, else x."""
+
+    name = "masked_fill"
+    inputs = (Input("x"), Input("mask"))
+    params = (Param("value", "float"),)
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        x, mask = ins
+        if mask.dtype != "bool":
+            raise OpError("ARC0241", f"the mask of `masked_fill` is bool, not {mask}", inputs=(1,))
+        if promote_scalar(x.dtype, attrs["value"]) != x.dtype:
+            raise OpError("ARC0241", f"`masked_fill` cannot put {attrs['value']} into {x}", inputs=(0,), param="value")
+        return (TensorType(broadcast(self.name, ins, cx), x.dtype),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Method(In(0), "masked_fill", (In(1), Lit(attrs["value"])))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        value = torch.full((), attrs["value"], dtype=ins[0].dtype)
+        return torch.where(ins[1], value, ins[0])
+
+
+@register
+class OneHot(Op):
+    """[...] of int64 classes -> [..., num_classes] of int64 zeros and ones."""
+
+    name = "one_hot"
+    params = (Param("num_classes", "int"),)
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        if x.dtype != "int64":
+            raise OpError("ARC0241", f"`one_hot` takes classes of type int64, and this is {x}", inputs=(0,))
+        if attrs["num_classes"] < 1:
+            raise OpError("ARC0242", f"`one_hot`: num_classes is {attrs['num_classes']}", param="num_classes")
+        return (TensorType((*x.shape, attrs["num_classes"]), "int64"),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Call("F.one_hot", (In(0), Lit(attrs["num_classes"])))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        return (ins[0].unsqueeze(-1) == torch.arange(attrs["num_classes"], device=ins[0].device)).long()
+
+
+class _Triangle(Op):
+    """Keeps one side of the diagonal of the last two dimensions, zeros elsewhere."""
+
+    params = (Param("diagonal", "int", 0),)
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        if ins[0].rank < 2:
+            raise OpError("ARC0353", f"`{self.name}` takes matrices, not {ins[0]}", inputs=(0,))
+        return (ins[0],)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Method(In(0), self.name, (Lit(attrs["diagonal"]),) if attrs["diagonal"] else ())
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        (x,) = ins
+        rows = torch.arange(x.shape[-2], device=x.device).unsqueeze(1)
+        off = torch.arange(x.shape[-1], device=x.device) - rows
+        outside = off > attrs["diagonal"] if self.name == "tril" else off < attrs["diagonal"]
+        return x.masked_fill(outside, 0)
+
+
+register(type("Tril", (_Triangle,), {"name": "tril"}))
+register(type("Triu", (_Triangle,), {"name": "triu"}))
+
+
+@register
+class Flip(Op):
+    """Reverses the order along `dims`."""
+
+    name = "flip"
+    params = (Param("dims", "ints"),)
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        return {"dims": as_dims(self.name, args["dims"], ins[0], param="dims")}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        return (ins[0],)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Method(In(0), "flip", tuple(Lit(d) for d in attrs["dims"]))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        (x,) = ins
+        for dim in attrs["dims"]:
+            x = x.index_select(dim, torch.arange(x.shape[dim] - 1, -1, -1, device=x.device))
+        return x
+
+
+@register
+class Roll(Op):
+    """Shifts cyclically by `shifts` along `dims`."""
+
+    name = "roll"
+    params = (Param("shifts", "ints"), Param("dims", "ints"))
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        shifts = args["shifts"] if isinstance(args["shifts"], tuple) else (args["shifts"],)
+        dims = as_dims(self.name, args["dims"], ins[0], param="dims")
+        if len(shifts) != len(dims):
+            message = f"`roll` has {len(shifts)} shifts for {len(dims)} dimensions"
+            raise OpError("ARC0352", message, param="shifts")
+        return {"shifts": shifts, "dims": dims}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        return (ins[0],)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        shifts, dims = attrs["shifts"], attrs["dims"]
+        if len(dims) == 1:
+            return Method(In(0), "roll", (Lit(shifts[0]), Lit(dims[0])))
+        return Method(In(0), "roll", (Lit(shifts), Lit(dims)))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        (x,) = ins
+        for shift, dim in zip(attrs["shifts"], attrs["dims"], strict=True):
+            if x.shape[dim]:
+                x = x.index_select(dim, (torch.arange(x.shape[dim], device=x.device) - shift) % x.shape[dim])
+        return x

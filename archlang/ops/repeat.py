@@ -1,0 +1,152 @@
+"""Making wires larger: pad, tile, repeat_interleave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from archlang.ir.graph import Attr, Attrs, TensorType
+from archlang.ops.base import Context, Op, OpError, Param, register
+from archlang.ops.code import Call, Expr, In, Kw, Lit, Method
+from archlang.ops.rules import dim_of, promote_scalar, require_float
+from archlang.shapes.dim import Size, size_str
+
+__all__: list[str] = []
+
+
+@register
+class Pad(Op):
+    """Pads, or with negative numbers crops, from the last dimension on: (left, right, top, bottom, ...), as F.pad."""
+
+    name = "pad"
+    params = (
+        Param("pad", "sizes"),
+        Param("mode", "str", "constant", ("constant", "reflect", "replicate", "circular")),
+        Param("value", "float?", None),
+    )
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        pad = args["pad"] if isinstance(args["pad"], tuple) else (args["pad"],)
+        if len(pad) % 2 or len(pad) > 2 * ins[0].rank:
+            message = f"`pad` takes two numbers for each of the last dimensions of {ins[0]}, not {len(pad)} numbers"
+            raise OpError("ARC0363", message, param="pad", inputs=(0,))
+        if args["mode"] != "constant" and args["value"] is not None:
+            raise OpError("ARC0242", f'`pad`: mode "{args["mode"]}" takes no value', param="value")
+        return {**args, "pad": pad}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,), pad, mode = ins, attrs["pad"], attrs["mode"]
+        count = len(pad) // 2
+        if mode != "constant":
+            require_float(self.name, ins)
+            if not 1 <= count <= 3 or x.rank - count not in (1, 2):
+                message = (
+                    f'`pad` in mode "{mode}" pads all spatial dimensions of [C, ...] or [B, C, ...], and this is {x}'
+                )
+                raise OpError("ARC0363", f"{message} with {len(pad)} numbers", param="pad", inputs=(0,))
+        elif attrs["value"] is not None and promote_scalar(x.dtype, attrs["value"]) != x.dtype:
+            raise OpError("ARC0241", f"`pad` cannot put {attrs['value']} around {x}", inputs=(0,), param="value")
+        shape = list(x.shape)
+        for i in range(count):
+            dim = x.rank - 1 - i
+            before, after = pad[2 * i], pad[2 * i + 1]
+            self._check(mode, x, dim, before, after, cx)
+            shape[dim] = shape[dim] + before + after
+            least = 0 if mode == "constant" else 1
+            cx.at_least(shape[dim], least, f"`pad` leaves dimension {dim} of {x} a size", inputs=(0,))
+        return (TensorType(tuple(shape), x.dtype),)
+
+    def _check(self, mode: str, x: TensorType, dim: int, before: Size, after: Size, cx: Context) -> None:
+        for amount in (before, after):
+            if mode == "reflect":
+                cx.at_least(x.shape[dim], amount + 1, f"`pad` reflects less than dimension {dim} of {x}", inputs=(0,))
+            elif mode == "circular":
+                cx.at_least(x.shape[dim], amount, f"`pad` repeats at most dimension {dim} of {x}", inputs=(0,))
+            if mode != "constant" and isinstance(amount, int) and amount < 0:
+                raise OpError("ARC0363", f'`pad` in mode "{mode}" takes no negative {amount}', param="pad")
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        named = (Kw("mode", Lit(attrs["mode"]), "constant"), Kw("value", Lit(attrs["value"]), None))
+        return Call("F.pad", (In(0), Lit(attrs["pad"])), named)
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        (x,), pad, mode = ins, attrs["pad"], attrs["mode"]
+        for i in range(len(pad) // 2):
+            dim = x.dim() - 1 - i
+            size = x.shape[dim]
+            at = torch.arange(-pad[2 * i], size + pad[2 * i + 1], device=x.device)
+            outside = (at < 0) | (at >= size)
+            if mode == "reflect":
+                source = (size - 1) - ((size - 1) - at.abs()).abs()
+            elif mode == "circular":
+                source = at % size
+            else:
+                source = at.clamp(0, max(size - 1, 0))
+            if mode == "constant" and size == 0:
+                x = x.new_zeros([len(at) if d == dim else s for d, s in enumerate(x.shape)])
+            else:
+                x = x.index_select(dim, source)
+            if mode == "constant":
+                x = x.masked_fill(outside.reshape([-1 if d == dim else 1 for d in range(x.dim())]), attrs["value"] or 0)
+        return x
+
+
+@register
+class Tile(Op):
+    """The wire repeated `dims` times along each dimension; further numbers in front add dimensions, as torch.tile."""
+
+    name = "tile"
+    params = (Param("dims", "sizes"),)
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        dims = args["dims"] if isinstance(args["dims"], tuple) else (args["dims"],)
+        for count in dims:
+            if isinstance(count, int) and count < 0:
+                raise OpError("ARC0354", f"`tile`: {count} is not a number of repetitions", param="dims")
+        return {"dims": (1,) * (ins[0].rank - len(dims)) + dims}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,), dims = ins, attrs["dims"]
+        shape = (1,) * (len(dims) - x.rank) + x.shape
+        return (TensorType(tuple(size * count for size, count in zip(shape, dims, strict=True)), x.dtype),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Method(In(0), "repeat", tuple(Lit(d) for d in attrs["dims"]) or (Lit(()),))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        (x,) = ins
+        x = x.reshape((1,) * (len(attrs["dims"]) - x.dim()) + tuple(x.shape))
+        for dim, count in enumerate(attrs["dims"]):
+            x = torch.cat([x] * count, dim=dim) if count else x.narrow(dim, 0, 0)
+        return x
+
+
+@register
+class RepeatInterleave(Op):
+    """Each entry of dimension `dim` `repeats` times in a row."""
+
+    name = "repeat_interleave"
+    params = (Param("repeats", "size"), Param("dim", "int"))
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        if isinstance(args["repeats"], int) and args["repeats"] < 0:
+            raise OpError("ARC0354", f"`repeat_interleave`: repeats is {size_str(args['repeats'])}", param="repeats")
+        if ins[0].rank == 0:
+            raise OpError("ARC0353", "`repeat_interleave` needs a wire with dimensions", inputs=(0,))
+        return {"repeats": args["repeats"], "dim": dim_of(self.name, args["dim"], ins[0])}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,), dim = ins, attrs["dim"]
+        return (TensorType((*x.shape[:dim], x.shape[dim] * attrs["repeats"], *x.shape[dim + 1 :]), x.dtype),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Method(In(0), "repeat_interleave", (Lit(attrs["repeats"]),), (Kw("dim", Lit(attrs["dim"])),))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        (x,), dim, count = ins, attrs["dim"], attrs["repeats"]
+        wide = x.unsqueeze(dim + 1).expand(*x.shape[: dim + 1], count, *x.shape[dim + 1 :])
+        return wide.reshape(*x.shape[:dim], x.shape[dim] * count, *x.shape[dim + 1 :])
