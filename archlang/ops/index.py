@@ -250,8 +250,9 @@ class Where(Op):
 
         a, b = self._pick(attrs, ins[1:], lambda value: value)
         result = torch.result_type(a, b)
-        condition, a, b = torch.broadcast_tensors(ins[0], torch.as_tensor(a).to(result), torch.as_tensor(b).to(result))
-        out = b.clone()
+        a, b = torch.as_tensor(a).to(result), torch.as_tensor(b).to(result)
+        shape = (ins[0] | (a != a) | (b != b)).shape  # whatever the values: the three broadcast together
+        condition, a, out = ins[0].expand(shape), a.expand(shape), b.expand(shape).clone()
         out[condition] = a[condition]
         return out
 

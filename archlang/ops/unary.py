@@ -150,22 +150,6 @@ class Contiguous(_Plain):
 
 
 @register
-class Identity(_Plain):
-    """The wire itself."""
-
-    name = "identity"
-
-    def module(self, attrs: Attrs) -> Call:
-        return Call("nn.Identity")
-
-    def call(self, attrs: Attrs, inputs: int) -> Expr:
-        return In(0)
-
-    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
-        return ins[0]
-
-
-@register
 class Clamp(Op):
     """Limits the values to [min, max]; either may be left out."""
 
