@@ -1,6 +1,6 @@
 """Extern blocks: a user's own modules and functions, imported when they are run.
 
-An `extern` node's attributes are `target`, "package.module:Name", and `arguments`, (name, value) pairs for its
+An `extern` node's attributes are `target`, "package.module:Name", and `args`, (name, value) pairs for its
 constructor. A class must make an nn.Module; any other callable is called with the inputs, then the arguments.
 """
 
@@ -34,7 +34,7 @@ class Externs:
     def build(self, path: str, attrs: Mapping[str, Any]) -> Any:
         """The instance at a path, made at the first call; a function with its arguments where it is no class."""
         if path not in self.modules:
-            target, arguments = load_target(attrs["target"]), dict(attrs.get("arguments", ()))
+            target, arguments = load_target(attrs["target"]), dict(attrs.get("args", ()))
             if isinstance(target, type):
                 self.modules[path] = target(**arguments)
             else:

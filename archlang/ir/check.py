@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Protocol
 from archlang.ir.graph import Attr, Attrs, Child, Graph, Init, Node, Output, Program, TensorType, Value, WeightDecl
 from archlang.ir.paths import Paths, shift, split_index
 from archlang.ir.sizes import Equalities
+from archlang.ir.walk import parameters
 from archlang.shapes.dim import Dim, Size, substitute, symbols
 
 __all__ = ["SPECIAL", "IRError", "OpRules", "check"]
@@ -85,6 +86,7 @@ class _GraphCheck:
         self.context = context
         self.paths = Paths(graph)
         self.phase: dict[int, str | None] = {}  # id of a defined value -> the mode in which it exists
+        self.same_state: dict[tuple[int, int], bool] = {}
         self.sizes = Equalities((c.left, c.right) for c in graph.constraints if c.relation == "==")
 
     def fail(self, message: str, node: Node | None = None) -> NoReturn:
@@ -279,7 +281,7 @@ class _GraphCheck:
         if node.path is None:
             self.fail("a call has no path", node)
         for child in self.run_of(node):
-            if child.graph is not callee:
+            if not self.alike(child.graph, callee):
                 self.fail(f"`{child.path}` is not an instance of `{callee.name}`", node)
         if set(node.sizes) != set(callee.symbols):
             self.fail(f"the sizes given are not the symbols of `{callee.name}`", node)
@@ -297,6 +299,18 @@ class _GraphCheck:
             streams = [v.type for port in callee.inputs if not port.context for v in port.values]
             self.check_chain([_at(t, node.sizes) for t in results], [_at(t, node.sizes) for t in streams], node)
 
+    def alike(self, a: Graph | None, b: Graph | None) -> bool:
+        """Whether two graphs read the same state dict, so that one instance can run either.
+
+        A shared instance that is applied to inputs of two types has a graph for each.
+        """
+        if a is b or a is None or b is None:
+            return a is b
+        if (id(a), id(b)) not in self.same_state:
+            keys = [[(e.key, *_tensor(e.decl)[1:]) for e in parameters(Program(g, [g]))] for g in (a, b)]
+            self.same_state[id(a), id(b)] = a.block == b.block and sorted(keys[0]) == sorted(keys[1])
+        return self.same_state[id(a), id(b)]
+
     def check_chain(self, results: Sequence[TensorType], ports: Sequence[TensorType], node: Node) -> None:
         if len(results) != len(ports):
             self.fail(f"a run hands on {len(results)} values and takes {len(ports)}", node)
@@ -313,7 +327,7 @@ class _GraphCheck:
                 if child is None:
                     self.fail(f"there is no module `{path}` to lend as `{slot}`", node)
                 same = [_tensor(d) for d in child.weights] == [_tensor(d) for d in wanted.weights]
-                if child.graph is not wanted.graph or child.op != wanted.op or not same:
+                if not self.alike(child.graph, wanted.graph) or child.op != wanted.op or not same:
                     self.fail(f"the module `{path}` is not what `{callee.name}` borrows as `{slot}`", node)
 
     def same_type(self, a: TensorType, b: TensorType, what: str, node: Node) -> None:

@@ -125,7 +125,7 @@ class Build:
 
 def extern(build: Build, path: str, target: str, out: TensorType, *ins: Value, **arguments: Any) -> Value:
     """An extern block under `path`."""
-    attrs = {"target": target, "arguments": tuple(arguments.items())}
+    attrs = {"target": target, "args": tuple(arguments.items()), "pure": False}
     value = Value(out)
     build.graph.children[path] = Child(path, span(16), "extern", attrs)
     build.graph.nodes.append(Node("extern", ins, (value,), span(16), attrs, path))

@@ -147,6 +147,23 @@ def test_calls_fit_their_callee() -> None:
     refuse(program, "`tower` is used before it is listed")
 
 
+def test_one_instance_may_run_a_graph_for_each_type_it_is_applied_to() -> None:
+    def unit(name: str, shape: str, out: int = 3, block: str = "unit") -> Graph:
+        b = Build(name, "B")
+        b.graph.block = block
+        return b.output(b.op("linear", b.input("x", shape), path="fc", out_features=out))
+
+    def twice(other: Graph) -> Program:
+        net = Build("net", "B")
+        net.output(net.call(unit("unit", "B 3"), net.input("x", "B 3"), path="u")[0])
+        net.output(net.call(other, net.input("y", "B 7 3"), path="u")[0])
+        return net.program()
+
+    run(twice(unit("unit_2", "B 7 3")))
+    refuse(twice(unit("unit_2", "B 7 3", out=4)), "`u` is not an instance of `unit_2`")
+    refuse(twice(unit("unit_2", "B 7 3", block="other")), "`u` is not an instance of `unit_2`")
+
+
 def test_types_may_agree_by_the_graphs_own_constraints() -> None:
     program = tower(1)
     root = program.root
