@@ -1,0 +1,200 @@
+"""Building one graph: nodes, children under their paths, weights, and the phase in force."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from archlang.elaborate.errors import fail
+from archlang.elaborate.reserved import MODULE_ATTRIBUTES
+from archlang.elaborate.values import Instance, Run, Wire
+from archlang.ir.graph import Attrs, Child, Constraint, Graph, Node, TensorType, Value, WeightDecl
+from archlang.report.diagnostic import Span
+from archlang.shapes.dim import Size, size_str
+
+__all__ = ["Builder", "check_label"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """Where an unlabelled name is given: the same place in a loop keeps its stem, with the iteration appended."""
+
+    start: int
+    base: str
+
+
+@dataclass(eq=False)
+class Builder:
+    graph: Graph
+    phase: str | None = None
+    iterations: list[int] = field(default_factory=list)
+    taken: dict[str, Span] = field(default_factory=dict)
+    containers: dict[str, Span] = field(default_factory=dict)  # prefixes of taken paths
+    stems: dict[str, _Site] = field(default_factory=dict)
+    slots: dict[str, Instance] = field(default_factory=dict)  # borrowed slot -> what the caller passed
+    owned: list[Instance | Run] = field(default_factory=list)  # named or passed in: must be applied
+    emits: list[tuple[str, Wire]] = field(default_factory=list)
+
+    # -- paths ---------------------------------------------------------------------------------------------------------
+    def reserve(self, path: str, span: Span) -> None:
+        """Takes a relative path; two different things under one path are an error."""
+        if path in self.taken:
+            where = [(self.taken[path], f"`{path}` is first used here")]
+            fail("ARC0402", f"two different things are called `{path}`", span, "and again here", related=where,
+                 help="give one of them another label, or put the loop variable into it: \"name{i}\": ...")  # fmt: skip
+        inside = self.containers.get(path)
+        parts = path.split(".")
+        prefixes = [".".join(parts[:i]) for i in range(1, len(parts))]
+        above = next((p for p in prefixes if p in self.taken), None)
+        if inside is not None or above is not None:
+            other = inside if inside is not None else self.taken[above or ""]
+            fail("ARC0403", f"`{path}` would lie inside another module", span, "this path",
+                 related=[(other, f"`{above or path}` is a module of its own" if above else "and here it is a prefix")],
+                 help="choose a path that is not part of another child's")  # fmt: skip
+        self.taken[path] = span
+        for prefix in prefixes:
+            self.containers.setdefault(prefix, span)
+
+    def free_path(self, base: str, span: Span) -> str:
+        """A path for something that the author did not label: `base`, `base_2`, ...; in loops `base.i`."""
+        suffix = "".join(f".{i}" for i in self.iterations)
+        site = _Site(span.start, base)
+        number = 1
+        while True:
+            stem = base if number == 1 else f"{base}_{number}"
+            known = self.stems.get(stem)
+            clash = stem + suffix in self.taken or (suffix == "" and stem in self.containers)
+            if not clash and (known is None or (known == site and suffix)) and (suffix == "" or stem not in self.taken):
+                self.stems[stem] = site
+                return stem + suffix
+            number += 1
+
+    def claim(self, instance: Instance, base: str, *, bound: Span | None = None) -> str:
+        """Gives an unowned instance its owner and path: label, else binding, else op name."""
+        if instance.label is not None:
+            path, span = instance.label.path, instance.label.span
+            check_label(path, span)
+        elif bound is not None:
+            path, span = base + "".join(f".{i}" for i in self.iterations), bound
+            check_label(path, span)
+            self.stems.setdefault(base, _Site(bound.start, base))
+        else:
+            span = instance.span
+            path = self.free_path(base, span)
+        self.reserve(path, span)
+        instance.owner, instance.path = self, path
+        return path
+
+    def claim_at(self, item: Instance | Run, path: str, span: Span) -> None:
+        """Takes an element of a list, or a module argument, under a path that its place decides."""
+        if isinstance(item, Run):
+            stem, _, first = path.rpartition(".")
+            for i in range(item.count):
+                self.reserve(f"{stem}.{int(first) + i}" if stem else str(int(first) + i), span)
+            item.owner, item.stem, item.first = self, stem, int(first)
+        else:
+            self.reserve(path, span)
+            item.owner, item.path = self, path
+        self.owned.append(item)
+
+    # -- nodes ---------------------------------------------------------------------------------------------------------
+    def node(
+        self,
+        op: str,
+        inputs: Sequence[Wire],
+        types: Sequence[TensorType],
+        span: Span,
+        attrs: Attrs,
+        *,
+        path: str | None = None,
+        callee: Graph | None = None,
+        count: int = 1,
+        sizes: Mapping[str, Size] | None = None,
+        modules: Mapping[str, str] | None = None,
+    ) -> tuple[Wire, ...]:
+        """Appends a node and returns its output wires."""
+        phase = self.phase
+        for wire in inputs:
+            if wire.phase is not None and wire.phase != phase:
+                when = "training" if wire.phase == "train" else "evaluation"
+                fail("ARC0260", f"this wire exists in {when} only", span, "used here in both phases",
+                     related=[(wire.span, f"made here, in {when} only")],
+                     help="use it under `if training { ... }`, or return it as `training name=...`")  # fmt: skip
+        outputs = tuple(Value(t) for t in types)
+        values = tuple(w.value for w in inputs)
+        node = Node(op, values, outputs, span, dict(attrs), path, callee, count, sizes or {}, modules or {}, phase)
+        self.graph.nodes.append(node)
+        return tuple(Wire(v, self, span, phase) for v in outputs)
+
+    def need(self, constraints: Sequence[Constraint], span: Span) -> None:
+        """Records what a node needs of symbolic sizes."""
+        known = {(c.left, c.right, c.relation) for c in self.graph.constraints}
+        for c in constraints:
+            if (c.left, c.right, c.relation) not in known:
+                known.add((c.left, c.right, c.relation))
+                self.graph.constraints.append(Constraint(c.left, c.right, c.relation, c.reason, c.span or span))
+
+    # -- children ------------------------------------------------------------------------------------------------------
+    def fix_op(
+        self, path: str, op: str, attrs: Attrs, weights: tuple[WeightDecl, ...], span: Span, borrowed: bool
+    ) -> None:
+        """Registers an op module at its first application; later ones must find the same weights."""
+        table = self.graph.borrowed if borrowed else self.graph.children
+        known = table.get(path)
+        if known is None:
+            table[path] = Child(path, span, op, dict(attrs), weights)
+            return
+        before = {w.name: w.shape for w in known.weights}
+        after = {w.name: w.shape for w in weights}
+        if before != after:
+            name = next(n for n in {**before, **after} if before.get(n) != after.get(n))
+            _disagree(path, f"{name} {_shape(before.get(name))}", f"{name} {_shape(after.get(name))}", known.span, span)
+
+    def fix_graph(self, path: str, graph: Graph, count: int, span: Span, borrowed: bool) -> None:
+        """Registers `count` instances of a graph at their first application."""
+        table = self.graph.borrowed if borrowed else self.graph.children
+        known = table.get(path)
+        if known is None:
+            table[path] = Child(path, span, graph=graph, count=count)
+        elif known.graph is not graph and known.graph is not None:
+            before, after = signature(known.graph), signature(graph)
+            if before != after:
+                key = next(k for k in {**before, **after} if before.get(k) != after.get(k))
+                _disagree(path, f"{key} {_shape(before.get(key))}", f"{key} {_shape(after.get(key))}", known.span, span)
+
+
+def signature(graph: Graph) -> dict[str, tuple[int, ...]]:
+    """Relative state-dict key -> shape; a run's elements under its first path."""
+    found = {path: w.shape for path, w in graph.weights.items()}
+    for path, child in graph.children.items():
+        for w in child.weights:
+            found[f"{path}.{w.name}"] = w.shape
+        if child.graph is not None:
+            found.update({f"{path}.{k}": shape for k, shape in signature(child.graph).items()})
+    return found
+
+
+def check_label(path: str, span: Span) -> None:
+    """Refuses labels that cannot be attributes of an nn.Module."""
+    for part in path.split("."):
+        if not part:
+            fail("ARC0406", f"the label `{path}` has an empty segment", span, help='dots separate names: "a.b"')
+        if part in MODULE_ATTRIBUTES:
+            fail("ARC0407", f"`{part}` is an attribute of every torch module and cannot be a label", span,
+                 help=f"try `{part}_` or another name")  # fmt: skip
+        if not part.replace("_", "a").isalnum():
+            fail("ARC0408", f"`{part}` cannot be part of a state-dict path", span,
+                 help="use letters, digits and `_`; dots nest")  # fmt: skip
+    if keyword.iskeyword(path) and span.text == path:
+        fail("ARC0409", f"`{path}` is a Python keyword", span, help=f'as a label it needs quotes: "{path}": ...')
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "is absent" if shape is None else "is [" + ", ".join(size_str(s) for s in shape) + "]"
+
+
+def _disagree(path: str, before: str, after: str, first: Span | None, span: Span) -> None:
+    related = [(first, f"sizes were fixed by its first use: {before}")] if first else []
+    fail("ARC0404", f"`{path}` is used twice with sizes that need different weights", span, f"here {after}",
+         related=related, help="make two modules if they are not meant to share weights")  # fmt: skip

@@ -1,0 +1,392 @@
+"""Calls: one rule for everything that can be called: wires apply, otherwise instantiate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from archlang.elaborate.apply import apply, streams_of
+from archlang.elaborate.arguments import Arg, Args, bind, coerce, op_argument
+from archlang.elaborate.builtins import call_builtin
+from archlang.elaborate.errors import fail, nearest
+from archlang.elaborate.scope import Scope
+from archlang.elaborate.session import Activation
+from archlang.elaborate.values import (
+    BlockInstance,
+    BlockTemplate,
+    Builtin,
+    ExternInstance,
+    ExternTemplate,
+    Fn,
+    Instance,
+    LabelText,
+    OpInstance,
+    OpTemplate,
+    Run,
+    Streams,
+    Wire,
+    describe,
+    expand,
+    has_wire,
+    settled,
+)
+from archlang.ir.graph import Init
+from archlang.ops.base import REQUIRED, Op, OpError, registry
+from archlang.ops.init import make
+from archlang.report.diagnostic import Span
+from archlang.syntax import tree
+
+__all__ = [
+    "apply_step",
+    "call_function",
+    "call_value",
+    "evaluate_args",
+    "evaluate_call",
+    "instantiate",
+    "labelled",
+    "to_module",
+]
+
+_NO_ARGS = Args((), {})
+
+
+def evaluate_call(
+    cx: Activation, call: tree.Call, label: LabelText | None = None, flowing: Streams | None = None
+) -> Any:
+    """A call expression; `flowing` are the wires left of `->`, where it is a step of a flow."""
+    from archlang.elaborate.expressions import evaluate, evaluate_lazily
+
+    func = evaluate(cx, call.func)
+    if isinstance(func, Builtin) and func.name in ("floor", "ceil"):
+        special = evaluate_lazily(cx, func.name, call)
+        if special is not None:
+            return special
+    args = evaluate_args(cx, call)
+    return call_value(cx, func, args, call.span, label, flowing)
+
+
+def evaluate_args(cx: Activation, call: tree.Call) -> Args:
+    from archlang.elaborate.expressions import evaluate
+
+    positional: list[Arg] = []
+    named: dict[str, Arg] = {}
+    context: list[Arg] = []
+    for arg in call.args:
+        value = evaluate(cx, arg.value)
+        if arg.star:
+            if not isinstance(value, (list, tuple)):
+                fail("ARC0209", f"`*` takes a list, not {describe(value)}", arg.span)
+            positional += [Arg(v, arg.span) for v in expand(value)]
+        elif arg.context:
+            context.append(Arg(value, arg.span))
+        elif arg.name is not None:
+            if arg.name in named:
+                fail(
+                    "ARC0204", f"`{arg.name}` is given twice", arg.span, related=[(named[arg.name].span, "first here")]
+                )
+            named[arg.name] = Arg(settled(value), arg.value.span, arg.name_span)
+        else:
+            positional.append(Arg(settled(value), arg.span))
+    return Args(positional, named, context)
+
+
+def call_value(
+    cx: Activation, func: Any, args: Args, span: Span, label: LabelText | None = None, flowing: Streams | None = None
+) -> Any:
+    """Applies a called value to evaluated arguments. Without wires, blocks and ops give an instance."""
+    if isinstance(func, Fn):
+        return call_function(cx, func, args, span)
+    wires = any(has_wire(a.value) for a in (*args.positional, *args.named.values(), *args.context))
+    if isinstance(func, Builtin):
+        if wires and func.name in registry() and func.name not in ("len", "zip", "enumerate", "reversed"):
+            func = OpTemplate(registry()[func.name])
+        else:
+            return call_builtin(cx, func.name, args, span)
+    if isinstance(func, Init):
+        return _call_init(cx, func, args, span)
+    if isinstance(func, (Instance, Run)):
+        return _call_module(cx, func, args, span, flowing)
+    if isinstance(func, OpTemplate):
+        return _call_op(cx, func.op, args, span, label, flowing, wires)
+    if isinstance(func, BlockTemplate):
+        return _call_block(cx, func, args, span, label, flowing, wires)
+    if isinstance(func, ExternTemplate):
+        plain = Args([a for a in args.positional if not has_wire(a.value)], args.named)
+        inst = instantiate(cx, func, plain, span)
+        labelled(inst, label)
+        given = [a.value for a in args.positional if has_wire(a.value)]
+        return apply(cx, inst, Streams(tuple(given)), span) if given else inst
+    fail("ARC0214", f"{describe(func)} cannot be called", span, help="blocks, ops, modules and functions can be called")
+
+
+def labelled(value: Any, label: LabelText | None) -> Any:
+    """Attaches a label to a fresh module."""
+    if label is not None and isinstance(value, Instance):
+        value.label = label
+    return value
+
+
+# -- functions ---------------------------------------------------------------------------------------------------------
+def call_function(cx: Activation, fn: Fn, args: Args, span: Span) -> Any:
+    """Runs a function of the elaboration language in the caller's graph."""
+    from archlang.elaborate.expressions import evaluate
+    from archlang.elaborate.statements import run_function
+
+    bound = bind(cx, fn.name, fn.params, args, span)
+    scope = Scope(fn.scope, frame=True)
+    callee = Activation(cx.session, cx.module, scope, cx.builder, cx.block)
+    cx.session.enter(fn.name, span)
+    try:
+        for param in fn.params:
+            value, where = _argument(callee, param, bound, span)
+            value = coerce(callee, value, param.type, where, f"`{param.name}` of `{fn.name}`")
+            scope.bind(param.name, value, param.name_span, fixed=True, kind="parameter")
+        if isinstance(fn.body, tuple):
+            return run_function(callee, fn, span)
+        return evaluate(callee, fn.body)
+    finally:
+        cx.session.leave()
+
+
+def _argument(callee: Activation, param: tree.Param, bound: Mapping[str, Arg], span: Span) -> tuple[Any, Span]:
+    """The argument given, or the default evaluated where the parameter stands (earlier parameters are visible)."""
+    from archlang.elaborate.expressions import evaluate
+
+    if param.name in bound:
+        return bound[param.name].value, bound[param.name].span
+    if param.default is None:
+        return None, span
+    return evaluate(callee, param.default), param.default.span
+
+
+# -- instances ---------------------------------------------------------------------------------------------------------
+def to_module(cx: Activation, value: Any, span: Span, what: str = "this") -> Any:
+    """A module where one is expected: templates give a fresh instance, modules are themselves."""
+    if isinstance(value, (Instance, Run)):
+        return value
+    if isinstance(value, Builtin) and value.name in registry():
+        value = OpTemplate(registry()[value.name])
+    if isinstance(value, Builtin) and value.name == "chain":
+        return call_builtin(cx, "chain", _NO_ARGS, span)
+    if isinstance(value, (OpTemplate, BlockTemplate, ExternTemplate)):
+        return instantiate(cx, value, _NO_ARGS, span)
+    if isinstance(value, Fn):
+        return to_module(cx, call_function(cx, value, _NO_ARGS, span), span, what)
+    if isinstance(value, Wire):
+        fail("ARC0215", "a wire cannot stand where a module is expected", span, "this is a wire",
+             help="wires flow from the left: `wire -> module`")  # fmt: skip
+    fail("ARC0201", f"{what} takes a module, not {describe(value)}", span, f"this is {describe(value)}")
+
+
+def instantiate(cx: Activation, template: Any, args: Args, span: Span) -> Instance:
+    """A fresh instance of an op, block or extern block. Arguments are parameters only."""
+    if isinstance(template, OpTemplate):
+        return _op_instance(template.op, args, span)
+    assert isinstance(template, (BlockTemplate, ExternTemplate))
+    values = block_arguments(cx, template, args, span)
+    if isinstance(template, ExternTemplate):
+        return ExternInstance(span=span, extern=template, args=values)
+    if template.tree.alias is not None:
+        return _alias_instance(cx, template, values, span)
+    return BlockInstance(span=span, block=template, args=values)
+
+
+def block_arguments(cx: Activation, template: BlockTemplate | ExternTemplate, args: Args, span: Span) -> dict[str, Any]:
+    """Every parameter's value, in order of declaration, checked against its type."""
+    params = template.tree.params
+    bound = bind(cx, template.name, params, args, span)
+    scope = Scope(template.module.scope, frame=True)
+    callee = Activation(cx.session, template.module, scope)
+    values: dict[str, Any] = {}
+    for param in params:
+        value, where = _argument(callee, param, bound, span)
+        value = settled(coerce(callee, value, param.type, where, f"`{param.name}` of `{template.name}`"))
+        if isinstance(value, Wire):
+            fail("ARC0216", f"`{param.name}` of `{template.name}` is a parameter, not an input", where, "this is a wire",
+                 related=[(param.span, "declared here")])  # fmt: skip
+        values[param.name] = value
+        scope.bind(param.name, value, param.name_span, fixed=True, kind="parameter")
+    return values
+
+
+def _alias_instance(cx: Activation, template: BlockTemplate, values: dict[str, Any], span: Span) -> Instance:
+    """`block resnet50(...) = resnet([3, 4, 6, 3], ...)`: what stands right of `=`, with the parameters bound."""
+    from archlang.elaborate.expressions import evaluate
+
+    scope = Scope(template.module.scope, frame=True)
+    for param in template.tree.params:
+        scope.bind(param.name, values[param.name], param.name_span, fixed=True, kind="parameter")
+    callee = Activation(cx.session, template.module, scope)
+    cx.session.enter(template.name, span)
+    try:
+        assert template.tree.alias is not None
+        value = evaluate(callee, template.tree.alias)
+        module = to_module(callee, value, template.tree.alias.span, f"`{template.name}`")
+    finally:
+        cx.session.leave()
+    assert isinstance(module, Instance)
+    return module
+
+
+def _op_instance(op: Op, args: Args, span: Span) -> OpInstance:
+    values: dict[str, Any] = {}
+    spans: dict[str, Span] = {}
+    params = [p for p in op.params if p.kind != "axes"]
+    collects = next((p for p in op.params if p.kind == "axes"), None)
+    names = [p.name for p in params]
+    if len(args.positional) > len(params):
+        extra = args.positional[len(params)]
+        fail("ARC0202", f"`{op.name}` takes {len(params)} arguments, not {len(args.positional)}", extra.span,
+             "one too many", help=f"its parameters are {', '.join(names)}" if names else None)  # fmt: skip
+    given = list(zip(names, args.positional, strict=False)) + list(args.named.items())
+    axes: list[tuple[str, Any]] = []
+    for name, arg in given:
+        if name not in names:
+            if collects is not None:
+                axes.append((name, arg.value))
+                continue
+            _unknown_parameter(op, name, names, arg)
+        if name in values:
+            fail("ARC0204", f"`{op.name}` gets `{name}` twice", arg.span, related=[(spans[name], "first here")])
+        values[name] = op_argument(op, name, arg.value, arg.span)
+        spans[name] = arg.span
+    for param in params:
+        if param.name not in values:
+            if param.default is REQUIRED:
+                fail("ARC0205", f"`{op.name}` needs `{param.name}`", span, "missing in this call",
+                     help=f"its parameters are {_signature(op)}")  # fmt: skip
+            values[param.name] = param.default
+    if collects is not None:
+        values[collects.name] = tuple(axes)
+    return OpInstance(span=span, op=op, args=values, arg_spans=spans)
+
+
+def _signature(op: Op) -> str:
+    parts = [p.name if p.default is REQUIRED else f"{p.name}={_literal(p.default)}" for p in op.params]
+    return ", ".join(parts)
+
+
+def _literal(value: Any) -> str:
+    return {True: "true", False: "false", None: "none"}.get(value, repr(value)) if not isinstance(value, (int, float)) or isinstance(value, bool) else repr(value)  # fmt: skip
+
+
+def _unknown_parameter(op: Op, name: str, names: list[str], arg: Arg) -> None:
+    from archlang.report.diagnostic import Fix
+
+    close = nearest(name, names)
+    span = arg.name_span or arg.span
+    fail("ARC0203", f"`{op.name}` has no parameter `{name}`", span, "unknown name",
+         help=f"did you mean `{close}`?" if close else f"its parameters are {_signature(op)}",
+         fix=Fix(span, close) if close else None)  # fmt: skip
+
+
+# -- wires among the arguments -----------------------------------------------------------------------------------------
+def _call_op(
+    cx: Activation, op: Op, args: Args, span: Span, label: LabelText | None, flowing: Streams | None, wires: bool
+) -> Any:
+    inputs = [p.name for p in op.inputs]
+    if not wires and not op.inputs:
+        return apply(cx, _op_instance(op, args, span), Streams(()), span)
+    if not wires:
+        return labelled(_op_instance(op, args, span), label)
+    streams = [a.value for a in args.positional if has_wire(a.value)]
+    plain = Args(
+        [a for a in args.positional if not has_wire(a.value)],
+        {k: a for k, a in args.named.items() if k not in inputs},
+    )
+    by_name = {k: a.value for k, a in args.named.items() if k in inputs}
+    if flowing is not None:
+        streams = [*flowing.items, *streams]
+    if by_name:
+        rest = iter(streams)
+        ordered = [by_name[name] if name in by_name else next(rest, None) for name in inputs]
+        streams = [*ordered, *rest]
+        while streams and streams[-1] is None:
+            streams.pop()
+    inst = labelled(_op_instance(op, plain, span), label)
+    return apply(cx, inst, Streams(tuple(streams), tuple(a.value for a in args.context)), span)
+
+
+def _call_block(
+    cx: Activation,
+    block: BlockTemplate,
+    args: Args,
+    span: Span,
+    label: LabelText | None,
+    flowing: Streams | None,
+    wires: bool,
+) -> Any:
+    inputs = [p for p in block.tree.inputs or () if not p.context]
+    none_needed = block.tree.inputs is not None and not block.tree.inputs
+    if not wires and not none_needed:
+        return labelled(instantiate(cx, block, args, span), label)
+    names = {p.name for p in block.tree.inputs or ()}
+    streams = [a.value for a in args.positional if has_wire(a.value)]
+    plain = Args(
+        [a for a in args.positional if not has_wire(a.value)],
+        {k: a for k, a in args.named.items() if k not in names},
+    )
+    by_name = {k: a.value for k, a in args.named.items() if k in names}
+    if flowing is not None:
+        streams = [*flowing.items, *streams]
+    if by_name:
+        rest = iter(streams)
+        streams = [by_name[p.name] if p.name in by_name else next(rest, None) for p in inputs] + list(rest)
+    context = [a.value for a in args.context] or list(flowing.context if flowing else ())
+    inst = labelled(instantiate(cx, block, plain, span), label)
+    return apply(cx, inst, Streams(tuple(streams), tuple(context)), span)
+
+
+def _call_module(cx: Activation, module: Instance | Run, args: Args, span: Span, flowing: Streams | None) -> Any:
+    """`layer(x)`, `level(below, above; ctx)`: a module's arguments are its inputs."""
+    streams = [a.value for a in args.positional]
+    if args.named:
+        names = _input_names(module)
+        for name, arg in args.named.items():
+            if name not in names:
+                fail("ARC0203", f"the module has no input `{name}`", arg.name_span or arg.span,
+                     help=f"its inputs are {', '.join(names)}; parameters are given when it is made")  # fmt: skip
+            index = names.index(name)
+            streams += [None] * (index + 1 - len(streams))
+            streams[index] = arg.value
+    for arg in args.positional:
+        if not has_wire(arg.value) and arg.value is not None:
+            fail("ARC0212", f"a module is applied to wires, and this is {describe(arg.value)}", arg.span,
+                 help="parameters are given where the module is made")  # fmt: skip
+    if flowing is not None:
+        streams = [*flowing.items, *streams]
+    if not streams:
+        fail(
+            "ARC0210",
+            "a module is called without wires",
+            span,
+            help="`layer(x)` applies it; `layer` alone is the module",
+        )
+    return apply(cx, module, Streams(tuple(streams), tuple(a.value for a in args.context)), span)
+
+
+def _input_names(module: Instance | Run) -> list[str]:
+    if isinstance(module, BlockInstance):
+        return [p.name for p in module.block.tree.inputs or ()]
+    if isinstance(module, OpInstance):
+        return [p.name for p in module.op.inputs]
+    return []
+
+
+def apply_step(cx: Activation, value: Any, module: Any, span: Span) -> Any:
+    """One step of a flow on wires."""
+    return apply(cx, to_module(cx, module, span), streams_of(value), span)
+
+
+# -- initialisers ------------------------------------------------------------------------------------------------------
+def _call_init(cx: Activation, init: Init, args: Args, span: Span) -> Any:
+    """`normal(std=0.02)`; `zeros([2, 3])` with a shape is the constant tensor."""
+    if init.name in ("zeros", "ones") and (args.positional or args.named):
+        value = Arg(0.0 if init.name == "zeros" else 1.0, span)
+        full = Args([args.positional[0], value, *args.positional[1:]] if args.positional else [], dict(args.named))
+        return call_value(cx, OpTemplate(registry()["full"]), full, span)
+    try:
+        return make(init.name, [a.value for a in args.positional], {k: a.value for k, a in args.named.items()})
+    except OpError as error:
+        where = args.named[error.param].span if error.param in args.named else span
+        fail(error.code, error.message, where, help=error.help)

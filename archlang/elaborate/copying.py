@@ -1,0 +1,151 @@
+"""Module values crossing into a block: their structural keys (for memoisation) and the callee's own view of them.
+
+A block's body is elaborated once per distinct structure of its arguments, so it must not see the caller's instances:
+it gets copies with the same sharing pattern. What the caller owns already becomes a *borrowed slot*, what was passed
+inline becomes the callee's own child.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from archlang.elaborate.values import (
+    BlockInstance,
+    BlockTemplate,
+    Builtin,
+    Composition,
+    ExternInstance,
+    ExternTemplate,
+    Fn,
+    Instance,
+    OpInstance,
+    OpTemplate,
+    Run,
+    Wire,
+)
+from archlang.syntax import tree
+
+__all__ = ["copy_instance", "free_names", "map_modules", "structure_key"]
+
+Leaf = Callable[["Instance | Run"], "Instance | Run | None"]
+
+
+def copy_instance(instance: Instance, seen: dict[int, Any], leaf: Leaf | None = None) -> Instance:
+    """A fresh unowned copy, equal in structure; instances that occur twice inside it stay one."""
+    found = seen.get(id(instance))
+    if found is not None:
+        return found  # type: ignore[no-any-return]
+    copy: Instance
+    common = {"span": instance.span, "label": instance.label}
+    if isinstance(instance, OpInstance):
+        copy = OpInstance(**common, op=instance.op, args=instance.args, arg_spans=instance.arg_spans)  # type: ignore[arg-type]
+    elif isinstance(instance, BlockInstance):
+        copy = BlockInstance(**common, block=instance.block, args={})  # type: ignore[arg-type]
+        copy.args.update({k: map_modules(v, seen, leaf) for k, v in instance.args.items()})
+    elif isinstance(instance, ExternInstance):
+        copy = ExternInstance(**common, extern=instance.extern, args=instance.args)  # type: ignore[arg-type]
+    elif isinstance(instance, Composition):
+        parts = [map_modules(p, seen, leaf) for p in instance.parts]
+        copy = Composition(**common, parts=parts, chained=instance.chained)  # type: ignore[arg-type]
+    else:
+        raise TypeError(type(instance).__name__)
+    seen[id(instance)] = copy
+    return copy
+
+
+def map_modules(value: Any, seen: dict[int, Any], leaf: Leaf | None = None) -> Any:
+    """Copies a value with every module in it replaced: by `leaf(module)` where that gives one, else by a copy."""
+    if isinstance(value, (Instance, Run)):
+        found = seen.get(id(value))
+        if found is not None:
+            return found
+        replaced = leaf(value) if leaf is not None else None
+        if replaced is None:
+            if isinstance(value, Run):
+                replaced = Run(copy_instance(value.proto, seen, leaf), value.count)
+            else:
+                replaced = copy_instance(value, seen, leaf)
+        seen[id(value)] = replaced
+        return replaced
+    if isinstance(value, list):
+        return [map_modules(v, seen, leaf) for v in value]
+    if type(value) is tuple:
+        return tuple(map_modules(v, seen, leaf) for v in value)
+    return value
+
+
+def structure_key(value: Any, ids: dict[int, int]) -> Any:
+    """A hashable that is equal for values which lead to the same graph; `ids` numbers modules by first occurrence."""
+    if isinstance(value, (Instance, Run)):
+        if id(value) in ids:
+            return ("same", ids[id(value)])
+        ids[id(value)] = len(ids)
+        if isinstance(value, Run):
+            return ("run", value.count, structure_key(value.proto, ids))
+        if value.owner is not None:
+            return ("owned", _instance_key(value, ids))
+        label = value.label.path if value.label is not None else None
+        return ("module", label, _instance_key(value, ids))
+    if isinstance(value, (list, tuple)):
+        return (type(value).__name__, *(structure_key(v, ids) for v in value))
+    if isinstance(value, (BlockTemplate, ExternTemplate)):
+        return ("block", id(value.tree))
+    if isinstance(value, Fn):
+        return ("fn", id(value.body), _captured_key(value, ids))
+    if isinstance(value, (OpTemplate, Builtin)):
+        return (type(value).__name__, value.name)
+    if isinstance(value, Wire):
+        return ("wire", id(value.value))
+    if isinstance(value, (bool, int, float, str)) or value is None:
+        return (type(value).__name__, value)
+    return value
+
+
+def _instance_key(instance: Instance, ids: dict[int, int]) -> Any:
+    if isinstance(instance, OpInstance):
+        return (instance.op.name, *((k, structure_key(v, ids)) for k, v in instance.args.items()))
+    if isinstance(instance, BlockInstance):
+        return (id(instance.block.tree), *((k, structure_key(v, ids)) for k, v in instance.args.items()))
+    if isinstance(instance, ExternInstance):
+        return (id(instance.extern.tree), *((k, structure_key(v, ids)) for k, v in instance.args.items()))
+    assert isinstance(instance, Composition)
+    return ("composition", instance.chained, *(structure_key(p, ids) for p in instance.parts))
+
+
+def _captured_key(fn: Fn, ids: dict[int, int]) -> tuple[Any, ...]:
+    """What a closure reads from activations around it (names of files are fixed by the body's identity)."""
+    found = []
+    for name in sorted(free_names(fn.body)):
+        scope = fn.scope
+        while scope.parent is not None:  # the outermost scope is the file's
+            if name in scope.names:
+                value = scope.names[name].value
+                if value is not fn:
+                    found.append((name, structure_key(value, ids)))
+                break
+            scope = scope.parent
+    return tuple(found)
+
+
+_FREE: dict[int, tuple[Any, frozenset[str]]] = {}  # the body is kept with its entry, so that its id stays taken
+
+
+def free_names(body: tree.Expr | tuple[tree.Stmt, ...]) -> frozenset[str]:
+    """Every name that a piece of syntax mentions (an over-approximation of what it reads from outside)."""
+    known = _FREE.get(id(body))
+    if known is not None:
+        return known[1]
+    names: set[str] = set()
+    stack: list[Any] = [body]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, tree.Name):
+            names.add(node.id)
+        elif isinstance(node, tuple):
+            stack.extend(node)
+        elif is_dataclass(node):
+            stack.extend(getattr(node, f.name) for f in fields(node) if f.name not in ("span", "name_span"))
+    _FREE[id(body)] = (body, frozenset(names))
+    return _FREE[id(body)][1]

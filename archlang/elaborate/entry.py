@@ -1,0 +1,224 @@
+"""Elaborating a design: choosing the entry, its parameters and its input types; checking a whole file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from archlang.elaborate.apply import apply
+from archlang.elaborate.arguments import Arg, Args
+from archlang.elaborate.builder import Builder
+from archlang.elaborate.calls import instantiate, to_module
+from archlang.elaborate.errors import Poisoned, fail, nearest
+from archlang.elaborate.expressions import evaluate
+from archlang.elaborate.loader import LoadedModule
+from archlang.elaborate.patterns import declared_type
+from archlang.elaborate.scope import Scope
+from archlang.elaborate.session import Activation, Limits, Session, StopElaboration
+from archlang.elaborate.values import BlockInstance, BlockTemplate, Instance, LabelText, Streams, Wire
+from archlang.ir.graph import Graph, Program, TensorType, Value
+from archlang.report.diagnostic import ArchError, Diagnostic, Severity, Span
+from archlang.syntax import tree
+
+__all__ = ["Elaborated", "check", "elaborate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Elaborated:
+    """A design as a graph, with what was noticed on the way."""
+
+    program: Program
+    warnings: list[Diagnostic]
+    entry: str
+
+
+def elaborate(
+    module: LoadedModule,
+    entry: str | None = None,
+    args: Mapping[str, object] | None = None,
+    limits: Limits | None = None,
+) -> Elaborated:
+    """Builds the graph of one block of a file.
+
+    entry: the block's name; None takes the only block that can stand alone, else the last such block.
+    args: parameters by name, as Python values or syntax trees. Raises ArchError with every finding.
+    """
+    template = _entry(module, entry)
+    session = Session(limits or Limits())
+    cx = Activation(session, module, module.scope)
+    span = template.tree.name_span
+
+    def run() -> Graph:
+        named = {name: _given(cx, value, span) for name, value in (args or {}).items()}
+        instance = instantiate(cx, template, Args([], named), span)
+        return _root(cx, instance, template)
+
+    graph = _guarded(session, run)
+    return Elaborated(Program.of(graph), session.diagnostics, template.name)
+
+
+def _guarded(session: Session, run: Any) -> Graph:
+    try:
+        graph: Graph = run()
+    except ArchError as error:
+        try:
+            session.report(error)
+        except StopElaboration:
+            pass
+        raise ArchError(session.diagnostics) from None
+    except (Poisoned, StopElaboration):
+        raise ArchError(session.diagnostics) from None
+    if session.error_count:
+        raise ArchError(session.diagnostics)
+    return graph
+
+
+def _given(cx: Activation, value: object, span: Span) -> Arg:
+    if isinstance(value, tree.Node):
+        return Arg(evaluate(cx, value), value.span)  # type: ignore[arg-type]
+    return Arg(list(value) if isinstance(value, tuple) else value, span)
+
+
+def _entry(module: LoadedModule, entry: str | None) -> BlockTemplate:
+    start = Span(module.source, 0, min(1, len(module.source.text)))
+    names = list(module.blocks)
+    if entry is not None:
+        if entry in names:
+            return module.template(entry)
+        close = nearest(entry, names)
+        fail("ARC0107", f"`{module.source.path}` has no block `{entry}`", start,
+             help=f"did you mean `{close}`?" if close else f"its blocks are {', '.join(names) or '(none)'}")  # fmt: skip
+    if not names:
+        fail("ARC0108", f"`{module.source.path}` declares no block", start, help="a design is a `block`")
+    standing = [n for n in names if stands_alone(module, module.blocks[n])]
+    return module.template((standing or names)[-1])
+
+
+def stands_alone(module: LoadedModule, block: tree.Block) -> bool:
+    """Whether a block can be built by itself: every parameter has a default, every input a full type."""
+    if any(p.default is None and not p.star and not getattr(p.type, "optional", False) for p in block.params):
+        return False
+    if block.alias is not None:
+        target = _alias_target(module, block)
+        return target is not None and _typed_inputs(target)
+    return _typed_inputs(block)
+
+
+def _alias_target(module: LoadedModule, block: tree.Block) -> tree.Block | None:
+    expr: Any = block.alias
+    for _ in range(16):
+        while isinstance(expr, (tree.Call, tree.Paren, tree.Labelled)):
+            expr = expr.func if isinstance(expr, tree.Call) else expr.value
+        value: Any = None
+        if isinstance(expr, tree.Name):
+            binding = module.scope.find(expr.id)
+            value = binding.value if binding else None
+        elif isinstance(expr, tree.Attribute) and isinstance(expr.value, tree.Name):
+            binding = module.scope.find(expr.value.id)
+            inner = getattr(binding.value, "module", None) if binding else None
+            if isinstance(inner, LoadedModule):
+                found = inner.scope.names.get(expr.name)
+                value, module = (found.value if found else None), inner
+        if not isinstance(value, BlockTemplate):
+            return None
+        if value.tree.alias is None:
+            return value.tree
+        module, expr = value.module, value.tree.alias
+    return None
+
+
+def _typed_inputs(block: tree.Block) -> bool:
+    inputs = block.inputs or ()
+    typed = (
+        isinstance(p.type, tree.TensorTypeExpr) and not any(isinstance(d, tree.Ellipsis) for d in p.type.dims)
+        for p in inputs
+        if p.default is None
+    )
+    return bool(inputs) and all(typed)
+
+
+def _root(cx: Activation, instance: Instance, template: BlockTemplate) -> Graph:
+    """The graph of the design itself: inputs typed by their declarations, nothing around it."""
+    inputs = instance.block.tree.inputs or () if isinstance(instance, BlockInstance) else ()
+    if not isinstance(instance, BlockInstance):
+        where = template.tree.name_span
+        fail("ARC0320", f"the input of `{template.name}` has no type", where, "no type here",
+             help="a design that stands alone is a block with typed inputs: `block net(image: [B, 3, H, W]) { ... }`")  # fmt: skip
+    scope = Scope(instance.block.module.scope, frame=True)
+    for name, value in instance.args.items():
+        scope.bind(name, value, None, fixed=True)
+    types = Activation(cx.session, instance.block.module, scope)
+    given = [declared_type(types, p.type, p.span, p.name) for p in inputs if p.default is None]
+    return _built(cx, instance, template.name, given, template.tree.name_span)
+
+
+def _built(cx: Activation, instance: Instance, name: str, types: Sequence[TensorType], span: Span) -> Graph:
+    """Applies an instance to inputs of given types in a scratch graph, and returns the graph it made."""
+    outer = Builder(Graph("(design)", "(design)", span))
+    inner = Activation(cx.session, cx.module, Scope(cx.module.scope, frame=True), outer, "")
+    wires = [Wire(Value(t), outer, span) for t in types]
+    instance.label = LabelText("design", span)
+    apply(inner, instance, Streams(tuple(wires)), span)
+    call = outer.graph.nodes[-1]
+    graph = call.callee
+    assert graph is not None
+    graph.block = name
+    if name not in cx.session.names:
+        graph.name = name
+    return graph
+
+
+def check(module: LoadedModule, limits: Limits | None = None) -> list[Diagnostic]:
+    """Elaborates every block that can stand alone and every design under `verify`; gives all findings, once each."""
+    found: list[Diagnostic] = []
+    for block in module.blocks.values():
+        if stands_alone(module, block):
+            found += _findings(lambda block=block: elaborate(module, block.name, limits=limits))  # type: ignore[misc]
+    for item in module.tree.items:
+        if isinstance(item, tree.Verify):
+            found += _findings(lambda item=item: elaborate_design(module, item, limits))  # type: ignore[misc]
+    return _distinct(found)
+
+
+def _findings(run: Any) -> list[Diagnostic]:
+    try:
+        return list(run().warnings)
+    except ArchError as error:
+        return error.diagnostics
+
+
+def _distinct(found: list[Diagnostic]) -> list[Diagnostic]:
+    seen: set[Any] = set()
+    kept = []
+    for d in found:
+        key = (d.code, d.message, d.span and (d.span.source.path, d.span.start, d.span.end))
+        if key not in seen:
+            seen.add(key)
+            kept.append(d)
+    return sorted(
+        kept,
+        key=lambda d: (
+            d.severity is Severity.WARNING,
+            d.span.source.path if d.span else "",
+            d.span.start if d.span else 0,
+        ),
+    )
+
+
+def elaborate_design(module: LoadedModule, verify: tree.Verify, limits: Limits | None = None) -> Elaborated:
+    """The graph of a `verify` block's design on the types that it names."""
+    session = Session(limits or Limits())
+    scope = Scope(module.scope, frame=True)
+    cx = Activation(session, module, scope)
+
+    def run() -> Graph:
+        value = to_module(cx, evaluate(cx, verify.design), verify.design.span, "`verify`")
+        types = [declared_type(cx, t, t.span, "the input") for t in verify.inputs]
+        if not types:
+            assert isinstance(value, BlockInstance)
+            return _root(cx, value, value.block)
+        return _built(cx, value, value.default_name, types, verify.design.span)
+
+    graph = _guarded(session, run)
+    return Elaborated(Program.of(graph), session.diagnostics, graph.block)

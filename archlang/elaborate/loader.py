@@ -1,0 +1,178 @@
+"""Files and what they bring into scope: parsing, `use` of library, relative and zoo files, cycles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from archlang.elaborate.errors import fail, nearest
+from archlang.elaborate.scope import Scope
+from archlang.elaborate.session import Activation, Limits, Session
+from archlang.elaborate.values import BlockTemplate, ExternTemplate, Fn, Namespace
+from archlang.report.diagnostic import ArchError, Diagnostic, Fix, Source, Span
+from archlang.syntax import tree
+from archlang.syntax.parser import parse
+from archlang.syntax.source import read_file
+
+__all__ = ["LoadedModule", "load"]
+
+
+@dataclass(eq=False)
+class LoadedModule:
+    """A parsed file with its top-level names bound."""
+
+    source: Source
+    tree: tree.Module
+    scope: Scope = field(default_factory=lambda: Scope(frame=True))
+    private: set[str] = field(default_factory=set)  # names that came in by `use`
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+
+    @property
+    def blocks(self) -> dict[str, tree.Block]:
+        """The blocks that the file itself declares, in order."""
+        return {item.name: item for item in self.tree.items if isinstance(item, tree.Block)}
+
+    @property
+    def doc(self) -> str:
+        return self.tree.doc
+
+    def template(self, name: str) -> BlockTemplate:
+        value = self.scope.names[name].value
+        assert isinstance(value, BlockTemplate)
+        return value
+
+    def public_names(self) -> Iterator[str]:
+        return (name for name in self.scope.names if name not in self.private)
+
+
+def load(source: Source, limits: Limits | None = None) -> LoadedModule:
+    """Parses a file and everything that it uses. Raises ArchError with every finding."""
+    return _Loader(limits or Limits()).load(source, Path(source.path))
+
+
+class _Loader:
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.done: dict[Path, LoadedModule] = {}
+        self.active: list[tuple[Path, Span | None]] = []
+
+    def load(self, source: Source, path: Path) -> LoadedModule:
+        module = LoadedModule(source, parse(source))
+        self.active.append((_resolved(path), None))
+        errors: list[Diagnostic] = []
+        try:
+            for item in module.tree.items:
+                try:
+                    self._declare(module, item, path)
+                except ArchError as error:
+                    errors += error.diagnostics
+        finally:
+            self.active.pop()
+        if errors:
+            raise ArchError(errors)
+        return module
+
+    def _declare(self, module: LoadedModule, item: tree.Item, path: Path) -> None:
+        if isinstance(item, tree.Use):
+            self._use(module, item, path)
+        elif isinstance(item, tree.Block):
+            self._bind(module, item.name, BlockTemplate(module, item), item.name_span)
+        elif isinstance(item, tree.Extern):
+            self._bind(module, item.name, ExternTemplate(module, item), item.name_span)
+        elif isinstance(item, tree.Function):
+            fn = Fn(item.name, item.params, item.body, module.scope, item.name_span)
+            self._bind(module, item.name, fn, item.name_span)
+        elif isinstance(item, tree.Let):
+            self._constant(module, item)
+
+    def _bind(self, module: LoadedModule, name: str, value: Any, span: Span) -> None:
+        old = module.scope.names.get(name)
+        if old is not None:
+            fail("ARC0103", f"`{name}` is defined twice in this file", span, "again here",
+                 related=[(old.span, "first here")] if old.span else ())  # fmt: skip
+        module.scope.bind(name, value, span, fixed=True, kind="let")
+
+    def _constant(self, module: LoadedModule, item: tree.Let) -> None:
+        from archlang.elaborate.expressions import evaluate
+        from archlang.elaborate.statements import assign_target
+
+        cx = Activation(Session(self.limits), module, module.scope)
+        assign_target(cx, item.target, evaluate(cx, item.value), fixed=True)
+        if cx.session.diagnostics:
+            raise ArchError(cx.session.diagnostics)
+
+    # -- use ---------------------------------------------------------------------------------------------------------
+    def _use(self, module: LoadedModule, use: tree.Use, path: Path) -> None:
+        target = self._find(use, path)
+        used = self._file(target, use.span)
+        if not use.names:
+            name = use.alias or use.path[-1]
+            self._bind(module, name, Namespace(used), use.span)
+            module.private.add(name)
+            return
+        for name, local, span in use.names:
+            found = used.scope.names.get(name)
+            if found is None or name in used.private:
+                close = nearest(name, used.public_names())
+                fail("ARC0102", f"`{'.'.join(use.path)}` has no `{name}`", span, "unknown name",
+                     help=f"did you mean `{close}`?" if close else None, fix=Fix(span, close) if close else None)  # fmt: skip
+            self._bind(module, local, found.value, span)
+            module.private.add(local)
+
+    def _file(self, path: Path, span: Span) -> LoadedModule:
+        path = _resolved(path)
+        if path in self.done:
+            return self.done[path]
+        if any(path == active for active, _ in self.active):
+            names = [active.stem for active, _ in self.active]
+            cycle = " -> ".join([*names[names.index(path.stem) :], path.stem])
+            fail("ARC0104", f"`use` goes in a circle: {cycle}", span, "this closes the circle",
+                 help="move what both need into a third file")  # fmt: skip
+        self.active.append((path, span))
+        try:
+            module = _Loader.load(self, read_file(path, max_bytes=self.limits.source_bytes), path)
+        finally:
+            self.active.pop()
+        self.done[path] = module
+        return module
+
+    def _find(self, use: tree.Use, path: Path) -> Path:
+        """The file that a `use` names: `std.x` from the library, `zoo.x` from the specs, `.x` beside this file."""
+        if use.level:
+            folder = path.parent
+            for _ in range(use.level - 1):
+                folder = folder.parent
+            roots = [folder]
+            parts = use.path
+        elif use.path[0] in ("std", "zoo") and len(use.path) > 1:
+            roots = _library(use.path[0])
+            parts = use.path[1:]
+        else:
+            fail("ARC0105", f"there is no library `{use.path[0]}`", use.span, "unknown library",
+                 help=f"write `use std.{use.path[-1]}`, `use zoo.{use.path[-1]}`, or `use .{use.path[-1]}` for a file in this folder")  # fmt: skip
+        for root in roots:
+            candidate = root.joinpath(*parts).with_suffix(".arch")
+            if candidate.is_file():
+                return candidate
+        known = sorted({p.stem for root in roots if root.is_dir() for p in root.joinpath(*parts[:-1]).glob("*.arch")})
+        close = nearest(parts[-1], known)
+        fail("ARC0106", f"no file `{'/'.join(parts)}.arch` for this `use`", use.span, "not found",
+             help=f"did you mean `{close}`?" if close else f"there are: {', '.join(known) or 'none'}")  # fmt: skip
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except OSError:
+        return path
+
+
+def _library(name: str) -> list[Path]:
+    """Folders of the standard library, and of the zoo (in a wheel, or in a checkout)."""
+    package = Path(str(resources.files("archlang")))
+    if name == "std":
+        return [package / "std"]
+    return [package / "zoo", package.parent / "specs"]

@@ -1,0 +1,60 @@
+"""Resolving a name: activation, file, prelude, built-in functions, ops, initialisers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from archlang.elaborate.arguments import DTYPES
+from archlang.elaborate.builtins import BUILTINS
+from archlang.elaborate.errors import fail, nearest
+from archlang.elaborate.session import Activation
+from archlang.elaborate.values import TRAINING, Builtin, OpTemplate
+from archlang.ir.graph import Init
+from archlang.ops.base import registry
+from archlang.ops.init import INITIALISERS
+from archlang.report.diagnostic import Fix
+from archlang.syntax import tree
+
+__all__ = ["lookup", "visible_names"]
+
+
+def lookup(cx: Activation, name: tree.Name) -> Any:
+    """The value of a name, or a diagnostic that suggests the nearest one."""
+    binding = cx.scope.find(name.id)
+    if binding is not None:
+        return binding.value
+    found = builtin(name.id)
+    if found is not None:
+        return found
+    close = nearest(name.id, visible_names(cx))
+    fail("ARC0101", f"there is no `{name.id}` here", name.span, "unknown name",
+         help=f"did you mean `{close}`?" if close else "names are bound by parameters, `=`, `let`, `for`, `use` and `block`",
+         fix=Fix(name.span, close) if close else None)  # fmt: skip
+
+
+def builtin(name: str) -> Any:
+    """What the language itself provides under a name."""
+    if name == "training":
+        return TRAINING
+    if name in BUILTINS:
+        return Builtin(name)
+    if name in registry():
+        return OpTemplate(registry()[name])
+    if name in INITIALISERS:
+        return Init(name)
+    if name in ("inf", "pi"):
+        import math
+
+        return getattr(math, name)
+    if name in DTYPES:
+        return name
+    return None
+
+
+def visible_names(cx: Activation) -> Iterator[str]:
+    yield from cx.scope.all_names()
+    yield from BUILTINS
+    yield from registry()
+    yield from INITIALISERS
+    yield "training"

@@ -1,0 +1,132 @@
+"""The state of one elaboration: limits, fuel, findings, memoised graphs; and the activation that code runs in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from archlang.elaborate.builder import Builder
+from archlang.elaborate.errors import Poisoned, fail
+from archlang.elaborate.scope import Scope
+from archlang.ir.graph import Graph
+from archlang.report.diagnostic import ArchError, Diagnostic, Label, Severity, Span
+
+if TYPE_CHECKING:
+    from archlang.elaborate.loader import LoadedModule
+
+__all__ = ["Activation", "Limits", "NeedConcrete", "Session", "Split"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds that make elaboration total. Each has a diagnostic of its own."""
+
+    source_bytes: int = 1 << 20
+    loop: int = 100_000  # iterations of one loop, elements of one list
+    steps: int = 1_000_000  # expressions evaluated and statements executed in one elaboration
+    depth: int = 150  # nested activations of blocks and functions
+    errors: int = 50  # findings after which elaboration stops
+
+
+class NeedConcrete(Exception):
+    """The element of a comprehension depends on the loop variable: evaluate it once per value."""
+
+
+class Split(Exception):
+    """A comparison changes its truth inside the loop variable's interval, at `at`."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(at)
+        self.at = at
+
+
+@dataclass(eq=False)
+class Session:
+    limits: Limits
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    memo: dict[Any, Graph | None] = field(default_factory=dict)  # None: elaboration failed, and was reported
+    names: dict[str, int] = field(default_factory=dict)
+    slots: dict[int, tuple[str, ...]] = field(default_factory=dict)  # id(graph) -> borrowed slots, in argument order
+    emitted: dict[int, int] = field(default_factory=dict)  # id(graph) -> how many of its last outputs are `emit`s
+    stack: list[tuple[str, Span]] = field(default_factory=list)
+    steps: int = 0
+    abstract: int = 0  # > 0 while a comprehension is tried for an interval of its variable
+
+    @property
+    def error_count(self) -> int:
+        return sum(d.severity is Severity.ERROR for d in self.diagnostics)
+
+    def tick(self, span: Span) -> None:
+        self.steps += 1
+        if self.steps > self.limits.steps:
+            fail("ARC0502", f"elaboration takes more than {self.limits.steps:,} steps", span, "stopped here",
+                 help="use fewer iterations; equal layers in a list comprehension cost one step")  # fmt: skip
+
+    def enter(self, name: str, span: Span) -> None:
+        if len(self.stack) >= self.limits.depth:
+            fail("ARC0503", f"`{name}` is nested {self.limits.depth} calls deep: it seems never to end", span,
+                 "stopped at this call", help="a recursive block needs a case that does not call itself")  # fmt: skip
+        self.stack.append((name, span))
+
+    def leave(self) -> None:
+        self.stack.pop()
+
+    def report(self, error: ArchError) -> None:
+        """Records findings, each with the call that led to it; stops when there are too many."""
+        for diagnostic in error.diagnostics:
+            self.diagnostics.append(self._placed(diagnostic))
+        fatal = {"ARC0502", "ARC0503"} & {d.code for d in error.diagnostics}
+        if fatal or self.error_count >= self.limits.errors:
+            raise StopElaboration
+
+    def _placed(self, diagnostic: Diagnostic) -> Diagnostic:
+        calls = [(name, span) for name, span in self.stack if span is not diagnostic.span]
+        if not calls or diagnostic.code in ("ARC0502", "ARC0503"):
+            return diagnostic
+        name, span = calls[-1]
+        return replace(diagnostic, related=(*diagnostic.related, Label(span, f"in this call of `{name}`")))
+
+    def unique(self, name: str) -> str:
+        """A graph name that no other graph of the program has."""
+        number = self.names.get(name, 0) + 1
+        self.names[name] = number
+        return name if number == 1 else f"{name}_{number}"
+
+
+class StopElaboration(Exception):
+    """Too many findings, or a bound was hit: what was found so far is reported."""
+
+
+@dataclass(eq=False, slots=True)
+class Activation:
+    """Where a piece of syntax runs: a file's top level (no builder), a block's body, or a function's."""
+
+    session: Session
+    module: LoadedModule
+    scope: Scope
+    builder: Builder | None = None
+    block: str = ""
+    reversible: bool = False
+    new_streams: list[str] = field(default_factory=list)
+
+    def nested(self) -> Activation:
+        """The same activation with an inner scope."""
+        return replace(self, scope=Scope(self.scope))
+
+    def with_scope(self, scope: Scope) -> Activation:
+        return replace(self, scope=scope)
+
+    def graph_builder(self, span: Span) -> Builder:
+        """The builder, where wires can be made."""
+        if self.builder is None:
+            fail("ARC0261", "wires exist only inside a block", span, help="move this into a block's body")
+        if self.session.abstract:
+            raise NeedConcrete
+        return self.builder
+
+    def read(self, name: str, value: Any) -> Any:
+        from archlang.elaborate.values import POISON
+
+        if value is POISON:
+            raise Poisoned(name)
+        return value

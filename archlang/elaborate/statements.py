@@ -1,0 +1,391 @@
+"""Executing statements. A statement that fails is reported and its names are poisoned; the rest goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from archlang.elaborate.apply import add_outputs
+from archlang.elaborate.builtins import text_of
+from archlang.elaborate.comprehension import iterate
+from archlang.elaborate.errors import Poisoned, fail
+from archlang.elaborate.expressions import condition, evaluate
+from archlang.elaborate.operators import binary
+from archlang.elaborate.patterns import check_result
+from archlang.elaborate.phases import run_both
+from archlang.elaborate.session import Activation
+from archlang.elaborate.values import (
+    POISON,
+    Fn,
+    Instance,
+    Phase,
+    Record,
+    Run,
+    Wire,
+    describe,
+    expand,
+    length,
+)
+from archlang.elaborate.weights import declare_weight
+from archlang.ir.graph import Output
+from archlang.report.diagnostic import ArchError, Span
+from archlang.syntax import tree
+
+__all__ = ["assign_target", "execute", "run_body", "run_function", "run_inline"]
+
+
+class _Return(Exception):
+    def __init__(self, items: tuple[tree.ReturnItem, ...], values: list[Any], span: Span) -> None:
+        super().__init__()
+        self.items = items
+        self.values = values
+        self.span = span
+
+
+# -- bodies ------------------------------------------------------------------------------------------------------------
+def run_body(cx: Activation, block: tree.Block) -> None:
+    """Runs a block's body in its own graph and makes the graph's outputs."""
+    builder = cx.builder
+    assert builder is not None
+    before = cx.session.error_count
+    returned = _run(cx, block.body)
+    if cx.session.error_count > before:
+        raise Poisoned
+    if returned is None:
+        streams = _streams(cx, block)
+        add_outputs(builder, tuple(streams) if len(streams) > 1 else streams[0], block.name_span)
+    else:
+        _add_returned(cx, returned)
+    check_result(cx, block)
+
+
+def _streams(cx: Activation, block: tree.Block) -> list[Any]:
+    """What a reversible block returns: its declared streams, in order, then the new ones."""
+    if not block.reversible:
+        fail("ARC0274", f"`{block.name}` returns nothing", block.name_span, "no `return` in its body",
+             help="end it with `return x`")  # fmt: skip
+    names = [p.name for p in block.inputs or () if not p.context] + cx.new_streams
+    return [cx.read(n, cx.scope.names[n].value) for n in names]
+
+
+def _add_returned(cx: Activation, returned: _Return) -> None:
+    builder = cx.builder
+    assert builder is not None
+    for item, value in zip(returned.items, returned.values, strict=True):
+        name = item.name or ""
+        values = [*value] if isinstance(value, (tuple, Record)) and item.name is None else [value]
+        names = value.names if isinstance(value, Record) and item.name is None else [name] * len(values)
+        for one, called in zip(values, names, strict=True):
+            if isinstance(one, list) and all(isinstance(w, Wire) for w in one):
+                builder.graph.outputs.append(Output(tuple(w.value for w in one), called, "tensors", item.training))
+                continue
+            if not isinstance(one, Wire):
+                fail("ARC0275", f"a block returns wires, not {describe(one)}", item.span,
+                     help="an elaboration value is returned by a `fn`")  # fmt: skip
+            if one.phase is not None and not item.training:
+                fail("ARC0260", "this wire exists in one phase only", item.span, "returned in both",
+                     related=[(one.span, "made here")], help="return it as `training name=...`")  # fmt: skip
+            builder.graph.outputs.append(Output((one.value,), called, training=item.training))
+
+
+def run_inline(cx: Activation, block: tree.Block, span: Span) -> Any:
+    """Runs a transparent block's body in the caller's graph; gives what it returns."""
+    before = cx.session.error_count
+    returned = _run(cx, block.body)
+    if cx.session.error_count > before:
+        raise Poisoned
+    if returned is None:
+        streams = _streams(cx, block)
+        return streams[0] if len(streams) == 1 else tuple(streams)
+    if len(returned.values) == 1 and returned.items[0].name is None:
+        return returned.values[0]
+    return Record.of(returned.values, [i.name or "" for i in returned.items])
+
+
+def run_function(cx: Activation, fn: Fn, span: Span) -> Any:
+    """Runs the body of a `fn name(...) { ... }`."""
+    assert isinstance(fn.body, tuple)
+    before = cx.session.error_count
+    returned = _run(cx, fn.body)
+    if cx.session.error_count > before:
+        raise Poisoned
+    if returned is None:
+        fail("ARC0274", f"`{fn.name}` returns nothing for these arguments", span, related=[(fn.span, "declared here")])
+    if len(returned.values) == 1:
+        return returned.values[0]
+    return tuple(returned.values)
+
+
+def _run(cx: Activation, body: Sequence[tree.Stmt]) -> _Return | None:
+    try:
+        execute(cx, body)
+    except _Return as returned:
+        return returned
+    return None
+
+
+# -- statements --------------------------------------------------------------------------------------------------------
+def execute(cx: Activation, body: Sequence[tree.Stmt]) -> None:
+    """Runs statements in order, each reporting its own mistakes."""
+    for stmt in body:
+        cx.session.tick(stmt.span)
+        try:
+            _EXECUTE[type(stmt)](cx, stmt)
+        except ArchError as error:
+            if cx.session.abstract:
+                raise
+            cx.session.report(error)
+            _poison(cx, stmt)
+        except Poisoned:
+            _poison(cx, stmt)
+
+
+def _poison(cx: Activation, stmt: tree.Stmt) -> None:
+    """Names that a failed statement would have bound are known, and say nothing more."""
+    if isinstance(stmt, tree.Return):
+        raise Poisoned
+    for name in _bound_names(stmt):
+        holder = cx.scope.holder(name) or cx.scope
+        holder.bind(name, POISON, stmt.span)
+
+
+def _bound_names(stmt: tree.Stmt) -> list[str]:
+    if isinstance(stmt, (tree.Let, tree.Assign)):
+        return _target_names(stmt.target)
+    if isinstance(stmt, (tree.Weight, tree.New, tree.Function)):
+        return [stmt.name]
+    if isinstance(stmt, tree.If):
+        return [n for s in (*stmt.then, *stmt.otherwise) for n in _bound_names(s)]
+    if isinstance(stmt, tree.For):
+        return [n for s in stmt.body for n in _bound_names(s)]
+    return []
+
+
+def _target_names(target: tree.Target) -> list[str]:
+    if isinstance(target, tree.Name):
+        return [target.id]
+    if isinstance(target, tree.Index):
+        return _target_names(target.value) if isinstance(target.value, (tree.Name, tree.Index)) else []
+    if isinstance(target, tree.Star):
+        return _target_names(target.value) if isinstance(target.value, tree.Name) else []
+    return [n for item in target.items for n in _target_names(item)]  # type: ignore[arg-type]
+
+
+def _let(cx: Activation, stmt: tree.Let) -> None:
+    value = evaluate(cx, stmt.value)
+    assign_target(cx, stmt.target, value, fixed=True)
+
+
+def _assign(cx: Activation, stmt: tree.Assign) -> None:
+    if not stmt.op:
+        value = evaluate(cx, stmt.value)
+    else:
+        old = evaluate(cx, stmt.target)  # type: ignore[arg-type]
+        right = evaluate(cx, stmt.value)
+        if stmt.op == "+" and isinstance(old, list) and not isinstance(right, list):
+            fail("ARC0276", f"`+=` appends a list to a list, and this is {describe(right)}", stmt.value.span,
+                 help=f"write `{stmt.target.span.text} += [{stmt.value.span.text}]`")  # fmt: skip
+        expr = tree.Binary(stmt.span, stmt.op, stmt.target, stmt.value, stmt.span)  # type: ignore[arg-type]
+        value = binary(cx, expr, old, right)
+    assign_target(cx, stmt.target, value)
+
+
+def assign_target(cx: Activation, target: tree.Target, value: Any, *, fixed: bool = False) -> None:
+    """Binds a name, an element of a list, or the parts of a tuple."""
+    if isinstance(target, tree.Name):
+        _bind(cx, target, value, fixed)
+    elif isinstance(target, tree.Index):
+        _assign_element(cx, target, value)
+    elif isinstance(target, (tree.TupleDisplay, tree.ListDisplay)):
+        _unpack(cx, target, value, fixed)
+    else:
+        fail("ARC0277", "`*` collects the rest inside a tuple only", target.span)
+
+
+def _bind(cx: Activation, target: tree.Name, value: Any, fixed: bool) -> None:
+    name = target.id
+    if name == "_":
+        return
+    holder = None if fixed else cx.scope.holder(name)
+    if holder is not None and holder.names[name].fixed:
+        old = holder.names[name]
+        what = {"parameter": "a parameter", "size": "a size", "let": "bound by `let`"}.get(old.kind, "fixed")
+        fail("ARC0278", f"`{name}` is {what} and cannot be rebound", target.span, "assigned here",
+             related=[(old.span, "bound here")] if old.span else (), help="use another name")  # fmt: skip
+    if isinstance(value, Wire) and not value.value.name:
+        value.value.name = name
+    if cx.builder is not None and not cx.session.abstract:
+        _claim_bound(cx, name, value, target.span)
+    (holder or cx.scope).bind(name, value, target.span, fixed=fixed, kind="let" if fixed else "name")
+
+
+def _claim_bound(cx: Activation, name: str, value: Any, span: Span) -> None:
+    """Modules that get a name belong to this block under it; the elements of a list under `name.i`."""
+    builder = cx.builder
+    assert builder is not None
+    if isinstance(value, Instance) and value.owner is None:
+        builder.claim(value, name, bound=span)
+        builder.owned.append(value)
+        return
+    if isinstance(value, (list, tuple)) and any(isinstance(v, (Instance, Run)) for v in value):
+        position = 0
+        stem = name + "".join(f".{i}" for i in builder.iterations)
+        for item in value:
+            if isinstance(item, (Instance, Run)) and item.owner is None:
+                label = item.label if isinstance(item, Instance) else None
+                path = f"{stem}.{label.path if label else position}"
+                builder.claim_at(item, path, label.span if label else span)
+            position += item.count if isinstance(item, Run) else 1
+
+
+def _assign_element(cx: Activation, target: tree.Index, value: Any) -> None:
+    """`xs[i] = e` rebinds the list with one element replaced; lists themselves never change."""
+    base = evaluate(cx, target.value)
+    if not isinstance(base, (list, tuple)) or len(target.items) != 1:
+        fail("ARC0279", f"only elements of lists can be assigned, and this is {describe(base)}", target.span)
+    index = evaluate(cx, target.items[0])
+    if isinstance(index, bool) or not isinstance(index, int) or not -length(base) <= index < length(base):
+        fail(
+            "ARC0270",
+            f"index {index if isinstance(index, int) else describe(index)} is outside of the list",
+            target.span,
+        )
+    items = expand(base)
+    items[index] = value
+    assert isinstance(target.value, (tree.Name, tree.Index))
+    assign_target(cx, target.value, items)
+
+
+def _unpack(cx: Activation, target: tree.TupleDisplay | tree.ListDisplay, value: Any, fixed: bool) -> None:
+    if not isinstance(value, (list, tuple)):
+        fail("ARC0280", f"cannot take apart {describe(value)}", target.span, f"{len(target.items)} names here")
+    values = expand(value)
+    targets: list[Any] = list(target.items)
+    star = next((i for i, t in enumerate(targets) if isinstance(t, tree.Star)), None)
+    if star is None and len(values) != len(targets):
+        fail("ARC0280", f"{len(values)} values for {len(targets)} names", target.span)
+    if star is not None:
+        after = len(targets) - star - 1
+        if len(values) < star + after:
+            fail("ARC0280", f"{len(values)} values for at least {star + after} names", target.span)
+        rest = values[star : len(values) - after]
+        values = [*values[:star], rest, *values[len(values) - after :]]
+        targets[star] = targets[star].value
+    for one, item in zip(targets, values, strict=True):
+        assign_target(cx, one, item, fixed=fixed)
+
+
+def _if(cx: Activation, stmt: tree.If) -> None:
+    chosen = condition(cx, stmt.condition)
+    if isinstance(chosen, Phase):
+        run_both(cx, chosen, stmt)
+        return
+    execute(_arm(cx), stmt.then if chosen else stmt.otherwise)
+
+
+def _arm(cx: Activation) -> Activation:
+    """The arm that is taken shares its block's names: what it binds is there afterwards."""
+    return cx
+
+
+def _for(cx: Activation, stmt: tree.For) -> None:
+    from archlang.elaborate.builtins import check_length
+
+    items = iterate(cx, evaluate(cx, stmt.iterable), stmt.iterable)
+    check_length(cx, len(items), stmt.iterable.span)
+    builder = cx.builder
+    before = cx.session.error_count
+    for number, item in enumerate(items):
+        if builder is not None:
+            builder.iterations.append(number)
+        try:
+            for name in _target_names(stmt.target):
+                if name in cx.scope.names and not cx.scope.frame:
+                    del cx.scope.names[name]
+            inner = cx.nested()
+            assign_target(inner, stmt.target, item, fixed=True)
+            execute(inner, stmt.body)
+        finally:
+            if builder is not None:
+                builder.iterations.pop()
+        if cx.session.error_count > before:  # the other iterations would say the same
+            raise Poisoned
+
+
+def _return(cx: Activation, stmt: tree.Return) -> None:
+    if cx.builder is not None and cx.builder.phase is not None and cx.block and not _in_function(cx):
+        fail("ARC0281", "a block cannot return from inside an arm of `training`", stmt.span,
+             help="return after it: `return x, training aux=a`")  # fmt: skip
+    values = [evaluate(cx, item.value) for item in stmt.items]
+    raise _Return(stmt.items, values, stmt.span)
+
+
+def _in_function(cx: Activation) -> bool:
+    return bool(cx.session.stack) and cx.session.stack[-1][0] != cx.block
+
+
+def _weight(cx: Activation, stmt: tree.Weight) -> None:
+    wire = declare_weight(cx, stmt)
+    cx.scope.bind(stmt.name, wire, stmt.name_span)
+
+
+def _new(cx: Activation, stmt: tree.New) -> None:
+    if not cx.reversible:
+        fail(
+            "ARC0601",
+            "`new` creates a stream, in a reversible block only",
+            stmt.span,
+            help=f"write `{stmt.name} = ...`",
+        )
+    value = evaluate(cx, stmt.value)
+    cx.new_streams.append(stmt.name)
+    frame = cx.scope
+    while not frame.frame and frame.parent is not None:
+        frame = frame.parent
+    frame.bind(stmt.name, value, stmt.name_span)
+
+
+def _emit(cx: Activation, stmt: tree.Emit) -> None:
+    value = evaluate(cx, stmt.value)
+    if not isinstance(value, Wire):
+        fail("ARC0282", f"`emit` sends out a wire, not {describe(value)}", stmt.value.span)
+    builder = cx.graph_builder(stmt.span)
+    name = stmt.name + "".join(f"_{i}" for i in builder.iterations)
+    builder.emits.append((name, value))
+
+
+def _assert(cx: Activation, stmt: tree.Assert) -> None:
+    holds = condition(cx, stmt.condition)
+    if holds is True:
+        return
+    if isinstance(holds, Phase):
+        fail("ARC0263", "`assert` is decided when the network is built", stmt.span)
+    message = text_of(evaluate(cx, stmt.message), stmt.message.span) if stmt.message is not None else None
+    fail("ARC0283", message or f"`{stmt.condition.span.text}` does not hold", stmt.condition.span, "asserted here")
+
+
+def _expression(cx: Activation, stmt: tree.ExprStmt) -> None:
+    value = evaluate(cx, stmt.value)
+    fail("ARC0284", f"the result of this expression, {describe(value)}, is not used", stmt.span,
+         help="bind it with `name = ...`, return it, or remove it")  # fmt: skip
+
+
+def _function(cx: Activation, stmt: tree.Function) -> None:
+    cx.scope.bind(
+        stmt.name, Fn(stmt.name, stmt.params, stmt.body, cx.scope, stmt.name_span), stmt.name_span, fixed=True
+    )
+
+
+_EXECUTE: dict[type, Callable[[Activation, Any], None]] = {
+    tree.Let: _let,
+    tree.Assign: _assign,
+    tree.New: _new,
+    tree.Weight: _weight,
+    tree.If: _if,
+    tree.For: _for,
+    tree.Return: _return,
+    tree.Emit: _emit,
+    tree.Assert: _assert,
+    tree.ExprStmt: _expression,
+    tree.Function: _function,
+}
