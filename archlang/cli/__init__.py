@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit status."""
     from archlang.cli.guard import guarded
 
-    return guarded(lambda: _dispatch(list(sys.argv[1:] if argv is None else argv)))
+    words = [*(sys.argv[1:] if argv is None else argv)]  # not `list`: that is a command here
+    return guarded(lambda: _dispatch(words))
 
 
 def _dispatch(argv: list[str]) -> int:

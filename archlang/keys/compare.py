@@ -14,6 +14,7 @@ __all__ = ["Comparison", "Missing", "Unexpected", "compare", "removable_prefix"]
 Shape = tuple[int, ...]
 CLOSE = 0.6  # ratio from which two keys are called near
 SHORT_LIST = 6  # candidates of a rough ranking that are compared in full
+WINDOW = 150  # candidates that are ranked: where there are more, those about as far down the list
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,13 @@ def compare(entries: Iterable[Entry], shapes: Mapping[str, Shape]) -> Comparison
     anywhere = _Candidates({key: e.decl.shape for key, e in spec.items()})
     return Comparison(
         len(both) - len(misshaped),
-        [Missing(e, there.nearest(key, e.decl.shape)) for key, e in missing.items()],
         [
-            Unexpected(key, shape, spec.get(lacking.nearest(key, shape) or anywhere.nearest(key, shape) or ""))
-            for key, shape in unexpected.items()
+            Missing(e, there.nearest(key, e.decl.shape, at))
+            for at, (key, e) in zip(_places(len(missing)), missing.items(), strict=True)
+        ],
+        [
+            Unexpected(key, shape, spec.get(lacking.nearest(key, shape, at) or anywhere.nearest(key, shape, at) or ""))
+            for at, (key, shape) in zip(_places(len(unexpected)), unexpected.items(), strict=True)
         ],
         misshaped,
         len(counters),
@@ -97,9 +101,20 @@ class _Candidates:
         for key, shape in shapes.items():
             self._by_shape.setdefault(shape, []).append((key, key[::-1]))
 
-    def nearest(self, key: str, shape: Shape) -> str | None:
-        same = _best(key, self._by_shape.get(shape, ()))
-        return same if same is not None else _best(key, self._all[:2000])
+    def nearest(self, key: str, shape: Shape, at: float) -> str | None:
+        """The nearest one, if any is near. `at` in [0, 1]: how far down its own list the key stands."""
+        same = _best(key, _about(self._by_shape.get(shape, ()), at))
+        return same if same is not None else _best(key, _about(self._all, at))
+
+
+def _places(n: int) -> list[float]:
+    return [i / n for i in range(n)]
+
+
+def _about(candidates: Sequence[tuple[str, str]], at: float) -> Sequence[tuple[str, str]]:
+    first = round(at * len(candidates)) - WINDOW // 2
+    first = max(0, min(first, len(candidates) - WINDOW))
+    return candidates[first : first + WINDOW]
 
 
 def _best(key: str, candidates: Sequence[tuple[str, str]]) -> str | None:
