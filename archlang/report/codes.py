@@ -58,6 +58,8 @@ CODES: dict[str, str] = {
     "ARC0305": "symbolic size where a number is needed",
     "ARC0310": "input of a rank that the layer does not take",
     "ARC0311": "wrong number of entries for the spatial dimensions",
+    "ARC0312": "element type that the layer does not take",
+    "ARC0313": "a wrong number of wires for the layer",
     "ARC0350": "sizes do not broadcast",
     "ARC0351": "dimension out of range",
     "ARC0352": "dimensions given twice or left out",

@@ -1,0 +1,144 @@
+"""torch.nn.MultiheadAttention, with its layout of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
+from archlang.ops._args import channels, in_range, kwargs, same_channels, wires
+from archlang.ops.attention import check_heads, check_mask, check_tokens
+from archlang.ops.base import Context, Input, Op, OpError, Param, register
+from archlang.ops.code import Call, Expr, In, Item, Kw, Lit, Self
+from archlang.shapes.dim import Size
+
+__all__: list[str] = []
+
+
+@register
+class MultiheadAttention(Op):
+    """torch.nn.MultiheadAttention: of one wire on itself, or of (query, key, value); the weights are not returned.
+
+    Masks follow the three wires: `attn_mask` [T, S] or [B * heads, T, S], and `key_padding_mask` [B, S]. As in torch, a
+    bool mask is true where a query may *not* look.
+    """
+
+    name = "multihead_attention"
+    random = True
+    inputs = (
+        Input("query"),
+        Input("key", optional=True),
+        Input("value", optional=True),
+        Input("attn_mask", optional=True),
+        Input("key_padding_mask", optional=True),
+    )
+    params = (
+        Param("num_heads", "int"),
+        Param("dropout", "float", 0.0),
+        Param("bias", "bool", True),
+        Param("add_bias_kv", "bool", False),
+        Param("add_zero_attn", "bool", False),
+        Param("batch_first", "bool", True),
+        Param("init", "init?", None),
+        Param("bias_init", "init?", None),
+    )
+
+    def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
+        if len(ins) == 2:
+            help = "give the wire itself for both: `multihead_attention(8)(x, x, x, mask)`"
+            message = "`multihead_attention` takes one wire, or query, key and value, before a mask"
+            raise OpError("ARC0313", message, inputs=(1,), help=help)
+        for i, x in enumerate(ins[:3]):
+            check_tokens(self.name, x, i)
+        in_range(self.name, "dropout", args["dropout"], least=0, most=1)
+        attrs = dict(args)
+        widths = [channels(self.name, x, cx, -1, i) for i, x in enumerate(ins[:3])]
+        attrs["embed_dim"], attrs["kdim"], attrs["vdim"] = widths if len(widths) == 3 else widths * 3
+        check_heads(self.name, widths[0], attrs["num_heads"], cx)
+        return attrs
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        q, k, v = ins[:3] if len(ins) > 1 else (ins[0],) * 3
+        batch, tokens = (0, 1) if attrs["batch_first"] else (1, 0)
+        for i, (x, name) in enumerate(((q, "embed_dim"), (k, "kdim"), (v, "vdim"))):
+            check_tokens(self.name, x, i)
+            same_channels(self.name, x, attrs[name], cx, dim=-1, index=i)
+        for i, x in ((1, k), (2, v)):
+            cx.equal(q.shape[batch], x.shape[batch], f"batch of `{self.name}`'s inputs", inputs=(0, i))
+        cx.equal(k.shape[tokens], v.shape[tokens], f"tokens of `{self.name}`'s key and value", inputs=(1, 2))
+        if len(ins) > 3:
+            lead = (q.shape[batch] * attrs["num_heads"],) if ins[3].rank == 3 else ()
+            self._exact_mask(ins[3], (*lead, q.shape[tokens], k.shape[tokens]), 3, cx)
+        if len(ins) > 4:
+            self._exact_mask(ins[4], (k.shape[batch], k.shape[tokens]), 4, cx)
+        return (q,)
+
+    def _exact_mask(self, mask: TensorType, shape: Sequence[Size], index: int, cx: Context) -> None:
+        """torch's module does not broadcast its masks."""
+        if mask.rank != len(shape):
+            form = "[T, S] or [B * heads, T, S]" if index == 3 else "[B, S]"
+            name = self.inputs[index].name
+            raise OpError("ARC0310", f"`{self.name}`: `{name}` is {form}, and this is {mask}", inputs=(index,))
+        for have, need in zip(mask.shape, shape, strict=True):
+            cx.equal(have, need, f"`{self.name}`'s mask and scores", inputs=(index,))
+        check_mask(self.name, mask, shape, index, cx)
+
+    def _one_width(self, attrs: Attrs) -> bool:
+        return bool(attrs["kdim"] == attrs["embed_dim"] and attrs["vdim"] == attrs["embed_dim"])
+
+    def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
+        dim, init, bias_init = attrs["embed_dim"], attrs["init"], attrs["bias_init"]
+        if self._one_width(attrs):
+            decls = [WeightDecl("in_proj_weight", (3 * dim, dim), init)]
+        else:
+            sizes = (("q", dim), ("k", attrs["kdim"]), ("v", attrs["vdim"]))
+            decls = [WeightDecl(f"{n}_proj_weight", (dim, size), init) for n, size in sizes]
+        if attrs["bias"]:
+            decls.append(WeightDecl("in_proj_bias", (3 * dim,), bias_init))
+        if attrs["add_bias_kv"]:
+            decls += [WeightDecl(f"bias_{n}", (1, 1, dim), bias_init) for n in "kv"]
+        decls.append(WeightDecl("out_proj.weight", (dim, dim), init))
+        if attrs["bias"]:
+            decls.append(WeightDecl("out_proj.bias", (dim,), bias_init))
+        return tuple(decls)
+
+    def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        q, k = ins[0], ins[1] if len(ins) > 1 else ins[0]
+        batch, tokens = (0, 1) if attrs["batch_first"] else (1, 0)
+        dim, queries, keys = attrs["embed_dim"], q.shape[tokens], k.shape[tokens]
+        projections = 2 * queries * dim * dim + keys * dim * (attrs["kdim"] + attrs["vdim"])
+        seen = keys + attrs["add_bias_kv"] + attrs["add_zero_attn"]
+        total: Size = q.shape[batch] * (projections + 2 * queries * seen * dim)
+        return total
+
+    def module(self, attrs: Attrs) -> Call:
+        dim = attrs["embed_dim"]
+        named = (
+            ("dropout", attrs["dropout"], 0.0),
+            ("bias", attrs["bias"], True),
+            ("add_bias_kv", attrs["add_bias_kv"], False),
+            ("add_zero_attn", attrs["add_zero_attn"], False),
+            ("kdim", None if attrs["kdim"] == dim else attrs["kdim"], None),
+            ("vdim", None if attrs["vdim"] == dim else attrs["vdim"], None),
+            ("batch_first", attrs["batch_first"], False),
+        )
+        return Call("nn.MultiheadAttention", (Lit(dim), Lit(attrs["num_heads"])), kwargs(*named))
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        three = wires(3) if inputs > 1 else (In(0),) * 3
+        masks = (("key_padding_mask", 4), ("attn_mask", 3))
+        named = (*(Kw(name, In(i)) for name, i in masks if i < inputs), Kw("need_weights", Lit(False), True))
+        return Item(Call(Self(), three, named), (Lit(0),))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        """Through torch's own module: in evaluation it takes a fused path whose last bits differ from F's."""
+        import torch
+
+        names = ("dropout", "bias", "add_bias_kv", "add_zero_attn", "kdim", "vdim", "batch_first")
+        options = {name: attrs[name] for name in names}
+        module = torch.nn.MultiheadAttention(attrs["embed_dim"], attrs["num_heads"], **options, device="meta")
+        module.train(training)
+        three = tuple(ins[:3]) if len(ins) > 1 else (ins[0],) * 3
+        padding, mask = (ins[i] if len(ins) > i else None for i in (4, 3))
+        output, _ = torch.func.functional_call(module, dict(weights), (*three, padding, False, mask))
+        return output

@@ -1,0 +1,330 @@
+"""Changes of resolution: interpolation, pixel shuffling, sliding blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from math import prod
+from typing import Any
+
+from archlang.ir.graph import Attr, Attrs, TensorType
+from archlang.ops._args import check_rank, collapsed, in_range, kwargs, per_dim, spatial_rank, window_fits, wires
+from archlang.ops.base import Context, Input, Op, OpError, Param, register
+from archlang.ops.code import Call, Expr, Get, In, Item, Kw, Lit
+from archlang.ops.rules import require_float
+from archlang.shapes.dim import Dim, Size, size_str
+
+__all__: list[str] = []
+
+_RANKS = {
+    "nearest": (1, 2, 3), "nearest-exact": (1, 2, 3), "area": (1, 2, 3),
+    "linear": (1,), "bilinear": (2,), "bicubic": (2,), "trilinear": (3,),
+}  # fmt: skip
+_ALIGNS = ("linear", "bilinear", "bicubic", "trilinear")
+
+
+def scaled(size: Size, factor: float, cx: Context) -> Size:
+    """floor(size * factor) as torch computes it, in float64.
+
+    A symbolic size stays symbolic where the factor is a fraction whose float gives the exact floor for all sizes up to
+    65,536; for others, such as 1/49 (49 * (1/49) is less than 1), the size must be known.
+    """
+    if isinstance(size, int):
+        return int(size * factor)
+    ratio = Fraction(factor).limit_denominator(1000)
+    exact = ratio if float(ratio) == factor else Fraction(factor)
+    p, q = exact.numerator, exact.denominator
+    if all(int(n * factor) == n // q * p for n in range(q, 65537, q)):  # elsewhere, rounding cannot cross an integer
+        return (size * p) // q
+    return int(cx.known(size, f"`interpolate` by {factor}, whose rounding depends on the size", inputs=(0,)) * factor)
+
+
+def _is_symbolic(values: Sequence[Any] | None) -> bool:
+    return values is not None and any(isinstance(value, Dim) for value in values)
+
+
+@register
+class Interpolate(Op):
+    """Resizes [B, C, ...] to `size`, by `scale_factor`, or to the spatial size of a second wire, `like`."""
+
+    name = "interpolate"
+    inputs = (Input("x"), Input("like", optional=True))
+    params = (
+        Param("size", "sizes?", None),
+        Param("scale_factor", "floats?", None),
+        Param("mode", "str", "nearest", choices=tuple(_RANKS)),
+        Param("align_corners", "bool?", None),
+        Param("recompute_scale_factor", "bool?", None),
+        Param("antialias", "bool", False),
+    )
+
+    def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
+        rank = spatial_rank(self.name, ins[0])
+        attrs: dict[str, Any] = dict(args)
+        given = [name for name in ("size", "scale_factor") if args[name] is not None]
+        given += ["like"] * (len(ins) > 1)
+        if len(given) != 1:
+            have = f"has {' and '.join(f'`{name}`' for name in given)}" if given else "has none of them"
+            message = f"`interpolate` takes one of `size`, `scale_factor` and a second wire `like`, and {have}"
+            raise OpError("ARC0222", message, param=given[0] if given else None)
+        for name in given:
+            if name != "like":
+                attrs[name] = per_dim(self.name, name, args[name], rank, least=1 if name == "size" else None)
+        if attrs["scale_factor"] is not None and min(attrs["scale_factor"]) <= 0:
+            raise OpError("ARC0220", "`interpolate`: `scale_factor` must be greater than 0", param="scale_factor")
+        self._check_mode(attrs, rank)
+        return attrs
+
+    def _check_mode(self, attrs: Attrs, rank: int) -> None:
+        mode = attrs["mode"]
+        if rank not in _RANKS[mode]:
+            fitting = ", ".join(f'"{name}"' for name, ranks in _RANKS.items() if rank in ranks)
+            message = f'`interpolate`: mode "{mode}" is not for {rank} spatial dimension{"s" * (rank != 1)}'
+            raise OpError("ARC0222", message, param="mode", inputs=(0,), help=f"use one of {fitting}")
+        if attrs["align_corners"] is not None and mode not in _ALIGNS:
+            message = f'`interpolate`: `align_corners` has no meaning in mode "{mode}"'
+            raise OpError("ARC0222", message, param="align_corners", help="leave it out")
+        if attrs["antialias"] and mode not in ("bilinear", "bicubic"):
+            message = '`interpolate`: `antialias` is for the modes "bilinear" and "bicubic"'
+            raise OpError("ARC0222", message, param="antialias")
+        if attrs["recompute_scale_factor"] and attrs["scale_factor"] is None:
+            message = "`interpolate`: `recompute_scale_factor` needs `scale_factor`"
+            raise OpError("ARC0222", message, param="recompute_scale_factor")
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        x = ins[0]
+        if len(ins) > 1:
+            if ins[1].rank != x.rank:
+                message = f"`interpolate` needs `like` of the input's rank, not {ins[1]} for {x}"
+                raise OpError("ARC0310", message, inputs=(0, 1))
+            return (TensorType((*x.shape[:2], *ins[1].shape[2:]), x.dtype),)
+        given = attrs["size"] or attrs["scale_factor"]
+        check_rank(self.name, x, len(given))
+        if attrs["size"]:
+            return (TensorType((*x.shape[:2], *given), x.dtype),)
+        spatial = []
+        for size, factor in zip(x.shape[2:], given, strict=True):
+            result = scaled(size, factor, cx)
+            if factor < 1:
+                reason = f"`interpolate` by {factor} must leave something of {size_str(size)}"
+                cx.at_least(result, 1, reason, inputs=(0,))
+            spatial.append(result)
+        return (TensorType((*x.shape[:2], *spatial), x.dtype),)
+
+    def _rest(self, attrs: Attrs) -> tuple[Kw, ...]:
+        names = ("size", "scale_factor", "mode", "align_corners", "recompute_scale_factor")
+        return kwargs(*((p.name, attrs[p.name], p.default) for p in self.params if p.name in names))
+
+    def module(self, attrs: Attrs) -> Call | None:
+        to_like = attrs["size"] is None and attrs["scale_factor"] is None
+        if to_like or attrs["antialias"] or _is_symbolic(attrs["size"]):
+            return None  # nn.Upsample has no place for them
+        return Call("nn.Upsample", (), self._rest(attrs))
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        named = self._rest(attrs)
+        if inputs > 1:
+            spatial = Item(Get(In(1), "shape"), ((Lit(2), None, None),))
+            named = (Kw("size", spatial), *(kw for kw in named if kw.name != "size"))
+        return Call("F.interpolate", (In(0),), (*named, *kwargs(("antialias", attrs["antialias"], False))))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch.nn.functional as F
+
+        size = ins[1].shape[2:] if len(ins) > 1 else attrs["size"]
+        names = ("scale_factor", "mode", "align_corners", "recompute_scale_factor", "antialias")
+        return F.interpolate(ins[0], size, *(attrs[name] for name in names))
+
+
+def _last_three(op: str, x: TensorType) -> None:
+    if x.rank < 3:
+        raise OpError("ARC0310", f"`{op}` takes [..., C, H, W], and this is {x}", inputs=(0,))
+
+
+@register
+class PixelShuffle(Op):
+    """[..., C * r * r, H, W] -> [..., C, H * r, W * r]."""
+
+    name = "pixel_shuffle"
+    params = (Param("upscale_factor", "int"),)
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        _last_three(self.name, x)
+        r = attrs["upscale_factor"]
+        in_range(self.name, "upscale_factor", r, least=1)
+        *lead, c, h, w = x.shape
+        fewer = cx.divides(r * r, c, f"`pixel_shuffle` by {r} divides the channels by {r * r}", inputs=(0,))
+        return (TensorType((*lead, fewer, h * r, w * r), x.dtype),)
+
+    def module(self, attrs: Attrs) -> Call:
+        return Call("nn.PixelShuffle", (Lit(attrs["upscale_factor"]),))
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Call("F.pixel_shuffle", (In(0), Lit(attrs["upscale_factor"])))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        (x,) = ins
+        r = attrs["upscale_factor"]
+        *lead, c, h, w = x.shape
+        blocks = x.reshape(*lead, c // (r * r), r, r, h, w)
+        n = len(lead) + 1
+        order = (*range(n), n + 2, n, n + 3, n + 1)
+        return blocks.permute(order).reshape(*lead, c // (r * r), h * r, w * r)
+
+
+@register
+class PixelUnshuffle(Op):
+    """[..., C, H * r, W * r] -> [..., C * r * r, H, W]."""
+
+    name = "pixel_unshuffle"
+    params = (Param("downscale_factor", "int"),)
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        _last_three(self.name, x)
+        r = attrs["downscale_factor"]
+        in_range(self.name, "downscale_factor", r, least=1)
+        *lead, c, h, w = x.shape
+        low, narrow = (
+            cx.divides(r, size, f"`pixel_unshuffle` by {r} divides the {what}", inputs=(0,), param="downscale_factor")
+            for size, what in ((h, "height"), (w, "width"))
+        )
+        return (TensorType((*lead, c * r * r, low, narrow), x.dtype),)
+
+    def module(self, attrs: Attrs) -> Call:
+        return Call("nn.PixelUnshuffle", (Lit(attrs["downscale_factor"]),))
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Call("F.pixel_unshuffle", (In(0), Lit(attrs["downscale_factor"])))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        (x,) = ins
+        r = attrs["downscale_factor"]
+        *lead, c, h, w = x.shape
+        blocks = x.reshape(*lead, c, h // r, r, w // r, r)
+        n = len(lead) + 1
+        return blocks.permute(*range(n), n + 1, n + 3, n, n + 2).reshape(*lead, c * r * r, h // r, w // r)
+
+
+@register
+class ChannelShuffle(Op):
+    """Interleaves `groups` groups of channels."""
+
+    name = "channel_shuffle"
+    params = (Param("groups", "int"),)
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        if x.rank < 3:
+            raise OpError("ARC0310", f"`{self.name}` takes [B, C, ...], and this is {x}", inputs=(0,))
+        in_range(self.name, "groups", attrs["groups"], least=1)
+        cx.divides(attrs["groups"], x.shape[1], "`channel_shuffle`: `groups` must divide the channels", inputs=(0,))
+        return (x,)
+
+    def module(self, attrs: Attrs) -> Call:
+        return Call("nn.ChannelShuffle", (Lit(attrs["groups"]),))
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Call("F.channel_shuffle", (In(0), Lit(attrs["groups"])))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        return ins[0].unflatten(1, (attrs["groups"], -1)).transpose(1, 2).flatten(1, 2)
+
+
+_WINDOW = (("dilation", 1), ("padding", 0), ("stride", 1))
+
+
+def _window(op: str, args: Mapping[str, Attr]) -> dict[str, Attr]:
+    least = {"kernel_size": 1, "dilation": 1, "padding": 0, "stride": 1}
+    return {name: per_dim(op, name, args[name], 2, least=bound) for name, bound in least.items()}
+
+
+def _positions(op: str, sizes: Sequence[Size], attrs: Attrs, cx: Context) -> Size:
+    """How many windows an image has."""
+    total: Size = 1
+    names = ("kernel_size", "dilation", "padding", "stride")
+    for size, k, d, p, s in zip(sizes, *(attrs[name] for name in names), strict=True):
+        reach = d * (k - 1) + 1
+        window_fits(op, size, reach, cx, slack=2 * p)
+        total = total * ((size + 2 * p - reach) // s + 1)
+    return total
+
+
+@register
+class Unfold(Op):
+    """The sliding windows of an image as columns: [B, C, H, W] -> [B, C * kernel, windows]."""
+
+    name = "unfold"
+    params = (
+        Param("kernel_size", "ints"),
+        Param("dilation", "ints", 1),
+        Param("padding", "ints", 0),
+        Param("stride", "ints", 1),
+    )
+
+    def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
+        spatial_rank(self.name, ins[0], (2,))
+        return _window(self.name, args)
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        check_rank(self.name, x, 2)
+        columns = _positions(self.name, x.shape[2:], attrs, cx)
+        return (TensorType((x.shape[0], x.shape[1] * prod(attrs["kernel_size"]), columns), x.dtype),)
+
+    def _named(self, attrs: Attrs) -> tuple[Kw, ...]:
+        return kwargs(*((name, attrs[name], default) for name, default in _WINDOW))
+
+    def module(self, attrs: Attrs) -> Call:
+        return Call("nn.Unfold", (collapsed(attrs["kernel_size"]),), self._named(attrs))
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Call("F.unfold", (In(0), collapsed(attrs["kernel_size"])), self._named(attrs))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch.nn.functional as F
+
+        return F.unfold(ins[0], *(attrs[name] for name in ("kernel_size", "dilation", "padding", "stride")))
+
+
+@register
+class Fold(Op):
+    """Adds columns up into an image, the transpose of `unfold`: [B, C * kernel, windows] -> [B, C, H, W]."""
+
+    name = "fold"
+    params = (Param("output_size", "sizes"), *Unfold.params)
+
+    def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
+        (x,) = ins
+        if x.rank != 3:
+            raise OpError("ARC0310", f"`fold` takes [B, C * kernel, windows], and this is {x}", inputs=(0,))
+        require_float(self.name, ins)
+        sizes = per_dim(self.name, "output_size", args["output_size"], 2, least=1)
+        return {"output_size": sizes, **_window(self.name, args)}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        area = prod(attrs["kernel_size"])
+        fewer = cx.divides(area, x.shape[1], f"`fold`: a window of {area} must divide dimension 1", inputs=(0,))
+        columns = _positions(self.name, attrs["output_size"], attrs, cx)
+        cx.equal(x.shape[2], columns, "`fold`'s columns and the windows of `output_size`", inputs=(0,))
+        return (TensorType((x.shape[0], fewer, *attrs["output_size"]), x.dtype),)
+
+    def _args(self, attrs: Attrs) -> tuple[Lit, ...]:
+        return collapsed(attrs["output_size"]), collapsed(attrs["kernel_size"])
+
+    def _named(self, attrs: Attrs) -> tuple[Kw, ...]:
+        return kwargs(*((name, attrs[name], default) for name, default in _WINDOW))
+
+    def module(self, attrs: Attrs) -> Call | None:
+        return None if _is_symbolic(attrs["output_size"]) else Call("nn.Fold", self._args(attrs), self._named(attrs))
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Call("F.fold", (*wires(inputs), *self._args(attrs)), self._named(attrs))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch.nn.functional as F
+
+        names = ("output_size", "kernel_size", "dilation", "padding", "stride")
+        return F.fold(ins[0], *(attrs[name] for name in names))
