@@ -194,7 +194,7 @@ class Builder(TypeBuilder, ExpressionBuilder):
             message, help = "`+-` belongs to a comparison", "write `params == 25.6M +- 1%`"
         else:
             message = "this claims nothing that could be true or false"
-            help = "write `quantity == value`, `quantity in low .. high`, `output: type`, `valid for ...` or `reversible(...)`"
+            help = "write `quantity == value`, `quantity in low .. high`, `output: type` or `valid for condition`"
         self.report("ARC0036", message, value.span, help=help)
         return tree.Claim(span, "call", value)
 

@@ -11,11 +11,10 @@ from typing import Any
 
 from archlang.report.diagnostic import Diagnostic, Source, Span
 from archlang.syntax.grammar import Table
-from archlang.syntax.tokens import END, ERROR, NEWLINE, Token
+from archlang.syntax.tokens import END, ERROR, MAX_ERRORS, NEWLINE, Token
 
-__all__ = ["MAX_ERRORS", "MAX_HEIGHT", "Failure", "Splice", "run"]
+__all__ = ["MAX_HEIGHT", "Failure", "Splice", "run"]
 
-MAX_ERRORS = 20
 MAX_HEIGHT = 500  # of the tree: the later stages walk it recursively
 
 Actions = dict[str, Callable[..., Any]]

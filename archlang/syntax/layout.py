@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archlang.report.diagnostic import Diagnostic, Fix, Label, Source, Span
-from archlang.syntax.tokens import END, ERROR, LINE_END, NEWLINE, SOFT_WORDS, Token
+from archlang.syntax.tokens import END, ERROR, LINE_END, MAX_ERRORS, NEWLINE, SOFT_WORDS, Token
 
 __all__ = ["MAX_BRACKETS", "layout"]
 
@@ -64,6 +64,9 @@ class _Layout:
             elif kind == ERROR:
                 self._after_error(token)
             self.out.append(token)
+            if len(self.found) >= MAX_ERRORS:
+                del self.out[:]
+                break
         else:
             if self.open:
                 self._close_all(None)
@@ -127,7 +130,7 @@ class _Layout:
             case "on":
                 return self.verify_header
             case "as":
-                return before == "NAME" and after in ("NAME", "STRING")
+                return before == "NAME"
             case _:  # "_"
                 return before in ("(", ",", ";") and after == "NAME"
 
@@ -145,7 +148,9 @@ class _Layout:
         """A closing bracket: the token itself, or what has to stand for it."""
         opener = _OPENER[token.type]
         if not any(t.type == opener for t, _ in self.open):
-            return self._closes_nothing(token)
+            return self._wrong_closer(token) if self._crossed(token) else self._closes_nothing(token)
+        if self._crossed(token):
+            return self._wrong_closer(token)
         while self.open[-1][0].type != opener:
             if self.open[-1][0].type == "{" and token.type != "}":
                 return self._closes_nothing(token)
@@ -159,6 +164,25 @@ class _Layout:
             if not self.open:
                 self.suspect = None
         return token
+
+    def _crossed(self, token: Token) -> bool:
+        """Whether a `)` stands where the innermost bracket needs a `]`, or the other way round."""
+        if not self.open or token.type == "}" or self.open[-1][0].type == "{":
+            return False
+        if self.open[-1][0].type == _OPENER[token.type]:
+            return False
+        return len(self.open) < 2 or self.open[-2][0].type != _OPENER[token.type]
+
+    def _wrong_closer(self, token: Token) -> Token:
+        bracket, _ = self.open.pop()
+        right = _CLOSER[bracket.type]
+        span = Span(self.source, token.start, token.end)
+        related = (Label(Span(self.source, bracket.start, bracket.end), f"`{bracket.text}` opened here"),)
+        message = f"`{bracket.text}` is closed by `{token.text}`"
+        self._report(
+            Diagnostic("ARC0023", message, span, related=related, help=f"write `{right}`", fix=Fix(span, right))
+        )
+        return Token(right, right, token.start, token.end)
 
     def _closes_nothing(self, token: Token) -> Token:
         span = Span(self.source, token.start, token.end)
@@ -239,7 +263,7 @@ class _Layout:
         del self.out[:]
 
     def _report(self, diagnostic: Diagnostic) -> None:
-        if len(self.found) < 20:
+        if len(self.found) < MAX_ERRORS:
             self.found.append(diagnostic)
 
     def _line_indent(self, token: Token) -> int:

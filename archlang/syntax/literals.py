@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from archlang.report.diagnostic import Diagnostic, Source, Span
 from archlang.syntax import tree
-from archlang.syntax.tokens import Token
+from archlang.syntax.tokens import MAX_ERRORS, Token
 
 __all__ = ["number_value", "string_parts"]
 
@@ -53,7 +53,7 @@ def string_parts(
     parts: list[str | tree.Expr] = []
     literal: list[str] = []
     position = token.start + 1
-    while position < end:
+    while position < end and len(found) < MAX_ERRORS:
         match = _PIECE.match(text, position, end)
         assert match is not None
         piece = match.group()

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+from collections.abc import Iterator
+
 from archlang.report.diagnostic import ArchError, Diagnostic, Source
 from archlang.syntax import tree
 from archlang.syntax.build import Builder
 from archlang.syntax.docs import Docs
-from archlang.syntax.engine import MAX_ERRORS, run
+from archlang.syntax.engine import run
 from archlang.syntax.explain import explainer
 from archlang.syntax.grammar import load_table
 from archlang.syntax.layout import layout
-from archlang.syntax.tokens import LINE_END, Token, scan
+from archlang.syntax.tokens import LINE_END, MAX_ERRORS, Token, scan, too_long
 
-__all__ = ["parse", "parse_expression"]
+__all__ = ["MAX_TOKENS", "parse", "parse_expression"]
+
+MAX_TOKENS = 400_000  # for each MiB of text
+_LARGE = 50_000  # characters
+_PER_EXPRESSION = 10  # what starting on an interpolated expression costs, in tokens
 
 
 def parse(source: Source) -> tree.Module:
     """The tree of a file; raises ArchError with every mistake that was found. A file without items is a Module too."""
     parser = _Parser(source)
-    module = parser.module()
+    with _no_collection(len(source.text) > _LARGE):
+        module = parser.module()
     parser.check()
     assert isinstance(module, tree.Module)
     return module
@@ -33,6 +42,19 @@ def parse_expression(source: Source) -> tree.Expr:
     return value
 
 
+@contextlib.contextmanager
+def _no_collection(wanted: bool) -> Iterator[None]:
+    """A tree has no cycles: looking for them while it grows takes two fifths of the time of a large file."""
+    if not wanted or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 class _Parser:
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -40,15 +62,20 @@ class _Parser:
         self.found: list[Diagnostic] = []
         self.builder = Builder(source, self.found, self._interpolated)
         self.builder.docs = Docs(source, [])
+        # Work is bounded for every text of a given size, dense or not.
+        self.budget = MAX_TOKENS * max(1, len(source.text) >> 20)
+        self.spent = False
         self.actions = self.builder.actions()
 
     def module(self) -> tree.Module | None:
-        tokens, comments = scan(self.source, 0, len(self.source.text), self.found)
+        tokens, comments = scan(self.source, 0, len(self.source.text), self.found, self.budget)
+        self.budget -= len(tokens)
         self.builder.docs = Docs(self.source, comments)
         return self._run(layout(self.source, tokens, self.found), "module", "")  # type: ignore[return-value]
 
     def expression(self, start: int, end: int, inside_string: bool) -> tree.Expr | None:
-        tokens, _ = scan(self.source, start, end, self.found)
+        tokens, _ = scan(self.source, start, end, self.found, MAX_TOKENS)
+        self.budget -= len(tokens) + _PER_EXPRESSION
         tokens = [token for token in tokens if token.type != LINE_END]
         laid = layout(self.source, tokens, self.found)
         laid[-1] = Token(laid[-1].type, "", end, end)
@@ -57,6 +84,13 @@ class _Parser:
 
     def _interpolated(self, start: int, end: int) -> tree.Expr | None:
         before = len(self.found)
+        if before >= MAX_ERRORS:
+            return None
+        if self.budget <= 0:
+            if not self.spent:
+                self.found.append(too_long(self.source, start))
+            self.spent = True
+            return None
         value = self.expression(start, end, inside_string=True)
         return value if len(self.found) == before else None
 

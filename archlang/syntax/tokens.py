@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 
-from archlang.report.diagnostic import Diagnostic, Source, Span
+from archlang.report.diagnostic import Diagnostic, Fix, Source, Span
 from archlang.syntax.grammar import Table, load_table
 
-__all__ = ["END", "ERROR", "LINE_END", "NEWLINE", "SOFT_WORDS", "Token", "scan"]
+__all__ = ["END", "ERROR", "LINE_END", "MAX_ERRORS", "NEWLINE", "SOFT_WORDS", "Token", "scan", "too_long"]
+
+MAX_ERRORS = 20  # that are reported in one run
 
 NEWLINE = "_NL"  # between two statements, made by the layout filter
 LINE_END = "LINE_END"  # a line end in the text
@@ -44,17 +47,24 @@ def _scanner() -> tuple[re.Pattern[str], frozenset[str]]:
     groups.append(f"(?P<SIGN>{'|'.join(re.escape(sign) for sign in table.signs)})")
     groups.append(r"(?P<BADNUMBER>[0-9][0-9A-Za-z_]*)")
     groups.append(r'(?P<BADSTRING>"[^\n]*)')
+    groups.append(r"(?P<BADQUOTE>'[^'\n]*')")
     groups.append(r"(?P<BAD>[^\x00-\x7f]+|.)")
     return re.compile("|".join(groups)), table.words - SOFT_WORDS
 
 
-def scan(source: Source, start: int, end: int, found: list[Diagnostic]) -> tuple[list[Token], list[tuple[Span, str]]]:
-    """Tokens (line ends included) and comments of a range; what is no token is reported and becomes an ERROR."""
+def scan(
+    source: Source, start: int, end: int, found: list[Diagnostic], limit: int
+) -> tuple[list[Token], list[tuple[Span, str]]]:
+    """Tokens (line ends included) and comments of a range; what is no token is reported and becomes an ERROR.
+
+    Stops with a diagnostic after `limit` tokens, and after the first twenty mistakes.
+    """
     pattern, hard_words = _scanner()
     tokens: list[Token] = []
     comments: list[tuple[Span, str]] = []
     add = tokens.append
-    for match in pattern.finditer(source.text, start, end):
+    matches = pattern.finditer(source.text, start, end)
+    for match in itertools.islice(matches, limit):
         kind = match.lastgroup
         if kind == "SPACE":
             continue
@@ -69,10 +79,20 @@ def scan(source: Source, start: int, end: int, found: list[Diagnostic]) -> tuple
         elif kind in ("LINE_END", "NUMBER", "STRING"):
             add(Token(kind, text, first, last))
         else:
-            if len(found) < 20:
-                found.append(_refused(source, kind or "", text, first, last))
+            found.append(_refused(source, kind or "", text, first, last))
+            if len(found) >= MAX_ERRORS:
+                return [], comments
             add(Token(ERROR, text, first, last))
+    if (more := next(matches, None)) is not None:
+        found.append(too_long(source, more.start()))
+        return [], comments
     return tokens, comments
+
+
+def too_long(source: Source, offset: int) -> Diagnostic:
+    span = Span(source, offset, min(offset + 1, len(source.text)))
+    message = "the text goes on for too long: more words and signs than a file of its size may have"
+    return Diagnostic("ARC0006", message, span, help="split the file, or write the repetition as a loop")
 
 
 _HABITS = {
@@ -109,6 +129,9 @@ def _refused(source: Source, kind: str, text: str, start: int, end: int) -> Diag
             Span(source, start, start + len(text.rstrip())),
             help='a string ends with `"` on the line where it starts; a line break inside it is written `\\n`',
         )
+    if kind == "BADQUOTE":
+        fix = Fix(span, f'"{text[1:-1]}"') if '"' not in text else None
+        return Diagnostic("ARC0005", "strings are written with double quotes", span, fix=fix)
     hint = _HABITS.get(text[0])
     if hint is None and text[0].isalnum():
         hint = "names are made of the letters a-z, A-Z, digits and `_`; a label in quotes may hold any text"
