@@ -197,7 +197,11 @@ class Einsum(Op):
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         import torch
 
-        return torch.einsum(attrs["equation"], list(ins))
+        sides, result = parse_equation(attrs["written"])
+        numbers = {name: i for i, name in enumerate(dict.fromkeys(n for side in sides for n in side))}
+        numbered = [[... if n == "..." else numbers[n] for n in side] for side in (*sides, result)]
+        operands = [part for pair in zip(ins, numbered, strict=False) for part in pair]
+        return torch.einsum(*operands, numbered[-1])
 
 
 def _result_names(result: Names, dots: int) -> list[str]:

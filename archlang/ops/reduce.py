@@ -26,9 +26,9 @@ def _not_empty(op: str, x: TensorType, dims: Sequence[int], cx: Context) -> None
 
 
 class _Reduction(Op):
-    """One number from all of the dimensions `dim`; without `dim`, from the whole tensor. `keepdim` leaves a size of 1."""
+    """One number from the dimensions `dim`; without `dim`, from the whole tensor. `keepdim` leaves a size of 1."""
 
-    params = (Param("dim", "ints?", None), Param("keepdim", "bool", False))
+    params: ClassVar[tuple[Param, ...]] = (Param("dim", "ints?", None), Param("keepdim", "bool", False))
     method: ClassVar[str]  # of torch.Tensor
     refuses: ClassVar[str] = ""  # "bool" | "int": element types that torch refuses
     empty: ClassVar[bool] = True  # whether nothing can be reduced
