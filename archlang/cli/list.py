@@ -24,11 +24,11 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         import json
 
-        items = [_as_dict(item) for item in definitions(module.tree)]
-        print(json.dumps({"path": args.spec, "doc": module.tree.doc, "items": items}))
+        items = [_as_dict(item) for item in definitions(module.syntax)]
+        print(json.dumps({"path": args.spec, "doc": module.syntax.doc, "items": items}))
         return 0
-    parts = [_doc(module.tree.doc, "")] if module.tree.doc else []
-    parts += [signature(item) + "\n" + _doc(item.doc, "    ") for item in definitions(module.tree)]
+    parts = [_doc(module.syntax.doc, "")] if module.syntax.doc else []
+    parts += [signature(item) + "\n" + _doc(item.doc, "    ") for item in definitions(module.syntax)]
     sys.stdout.write("\n".join(parts) or f"`{args.spec}` defines nothing\n")
     return 0
 

@@ -50,8 +50,14 @@ def apply(cx: Activation, module: Instance | Run, streams: Streams, span: Span) 
     builder = cx.graph_builder(span)
     cx.session.tick(span)
     if module.owner is not None and module.owner is not builder:
-        fail("ARC0410", f"this module belongs to another block (as `{module.path}`)", span, "applied here",
-             related=[(module.span, "made here")], help="pass it as a parameter of type `module`")  # fmt: skip
+        fail(
+            "ARC0410",
+            f"this module belongs to another block (as `{module.path}`)",
+            span,
+            "applied here",
+            related=[(module.span, "made here")],
+            help="pass it as a parameter of type `module`",
+        )
     module.used = True
     if isinstance(module, OpInstance):
         return _apply_op(cx, builder, module, streams, span)
@@ -97,7 +103,7 @@ def _warn_anonymous(cx: Activation, inst: Instance, path: str) -> None:
             inst.span,
             "unnamed",
             help=f"label it: `name: {inst.span.text.splitlines()[0]}`",
-        )  # fmt: skip
+        )
     )
 
 
@@ -121,8 +127,9 @@ def _op_wires(inst: OpInstance, streams: Streams, span: Span) -> list[Wire]:
                 continue
             wires.append(_wire(inst, item, span))
         elif not port.optional:
-            fail("ARC0210", f"`{op.name}` needs {_wires(len(op.inputs))}: `{port.name}` is missing", span,
-                 "applied here")  # fmt: skip
+            fail(
+                "ARC0210", f"`{op.name}` needs {_wires(len(op.inputs))}: `{port.name}` is missing", span, "applied here"
+            )
     if items:
         fail("ARC0211", f"`{op.name}` takes {_wires(len(op.inputs))}, not {len(streams.items)}", span, "applied here")
     return wires
@@ -156,7 +163,8 @@ def _apply_block(cx: Activation, builder: Builder, inst: BlockInstance, streams:
     declared = [p.type for p, item in zip(block.inputs or (), items, strict=True) for _ in _flat(item)]
     types = [local.local(w.type, d) for w, d in zip(wires, declared, strict=True)]
     form = tuple(len(i) if isinstance(i, list) else -1 if i is None else -2 for i in items)
-    args_key = tuple((k, structure_key(v, ids)) for ids in [{}] for k, v in inst.args.items())
+    ids: dict[int, int] = {}
+    args_key = tuple((k, structure_key(v, ids)) for k, v in inst.args.items())
     key = (id(block), args_key, form, tuple(types))
     graph = _memoised(cx, key, lambda: _block_graph(cx, inst, form, types, span))
     name = inst.default_name
@@ -183,16 +191,26 @@ def _fill(block: tree.Block, params: Sequence[tree.Param], items: Sequence[Any],
     if len(given) > len(params):
         takes = f"{len(params)} {word}{'s' if len(params) != 1 else ''}"
         wants_list = len(params) == 1 and getattr(params[0].type, "name", "") == "tensors"
-        fail("ARC0211", f"`{block.name}` takes {takes}, and {len(given)} flow in", span, "applied here",
-             related=[(block.name_span, "declared here")],
-             help="put the wires into a list: `[a, b]`" if wants_list else None)  # fmt: skip
+        fail(
+            "ARC0211",
+            f"`{block.name}` takes {takes}, and {len(given)} flow in",
+            span,
+            "applied here",
+            related=[(block.name_span, "declared here")],
+            help="put the wires into a list: `[a, b]`" if wants_list else None,
+        )
     for i, param in enumerate(params):
         if i >= len(given):
             if getattr(param.type, "optional", False) or isinstance(param.default, tree.NoneLit):
                 given.append(None)
             else:
-                fail("ARC0210", f"`{block.name}` needs the {word} `{param.name}`", span, "applied here",
-                     related=[(param.span, "declared here")])  # fmt: skip
+                fail(
+                    "ARC0210",
+                    f"`{block.name}` needs the {word} `{param.name}`",
+                    span,
+                    "applied here",
+                    related=[(param.span, "declared here")],
+                )
         given[i] = _checked_input(block, param, given[i], span)
     return given
 
@@ -202,18 +220,31 @@ def _checked_input(block: tree.Block, param: tree.Param, item: Any, span: Span) 
     if item is None:
         if getattr(param.type, "optional", False) or isinstance(param.default, tree.NoneLit):
             return None
-        fail("ARC0212", f"`{param.name}` of `{block.name}` cannot be `none`", span, related=[(param.span, "declared here")],
-             help="declare it as `tensor?`")  # fmt: skip
+        fail(
+            "ARC0212",
+            f"`{param.name}` of `{block.name}` cannot be `none`",
+            span,
+            related=[(param.span, "declared here")],
+            help="declare it as `tensor?`",
+        )
     if kind == "tensors" or param.star:
         if isinstance(item, (list, tuple)) and all(isinstance(w, Wire) for w in item):
             return list(item)
-        fail("ARC0212", f"`{param.name}` of `{block.name}` takes a list of wires, not {describe(item)}", span,
-             related=[(param.span, "declared here")])  # fmt: skip
+        fail(
+            "ARC0212",
+            f"`{param.name}` of `{block.name}` takes a list of wires, not {describe(item)}",
+            span,
+            related=[(param.span, "declared here")],
+        )
     if isinstance(item, list) and param.type is None and item and all(isinstance(w, Wire) for w in item):
         return item
     if not isinstance(item, Wire):
-        fail("ARC0212", f"`{param.name}` of `{block.name}` takes a wire, not {describe(item)}", span,
-             related=[(param.span, "declared here")])  # fmt: skip
+        fail(
+            "ARC0212",
+            f"`{param.name}` of `{block.name}` takes a wire, not {describe(item)}",
+            span,
+            related=[(param.span, "declared here")],
+        )
     return item
 
 
@@ -406,8 +437,20 @@ def _call_graph(
     modules = bind_borrowed(cx, builder, inst, graph, span)
     _lift_constraints(builder, graph, local, span)
     types = [substituted(v.type, local) for out in graph.outputs for v in out.values]
-    results = list(builder.node("call", wires, types, span, {}, path=inst.path, callee=graph, count=count,
-                                sizes=local.sizes, modules=modules))  # fmt: skip
+    results = list(
+        builder.node(
+            "call",
+            wires,
+            types,
+            span,
+            {},
+            path=inst.path,
+            callee=graph,
+            count=count,
+            sizes=local.sizes,
+            modules=modules,
+        )
+    )
     return _structured(builder, inst, graph.outputs, results, cx.session.emitted.get(id(graph), 0))
 
 
@@ -502,8 +545,13 @@ def _lift_constraints(builder: Builder, graph: Graph, local: Localiser, span: Sp
             message = (
                 f"{c.reason}: {size_str(left)} {'is not' if c.relation == '==' else 'is less than'} {size_str(right)}"
             )
-            fail("ARC0301" if c.relation == "==" else "ARC0302", message, c.span or span, "this is what needs it",
-                 related=[(span, "in this call")])  # fmt: skip
+            fail(
+                "ARC0301" if c.relation == "==" else "ARC0302",
+                message,
+                c.span or span,
+                "this is what needs it",
+                related=[(span, "in this call")],
+            )
         lifted.append(Constraint(left, right, c.relation, c.reason, c.span))
     builder.need(lifted, span)
 
@@ -521,8 +569,15 @@ def _apply_composition(cx: Activation, builder: Builder, comp: Composition, stre
     types = [local.local(w.type, None) for w in wires]
     form = tuple(len(i) if isinstance(i, (list, tuple)) else -1 if i is None else -2 for i in items)
     plain = len(streams.items)
-    key = ("composition", comp.chained, tuple(structure_key(p, ids) for ids in [{}] for p in comp.parts), form, plain,
-           tuple(types))  # fmt: skip
+    ids: dict[int, int] = {}
+    key = (
+        "composition",
+        comp.chained,
+        tuple(structure_key(p, ids) for p in comp.parts),
+        form,
+        plain,
+        tuple(types),
+    )
     graph = _memoised(cx, key, lambda: _composition_graph(cx, comp, form, plain, types, span))
     return _call_graph(cx, builder, comp, graph, wires, local, comp.default_name, span)
 
@@ -584,7 +639,8 @@ def has_list(result: Any) -> bool:
 def _composition_inputs(
     inner: Builder, comp: Composition, form: Sequence[int], plain: int, types: Sequence[TensorType]
 ) -> list[Any]:
-    rest, inputs = list(types), []
+    rest = list(types)
+    inputs: list[Any] = []
     single = plain == 1
     for number, size in enumerate(form):
         name = ("x" if single else f"x{number}") if number < plain else f"context{number - plain}"
@@ -644,8 +700,12 @@ def _apply_extern(cx: Activation, builder: Builder, inst: ExternInstance, stream
 
     declared = inst.extern.tree
     if len(streams.items) != len(declared.inputs):
-        fail("ARC0211", f"`{declared.name}` takes {_wires(len(declared.inputs))}, not {len(streams.items)}", span,
-             related=[(declared.name_span, "declared here")])  # fmt: skip
+        fail(
+            "ARC0211",
+            f"`{declared.name}` takes {_wires(len(declared.inputs))}, not {len(streams.items)}",
+            span,
+            related=[(declared.name_span, "declared here")],
+        )
     scope = Scope(inst.extern.module.scope, frame=True)
     callee = Activation(cx.session, inst.extern.module, scope, builder, declared.name)
     for param in declared.params:

@@ -29,11 +29,27 @@ from archlang.syntax import tree
 __all__ = ["Arg", "Args", "as_template", "bind", "coerce", "op_argument", "type_text"]
 
 DTYPES = {
-    "f64": "float64", "f32": "float32", "f16": "float16", "bf16": "bfloat16", "i64": "int64", "i32": "int32",
-    "i16": "int16", "i8": "int8", "u8": "uint8", "bool": "bool", "float": "float", "int64": "int64", "int32": "int32",
-    "int16": "int16", "int8": "int8", "uint8": "uint8", "float64": "float64", "float32": "float32",
-    "float16": "float16", "bfloat16": "bfloat16",
-}  # fmt: skip
+    "f64": "float64",
+    "f32": "float32",
+    "f16": "float16",
+    "bf16": "bfloat16",
+    "i64": "int64",
+    "i32": "int32",
+    "i16": "int16",
+    "i8": "int8",
+    "u8": "uint8",
+    "bool": "bool",
+    "float": "float",
+    "int64": "int64",
+    "int32": "int32",
+    "int16": "int16",
+    "int8": "int8",
+    "uint8": "uint8",
+    "float64": "float64",
+    "float32": "float32",
+    "float16": "float16",
+    "bfloat16": "bfloat16",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +78,13 @@ def bind(cx: Activation, what: str, params: Sequence[tree.Param], args: Args, sp
     if len(args.positional) > len(plain) and rest is None:
         extra = args.positional[len(plain)]
         takes = f"{len(plain)} argument{'s' if len(plain) != 1 else ''}"
-        fail("ARC0202", f"`{what}` takes {takes}, not {len(args.positional)}", extra.span, "one too many",
-             related=[(p.span, "its parameters") for p in params[:1]])  # fmt: skip
+        fail(
+            "ARC0202",
+            f"`{what}` takes {takes}, not {len(args.positional)}",
+            extra.span,
+            "one too many",
+            related=[(p.span, "its parameters") for p in params[:1]],
+        )
     for param, arg in zip(plain, args.positional, strict=False):
         bound[param.name] = arg
     if rest is not None:
@@ -93,8 +114,14 @@ def _unknown_name(what: str, name: str, names: set[str], arg: Arg) -> None:
     close = nearest(name, names)
     listed = ", ".join(f"`{n}`" for n in sorted(names)) or "no named parameters"
     if close:
-        fail("ARC0203", f"`{what}` has no parameter `{name}`", span, "unknown name", help=f"did you mean `{close}`?",
-             fix=Fix(span, close) if arg.name_span else None)  # fmt: skip
+        fail(
+            "ARC0203",
+            f"`{what}` has no parameter `{name}`",
+            span,
+            "unknown name",
+            help=f"did you mean `{close}`?",
+            fix=Fix(span, close) if arg.name_span else None,
+        )
     fail("ARC0203", f"`{what}` has no parameter `{name}`", span, "unknown name", help=f"it has {listed}")
 
 
@@ -150,8 +177,13 @@ def _coerce_named(cx: Activation, value: Any, type: tree.NamedType, span: Span, 
         if template is not None:
             return template
         if isinstance(value, Instance):
-            fail("ARC0206", f"{what} takes a block, from which it makes instances of its own; this is one instance", span,
-                 help="write `fn() => " + span.text + "`", fix=Fix(span, f"fn() => {span.text}"))  # fmt: skip
+            fail(
+                "ARC0206",
+                f"{what} takes a block, from which it makes instances of its own; this is one instance",
+                span,
+                help="write `fn() => " + span.text + "`",
+                fix=Fix(span, f"fn() => {span.text}"),
+            )
         _refuse(value, type, span, what)
     if name == "init":
         from archlang.ops.init import as_init
@@ -163,17 +195,26 @@ def _coerce_named(cx: Activation, value: Any, type: tree.NamedType, span: Span, 
     if name == "float" and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     kinds: dict[str, tuple[Any, ...]] = {
-        "int": (int, Dim), "float": (float,), "bool": (bool,), "str": (str,), "fn": (Fn, Builtin), "dtype": (str,),
-    }  # fmt: skip
+        "int": (int, Dim),
+        "float": (float,),
+        "bool": (bool,),
+        "str": (str,),
+        "fn": (Fn, Builtin),
+        "dtype": (str,),
+    }
     if name == "any":
         return value
     if name in kinds:
         if isinstance(value, kinds[name]) and not (name == "int" and isinstance(value, bool)):
             return value
         _refuse(value, type, span, what)
-    fail("ARC0207", f"`{name}` is not a type of parameters", type.span,
-         help="parameters are int, float, bool, str, module, block, fn, init, dtype or lists of them; "
-         "wires belong into the second parentheses")  # fmt: skip
+    fail(
+        "ARC0207",
+        f"`{name}` is not a type of parameters",
+        type.span,
+        help="parameters are int, float, bool, str, module, block, fn, init, dtype or lists of them; "
+        "wires belong into the second parentheses",
+    )
 
 
 def _module(cx: Activation, value: Any, type: tree.Type, span: Span, what: str) -> Any:
@@ -200,8 +241,13 @@ def as_template(value: Any) -> Any:
 
 
 def _refuse(value: Any, type: tree.Type, span: Span, what: str) -> Any:
-    fail("ARC0201", f"{what} takes {_article(type_text(type))}, not {describe(value)}", span, f"this is {describe(value)}",
-         related=[(type.span, "declared here")])  # fmt: skip
+    fail(
+        "ARC0201",
+        f"{what} takes {_article(type_text(type))}, not {describe(value)}",
+        span,
+        f"this is {describe(value)}",
+        related=[(type.span, "declared here")],
+    )
 
 
 def _article(text: str) -> str:
@@ -228,16 +274,27 @@ def op_argument(op: Op, name: str, value: Any, span: Span) -> Any:
     if param.choices and checked not in param.choices:
         listed = ", ".join(f'"{c}"' for c in param.choices)
         close = nearest(str(checked), param.choices)
-        fail("ARC0208", f'`{name}` of `{op.name}` cannot be "{checked}"', span,
-             help=f'did you mean "{close}"?' if close else f"it is one of {listed}")  # fmt: skip
+        fail(
+            "ARC0208",
+            f'`{name}` of `{op.name}` cannot be "{checked}"',
+            span,
+            help=f'did you mean "{close}"?' if close else f"it is one of {listed}",
+        )
     return checked
 
 
 _KINDS = {
-    "int": "an int", "float": "a number", "bool": "a bool", "str": "a string", "dtype": "a dtype such as \"int64\"",
-    "size": "a size", "ints": "an int or a list of ints", "sizes": "a size or a list of sizes",
-    "floats": "a number or a list of numbers", "init": "an initialiser",
-}  # fmt: skip
+    "int": "an int",
+    "float": "a number",
+    "bool": "a bool",
+    "str": "a string",
+    "dtype": 'a dtype such as "int64"',
+    "size": "a size",
+    "ints": "an int or a list of ints",
+    "sizes": "a size or a list of sizes",
+    "floats": "a number or a list of numbers",
+    "init": "an initialiser",
+}
 
 
 def _checked(kind: str, value: Any) -> Any:

@@ -41,17 +41,28 @@ class Builder:
         """Takes a relative path; two different things under one path are an error."""
         if path in self.taken:
             where = [(self.taken[path], f"`{path}` is first used here")]
-            fail("ARC0402", f"two different things are called `{path}`", span, "and again here", related=where,
-                 help="give one of them another label, or put the loop variable into it: \"name{i}\": ...")  # fmt: skip
+            fail(
+                "ARC0402",
+                f"two different things are called `{path}`",
+                span,
+                "and again here",
+                related=where,
+                help='give one of them another label, or put the loop variable into it: "name{i}": ...',
+            )
         inside = self.containers.get(path)
         parts = path.split(".")
         prefixes = [".".join(parts[:i]) for i in range(1, len(parts))]
         above = next((p for p in prefixes if p in self.taken), None)
         if inside is not None or above is not None:
             other = inside if inside is not None else self.taken[above or ""]
-            fail("ARC0403", f"`{path}` would lie inside another module", span, "this path",
-                 related=[(other, f"`{above or path}` is a module of its own" if above else "and here it is a prefix")],
-                 help="choose a path that is not part of another child's")  # fmt: skip
+            fail(
+                "ARC0403",
+                f"`{path}` would lie inside another module",
+                span,
+                "this path",
+                related=[(other, f"`{above or path}` is a module of its own" if above else "and here it is a prefix")],
+                help="choose a path that is not part of another child's",
+            )
         self.taken[path] = span
         for prefix in prefixes:
             self.containers.setdefault(prefix, span)
@@ -118,9 +129,14 @@ class Builder:
         for wire in inputs:
             if wire.phase is not None and wire.phase != phase:
                 when = "training" if wire.phase == "train" else "evaluation"
-                fail("ARC0260", f"this wire exists in {when} only", span, "used here in both phases",
-                     related=[(wire.span, f"made here, in {when} only")],
-                     help="use it under `if training { ... }`, or return it as `training name=...`")  # fmt: skip
+                fail(
+                    "ARC0260",
+                    f"this wire exists in {when} only",
+                    span,
+                    "used here in both phases",
+                    related=[(wire.span, f"made here, in {when} only")],
+                    help="use it under `if training { ... }`, or return it as `training name=...`",
+                )
         outputs = tuple(Value(t) for t in types)
         values = tuple(w.value for w in inputs)
         node = Node(op, values, outputs, span, dict(attrs), path, callee, count, sizes or {}, modules or {}, phase)
@@ -181,11 +197,19 @@ def check_label(path: str, span: Span) -> None:
         if not part:
             fail("ARC0406", f"the label `{path}` has an empty segment", span, help='dots separate names: "a.b"')
         if part in MODULE_ATTRIBUTES:
-            fail("ARC0407", f"`{part}` is an attribute of every torch module and cannot be a label", span,
-                 help=f"try `{part}_` or another name")  # fmt: skip
+            fail(
+                "ARC0407",
+                f"`{part}` is an attribute of every torch module and cannot be a label",
+                span,
+                help=f"try `{part}_` or another name",
+            )
         if not part.replace("_", "a").isalnum():
-            fail("ARC0408", f"`{part}` cannot be part of a state-dict path", span,
-                 help="use letters, digits and `_`; dots nest")  # fmt: skip
+            fail(
+                "ARC0408",
+                f"`{part}` cannot be part of a state-dict path",
+                span,
+                help="use letters, digits and `_`; dots nest",
+            )
     if keyword.iskeyword(path) and span.text == path:
         fail("ARC0409", f"`{path}` is a Python keyword", span, help=f'as a label it needs quotes: "{path}": ...')
 
@@ -196,5 +220,11 @@ def _shape(shape: tuple[int, ...] | None) -> str:
 
 def _disagree(path: str, before: str, after: str, first: Span | None, span: Span) -> None:
     related = [(first, f"sizes were fixed by its first use: {before}")] if first else []
-    fail("ARC0404", f"`{path}` is used twice with sizes that need different weights", span, f"here {after}",
-         related=related, help="make two modules if they are not meant to share weights")  # fmt: skip
+    fail(
+        "ARC0404",
+        f"`{path}` is used twice with sizes that need different weights",
+        span,
+        f"here {after}",
+        related=related,
+        help="make two modules if they are not meant to share weights",
+    )

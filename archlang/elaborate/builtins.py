@@ -20,8 +20,13 @@ def check_length(cx: Activation, count: int, span: Span) -> None:
     """Lists and loops are bounded."""
     limit = cx.session.limits.loop
     if count > limit:
-        fail("ARC0501", f"this makes {count:,} elements; the limit is {limit:,}", span, "too many",
-             help="use fewer, or raise the limit where the compiler is called")  # fmt: skip
+        fail(
+            "ARC0501",
+            f"this makes {count:,} elements; the limit is {limit:,}",
+            span,
+            "too many",
+            help="use fewer, or raise the limit where the compiler is called",
+        )
 
 
 def _sequence(value: Any, name: str, span: Span) -> list[Any]:

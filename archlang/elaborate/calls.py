@@ -173,8 +173,13 @@ def to_module(cx: Activation, value: Any, span: Span, what: str = "this") -> Any
     if isinstance(value, Fn):
         return to_module(cx, call_function(cx, value, _NO_ARGS, span), span, what)
     if isinstance(value, Wire):
-        fail("ARC0215", "a wire cannot stand where a module is expected", span, "this is a wire",
-             help="wires flow from the left: `wire -> module`")  # fmt: skip
+        fail(
+            "ARC0215",
+            "a wire cannot stand where a module is expected",
+            span,
+            "this is a wire",
+            help="wires flow from the left: `wire -> module`",
+        )
     fail("ARC0201", f"{what} takes a module, not {describe(value)}", span, f"this is {describe(value)}")
 
 
@@ -202,8 +207,13 @@ def block_arguments(cx: Activation, template: BlockTemplate | ExternTemplate, ar
         value, where = _argument(callee, param, bound, span)
         value = settled(coerce(callee, value, param.type, where, f"`{param.name}` of `{template.name}`"))
         if isinstance(value, Wire):
-            fail("ARC0216", f"`{param.name}` of `{template.name}` is a parameter, not an input", where, "this is a wire",
-                 related=[(param.span, "declared here")])  # fmt: skip
+            fail(
+                "ARC0216",
+                f"`{param.name}` of `{template.name}` is a parameter, not an input",
+                where,
+                "this is a wire",
+                related=[(param.span, "declared here")],
+            )
         values[param.name] = value
         scope.bind(param.name, value, param.name_span, fixed=True, kind="parameter")
     return values
@@ -236,8 +246,13 @@ def _op_instance(op: Op, args: Args, span: Span) -> OpInstance:
     names = [p.name for p in params]
     if len(args.positional) > len(params):
         extra = args.positional[len(params)]
-        fail("ARC0202", f"`{op.name}` takes {len(params)} arguments, not {len(args.positional)}", extra.span,
-             "one too many", help=f"its parameters are {', '.join(names)}" if names else None)  # fmt: skip
+        fail(
+            "ARC0202",
+            f"`{op.name}` takes {len(params)} arguments, not {len(args.positional)}",
+            extra.span,
+            "one too many",
+            help=f"its parameters are {', '.join(names)}" if names else None,
+        )
     given = list(zip(names, args.positional, strict=False)) + list(args.named.items())
     axes: list[tuple[str, Any]] = []
     for name, arg in given:
@@ -253,8 +268,13 @@ def _op_instance(op: Op, args: Args, span: Span) -> OpInstance:
     for param in params:
         if param.name not in values:
             if param.default is REQUIRED:
-                fail("ARC0205", f"`{op.name}` needs `{param.name}`", span, "missing in this call",
-                     help=f"its parameters are {_signature(op)}")  # fmt: skip
+                fail(
+                    "ARC0205",
+                    f"`{op.name}` needs `{param.name}`",
+                    span,
+                    "missing in this call",
+                    help=f"its parameters are {_signature(op)}",
+                )
             values[param.name] = param.default
     if collects is not None:
         values[collects.name] = tuple(axes)
@@ -267,7 +287,11 @@ def _signature(op: Op) -> str:
 
 
 def _literal(value: Any) -> str:
-    return {True: "true", False: "false", None: "none"}.get(value, repr(value)) if not isinstance(value, (int, float)) or isinstance(value, bool) else repr(value)  # fmt: skip
+    return (
+        {True: "true", False: "false", None: "none"}.get(value, repr(value))
+        if not isinstance(value, (int, float)) or isinstance(value, bool)
+        else repr(value)
+    )
 
 
 def _unknown_parameter(op: Op, name: str, names: list[str], arg: Arg) -> None:
@@ -275,9 +299,14 @@ def _unknown_parameter(op: Op, name: str, names: list[str], arg: Arg) -> None:
 
     close = nearest(name, names)
     span = arg.name_span or arg.span
-    fail("ARC0203", f"`{op.name}` has no parameter `{name}`", span, "unknown name",
-         help=f"did you mean `{close}`?" if close else f"its parameters are {_signature(op)}",
-         fix=Fix(span, close) if close else None)  # fmt: skip
+    fail(
+        "ARC0203",
+        f"`{op.name}` has no parameter `{name}`",
+        span,
+        "unknown name",
+        help=f"did you mean `{close}`?" if close else f"its parameters are {_signature(op)}",
+        fix=Fix(span, close) if close else None,
+    )
 
 
 # -- wires among the arguments -----------------------------------------------------------------------------------------
@@ -344,15 +373,23 @@ def _call_module(cx: Activation, module: Instance | Run, args: Args, span: Span,
         names = _input_names(module)
         for name, arg in args.named.items():
             if name not in names:
-                fail("ARC0203", f"the module has no input `{name}`", arg.name_span or arg.span,
-                     help=f"its inputs are {', '.join(names)}; parameters are given when it is made")  # fmt: skip
+                fail(
+                    "ARC0203",
+                    f"the module has no input `{name}`",
+                    arg.name_span or arg.span,
+                    help=f"its inputs are {', '.join(names)}; parameters are given when it is made",
+                )
             index = names.index(name)
             streams += [None] * (index + 1 - len(streams))
             streams[index] = arg.value
     for arg in args.positional:
         if not has_wire(arg.value) and arg.value is not None:
-            fail("ARC0212", f"a module is applied to wires, and this is {describe(arg.value)}", arg.span,
-                 help="parameters are given where the module is made")  # fmt: skip
+            fail(
+                "ARC0212",
+                f"a module is applied to wires, and this is {describe(arg.value)}",
+                arg.span,
+                help="parameters are given where the module is made",
+            )
     if flowing is not None:
         streams = [*flowing.items, *streams]
     if not streams:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,10 +63,8 @@ def _guarded(session: Session, run: Any) -> Graph:
     try:
         graph: Graph = run()
     except ArchError as error:
-        try:
+        with contextlib.suppress(StopElaboration):
             session.report(error)
-        except StopElaboration:
-            pass
         raise ArchError(session.diagnostics) from None
     except (Poisoned, StopElaboration):
         raise ArchError(session.diagnostics) from None
@@ -87,8 +86,12 @@ def _entry(module: LoadedModule, entry: str | None) -> BlockTemplate:
         if entry in names:
             return module.template(entry)
         close = nearest(entry, names)
-        fail("ARC0107", f"`{module.source.path}` has no block `{entry}`", start,
-             help=f"did you mean `{close}`?" if close else f"its blocks are {', '.join(names) or '(none)'}")  # fmt: skip
+        fail(
+            "ARC0107",
+            f"`{module.source.path}` has no block `{entry}`",
+            start,
+            help=f"did you mean `{close}`?" if close else f"its blocks are {', '.join(names) or '(none)'}",
+        )
     if not names:
         fail("ARC0108", f"`{module.source.path}` declares no block", start, help="a design is a `block`")
     standing = [n for n in names if stands_alone(module, module.blocks[n])]
@@ -143,8 +146,13 @@ def _root(cx: Activation, instance: Instance, template: BlockTemplate) -> Graph:
     inputs = instance.block.tree.inputs or () if isinstance(instance, BlockInstance) else ()
     if not isinstance(instance, BlockInstance):
         where = template.tree.name_span
-        fail("ARC0320", f"the input of `{template.name}` has no type", where, "no type here",
-             help="a design that stands alone is a block with typed inputs: `block net(image: [B, 3, H, W]) { ... }`")  # fmt: skip
+        fail(
+            "ARC0320",
+            f"the input of `{template.name}` has no type",
+            where,
+            "no type here",
+            help="a design that stands alone is a block with typed inputs: `block net(image: [B, 3, H, W]) { ... }`",
+        )
     scope = Scope(instance.block.module.scope, frame=True)
     for name, value in instance.args.items():
         scope.bind(name, value, None, fixed=True)
@@ -174,10 +182,10 @@ def check(module: LoadedModule, limits: Limits | None = None) -> list[Diagnostic
     found: list[Diagnostic] = []
     for block in module.blocks.values():
         if stands_alone(module, block):
-            found += _findings(lambda block=block: elaborate(module, block.name, limits=limits))  # type: ignore[misc]
-    for item in module.tree.items:
+            found += _findings(lambda block=block: elaborate(module, block.name, limits=limits))
+    for item in module.syntax.items:
         if isinstance(item, tree.Verify):
-            found += _findings(lambda item=item: elaborate_design(module, item, limits))  # type: ignore[misc]
+            found += _findings(lambda item=item: elaborate_design(module, item, limits))
     return _distinct(found)
 
 

@@ -88,8 +88,12 @@ def _binary(cx: Activation, expr: tree.Binary) -> Any:
     if expr.op in ("and", "or"):
         left = condition(cx, expr.left)
         if isinstance(left, Phase):
-            fail("ARC0263", "`training` cannot be combined with other conditions", expr.span,
-                 help="nest the two: `if training { if c { ... } }`")  # fmt: skip
+            fail(
+                "ARC0263",
+                "`training` cannot be combined with other conditions",
+                expr.span,
+                help="nest the two: `if training { if c { ... } }`",
+            )
         return condition(cx, expr.right) if left == (expr.op == "and") else left
     if cx.session.abstract and expr.op in operators.COMPARISONS:
         left, right = _maybe_index(cx, expr.left), _maybe_index(cx, expr.right)
@@ -114,8 +118,12 @@ def _range(cx: Activation, expr: tree.Range) -> range:
 def _bound(cx: Activation, expr: tree.Expr) -> int:
     value = evaluate(cx, expr)
     if isinstance(value, Dim):
-        fail("ARC0305", f"a loop cannot run over a symbolic size ({value})", expr.span,
-             help="loops are unrolled when the network is built; declare the size as a number")  # fmt: skip
+        fail(
+            "ARC0305",
+            f"a loop cannot run over a symbolic size ({value})",
+            expr.span,
+            help="loops are unrolled when the network is built; declare the size as a number",
+        )
     if isinstance(value, bool) or not isinstance(value, int):
         fail("ARC0201", f"a range runs between ints, not {describe(value)}", expr.span)
     return value
@@ -127,8 +135,13 @@ def condition(cx: Activation, expr: tree.Expr) -> bool | Phase:
     if isinstance(value, (bool, Phase)):
         return value
     if isinstance(value, Wire):
-        fail("ARC0264", "a condition cannot depend on what flows through the network", expr.span, "this is a wire",
-             help="conditions are decided when the network is built; `where(c, a, b)` chooses element by element")  # fmt: skip
+        fail(
+            "ARC0264",
+            "a condition cannot depend on what flows through the network",
+            expr.span,
+            "this is a wire",
+            help="conditions are decided when the network is built; `where(c, a, b)` chooses element by element",
+        )
     if isinstance(value, Dim):
         fail("ARC0305", f"a condition cannot depend on a symbolic size ({value})", expr.span)
     help = "compare with `none`: `x != none`" if value is None else "compare it: `n > 0`, `len(xs) > 0`"
@@ -192,10 +205,7 @@ def evaluate_label(cx: Activation, expr: tree.Labelled) -> LabelText:
 def _labelled(cx: Activation, expr: tree.Labelled, flowing: Streams | None = None) -> Any:
     label = evaluate_label(cx, expr)
     inner = expr.value
-    if isinstance(inner, tree.Call):
-        value = evaluate_call(cx, inner, label, flowing)
-    else:
-        value = evaluate(cx, inner)
+    value = evaluate_call(cx, inner, label, flowing) if isinstance(inner, tree.Call) else evaluate(cx, inner)
     if isinstance(value, Wire) or has_wire(value):
         return value
     module = to_module(cx, value, inner.span, "a label")
@@ -212,8 +222,12 @@ def _alias(cx: Activation, module: Instance, label: LabelText) -> Instance:
     """A second label on a shared module: torch lists both paths."""
     builder = cx.graph_builder(label.span)
     if module.owner is not builder or module.borrowed:
-        fail("ARC0412", "a module that belongs elsewhere cannot be renamed", label.span,
-             related=[(module.span, "made here")])  # fmt: skip
+        fail(
+            "ARC0412",
+            "a module that belongs elsewhere cannot be renamed",
+            label.span,
+            related=[(module.span, "made here")],
+        )
     if label.path and label.path != module.path and label.path not in builder.graph.aliases:
         builder.reserve(label.path, label.span)
         builder.graph.aliases[label.path] = module.path or ""
@@ -230,8 +244,13 @@ def _flow(cx: Activation, expr: tree.Flow) -> Any:
     for number, step in enumerate(expr.steps):
         part = value if number == 0 else evaluate(cx, step)
         if has_wire(part):
-            fail("ARC0215", "a wire stands inside a composition of modules", step.span, "this is a wire",
-                 help="wires come first: `wire -> module -> module`")  # fmt: skip
+            fail(
+                "ARC0215",
+                "a wire stands inside a composition of modules",
+                step.span,
+                "this is a wire",
+                help="wires come first: `wire -> module -> module`",
+            )
         module = to_module(cx, part, step.span, "a step of a flow")
         flat = isinstance(module, Composition) and not module.chained and module.label is None and module.owner is None
         parts += module.parts if flat and isinstance(module, Composition) else [module]
@@ -299,14 +318,24 @@ def _attribute(cx: Activation, expr: tree.Attribute) -> Any:
         if found is not None:
             return cx.read(expr.name, found.value)
         close = nearest(expr.name, value.module.public_names())
-        fail("ARC0102", f"`{expr.value.span.text}` has no `{expr.name}`", expr.name_span, "unknown name",
-             help=f"did you mean `{close}`?" if close else None, fix=Fix(expr.name_span, close) if close else None)  # fmt: skip
+        fail(
+            "ARC0102",
+            f"`{expr.value.span.text}` has no `{expr.name}`",
+            expr.name_span,
+            "unknown name",
+            help=f"did you mean `{close}`?" if close else None,
+            fix=Fix(expr.name_span, close) if close else None,
+        )
     if isinstance(value, Record) and expr.name in value.names:
         return value[value.names.index(expr.name)]
     if isinstance(value, Wire):
         return operators.wire_attribute(value, expr)
-    fail("ARC0265", f"{describe(value)} has no `{expr.name}`", expr.name_span,
-         help="wires have channels, features, shape, spatial, rank and dtype")  # fmt: skip
+    fail(
+        "ARC0265",
+        f"{describe(value)} has no `{expr.name}`",
+        expr.name_span,
+        help="wires have channels, features, shape, spatial, rank and dtype",
+    )
 
 
 def _index(cx: Activation, expr: tree.Index) -> Any:

@@ -17,8 +17,13 @@ def finish(session: Session, builder: Builder) -> None:
         if not item.used:
             instance = item if isinstance(item, Instance) else item.proto
             path = item.path if isinstance(item, Instance) else item.path_of(0)
-            fail("ARC0405", f"the module `{path}` is never applied, so its sizes are unknown", instance.span, "made here",
-                 help="apply it to a wire, or remove it")  # fmt: skip
+            fail(
+                "ARC0405",
+                f"the module `{path}` is never applied, so its sizes are unknown",
+                instance.span,
+                "made here",
+                help="apply it to a wire, or remove it",
+            )
     graph = builder.graph
     for path, wire in builder.emits:
         graph.outputs.append(Output((wire.value,), path.replace(".", "_"), training=wire.phase == "train"))

@@ -25,7 +25,7 @@ class LoadedModule:
     """A parsed file with its top-level names bound."""
 
     source: Source
-    tree: tree.Module
+    syntax: tree.Module
     scope: Scope = field(default_factory=lambda: Scope(frame=True))
     private: set[str] = field(default_factory=set)  # names that came in by `use`
     diagnostics: list[Diagnostic] = field(default_factory=list)
@@ -33,11 +33,11 @@ class LoadedModule:
     @property
     def blocks(self) -> dict[str, tree.Block]:
         """The blocks that the file itself declares, in order."""
-        return {item.name: item for item in self.tree.items if isinstance(item, tree.Block)}
+        return {item.name: item for item in self.syntax.items if isinstance(item, tree.Block)}
 
     @property
     def doc(self) -> str:
-        return self.tree.doc
+        return self.syntax.doc
 
     def template(self, name: str) -> BlockTemplate:
         value = self.scope.names[name].value
@@ -64,7 +64,7 @@ class _Loader:
         self.active.append((_resolved(path), None))
         errors: list[Diagnostic] = []
         try:
-            for item in module.tree.items:
+            for item in module.syntax.items:
                 try:
                     self._declare(module, item, path)
                 except ArchError as error:
@@ -91,8 +91,13 @@ class _Loader:
     def _bind(self, module: LoadedModule, name: str, value: Any, span: Span) -> None:
         old = module.scope.names.get(name)
         if old is not None:
-            fail("ARC0103", f"`{name}` is defined twice in this file", span, "again here",
-                 related=[(old.span, "first here")] if old.span else ())  # fmt: skip
+            fail(
+                "ARC0103",
+                f"`{name}` is defined twice in this file",
+                span,
+                "again here",
+                related=[(old.span, "first here")] if old.span else (),
+            )
         module.scope.bind(name, value, span, fixed=True, kind="let")
 
     def _constant(self, module: LoadedModule, item: tree.Let) -> None:
@@ -117,8 +122,14 @@ class _Loader:
             found = used.scope.names.get(name)
             if found is None or name in used.private:
                 close = nearest(name, used.public_names())
-                fail("ARC0102", f"`{'.'.join(use.path)}` has no `{name}`", span, "unknown name",
-                     help=f"did you mean `{close}`?" if close else None, fix=Fix(span, close) if close else None)  # fmt: skip
+                fail(
+                    "ARC0102",
+                    f"`{'.'.join(use.path)}` has no `{name}`",
+                    span,
+                    "unknown name",
+                    help=f"did you mean `{close}`?" if close else None,
+                    fix=Fix(span, close) if close else None,
+                )
             self._bind(module, local, found.value, span)
             module.private.add(local)
 
@@ -129,8 +140,13 @@ class _Loader:
         if any(path == active for active, _ in self.active):
             names = [active.stem for active, _ in self.active]
             cycle = " -> ".join([*names[names.index(path.stem) :], path.stem])
-            fail("ARC0104", f"`use` goes in a circle: {cycle}", span, "this closes the circle",
-                 help="move what both need into a third file")  # fmt: skip
+            fail(
+                "ARC0104",
+                f"`use` goes in a circle: {cycle}",
+                span,
+                "this closes the circle",
+                help="move what both need into a third file",
+            )
         self.active.append((path, span))
         try:
             module = _Loader.load(self, read_file(path, max_bytes=self.limits.source_bytes), path)
@@ -151,16 +167,26 @@ class _Loader:
             roots = _library(use.path[0])
             parts = use.path[1:]
         else:
-            fail("ARC0105", f"there is no library `{use.path[0]}`", use.span, "unknown library",
-                 help=f"write `use std.{use.path[-1]}`, `use zoo.{use.path[-1]}`, or `use .{use.path[-1]}` for a file in this folder")  # fmt: skip
+            fail(
+                "ARC0105",
+                f"there is no library `{use.path[0]}`",
+                use.span,
+                "unknown library",
+                help="libraries are `std` and `zoo`; `use .name` is a file in this folder",
+            )
         for root in roots:
             candidate = root.joinpath(*parts).with_suffix(".arch")
             if candidate.is_file():
                 return candidate
         known = sorted({p.stem for root in roots if root.is_dir() for p in root.joinpath(*parts[:-1]).glob("*.arch")})
         close = nearest(parts[-1], known)
-        fail("ARC0106", f"no file `{'/'.join(parts)}.arch` for this `use`", use.span, "not found",
-             help=f"did you mean `{close}`?" if close else f"there are: {', '.join(known) or 'none'}")  # fmt: skip
+        fail(
+            "ARC0106",
+            f"no file `{'/'.join(parts)}.arch` for this `use`",
+            use.span,
+            "not found",
+            help=f"did you mean `{close}`?" if close else f"there are: {', '.join(known) or 'none'}",
+        )
 
 
 def _resolved(path: Path) -> Path:

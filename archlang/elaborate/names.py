@@ -28,9 +28,16 @@ def lookup(cx: Activation, name: tree.Name) -> Any:
     if found is not None:
         return found
     close = nearest(name.id, visible_names(cx))
-    fail("ARC0101", f"there is no `{name.id}` here", name.span, "unknown name",
-         help=f"did you mean `{close}`?" if close else "names are bound by parameters, `=`, `let`, `for`, `use` and `block`",
-         fix=Fix(name.span, close) if close else None)  # fmt: skip
+    fail(
+        "ARC0101",
+        f"there is no `{name.id}` here",
+        name.span,
+        "unknown name",
+        help=f"did you mean `{close}`?"
+        if close
+        else "names are bound by parameters, `=`, `let`, `for`, `use` and `block`",
+        fix=Fix(name.span, close) if close else None,
+    )
 
 
 def builtin(name: str) -> Any:

@@ -26,15 +26,36 @@ from archlang.syntax import tree
 __all__ = ["COMPARISONS", "binary", "compare_interval", "index_list", "index_wire", "unary", "wire_attribute"]
 
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
-    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-}  # fmt: skip
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 _OPS = {
-    "+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floordiv", "%": "mod", "**": "pow", "@": "matmul",
-    "==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge",
-}  # fmt: skip
+    "+": "add",
+    "-": "sub",
+    "*": "mul",
+    "/": "div",
+    "//": "floordiv",
+    "%": "mod",
+    "**": "pow",
+    "@": "matmul",
+    "==": "eq",
+    "!=": "ne",
+    "<": "lt",
+    "<=": "le",
+    ">": "gt",
+    ">=": "ge",
+}
 _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "%": operator.mod, "**": operator.pow,
-}  # fmt: skip
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "%": operator.mod,
+    "**": operator.pow,
+}
 
 
 def compare_interval(op: str, left: Any, right: Any) -> bool:
@@ -122,8 +143,12 @@ def _arithmetic(cx: Activation, expr: tree.Binary, left: Any, right: Any) -> Any
             for _ in range(right):
                 power = power * left
             return power
-        fail("ARC0327", f"`{op}` on a symbolic size gives no whole number", expr.span,
-             help="`floor(a / b)` and `a // b` divide sizes")  # fmt: skip
+        fail(
+            "ARC0327",
+            f"`{op}` on a symbolic size gives no whole number",
+            expr.span,
+            help="`floor(a / b)` and `a // b` divide sizes",
+        )
     try:
         if op == "/":
             return left / right
@@ -144,8 +169,13 @@ def _exact(cx: Activation, expr: tree.Binary, left: Any, right: Any) -> Any:
     if rest == 0:
         return quotient
     if isinstance(rest, (int, float)):
-        fail("ARC0220", f"{left} is not divisible by {right}", expr.span, "an integer division that does not divide",
-             help=f"write `floor({expr.left.span.text} / {expr.right.span.text})` if rounding down is meant")  # fmt: skip
+        fail(
+            "ARC0220",
+            f"{left} is not divisible by {right}",
+            expr.span,
+            "an integer division that does not divide",
+            help=f"write `floor({expr.left.span.text} / {expr.right.span.text})` if rounding down is meant",
+        )
     from archlang.ir.graph import Constraint
 
     builder = cx.graph_builder(expr.span)
@@ -175,8 +205,12 @@ def _equal(expr: tree.Binary, left: Any, right: Any) -> bool:
 def _ordered(expr: tree.Binary, left: Any, right: Any) -> bool:
     difference = left - right
     if isinstance(difference, Dim):
-        fail("ARC0305", f"whether {left} {expr.op} {right} is not known when the network is built", expr.span,
-             help="a condition may use sizes that are numbers only")  # fmt: skip
+        fail(
+            "ARC0305",
+            f"whether {left} {expr.op} {right} is not known when the network is built",
+            expr.span,
+            help="a condition may use sizes that are numbers only",
+        )
     return COMPARISONS[expr.op](difference, 0)
 
 
@@ -193,8 +227,12 @@ def _repeated(cx: Activation, items: list[Any], times: int, span: Span) -> list[
 
     check_length(cx, length(items) * max(times, 0), span)
     if any(isinstance(i, Instance) and i.owner is None for i in items):
-        fail("ARC0413", "repeating a list would repeat one and the same module", span,
-             help="write `[layer() for _ in 0..n]` for modules of their own")  # fmt: skip
+        fail(
+            "ARC0413",
+            "repeating a list would repeat one and the same module",
+            span,
+            help="write `[layer() for _ in 0..n]` for modules of their own",
+        )
     return items * times
 
 
@@ -223,8 +261,14 @@ def _on_wires(cx: Activation, expr: tree.Binary, left: Any, right: Any) -> Any:
     wire, scalar = (left, right) if isinstance(left, Wire) else (right, left)
     if isinstance(scalar, bool) or not isinstance(scalar, (int, float, Dim)):
         where = expr.right.span if scalar is right else expr.left.span
-        fail("ARC0201", f"`{expr.op}` takes a wire or a number here, not {describe(scalar)}", where,
-             help="a module is applied with `->` or by calling it" if isinstance(scalar, (Instance, OpTemplate)) else None)  # fmt: skip
+        fail(
+            "ARC0201",
+            f"`{expr.op}` takes a wire or a number here, not {describe(scalar)}",
+            where,
+            help="a module is applied with `->` or by calling it"
+            if isinstance(scalar, (Instance, OpTemplate))
+            else None,
+        )
     params: dict[str, Any] = {"other": scalar}
     if wire is right:
         params["reverse"] = True
@@ -237,8 +281,12 @@ def wire_attribute(wire: Wire, expr: tree.Attribute) -> Any:
     name = expr.name
     if name == "channels":
         if len(shape) < 3:
-            fail("ARC0328", f"`channels` is dimension 1 of [B, C, ...]; this wire is {wire.type}", expr.span,
-                 help="`features` is the last dimension")  # fmt: skip
+            fail(
+                "ARC0328",
+                f"`channels` is dimension 1 of [B, C, ...]; this wire is {wire.type}",
+                expr.span,
+                help="`features` is the last dimension",
+            )
         return shape[1]
     if name == "features" and shape:
         return shape[-1]
@@ -254,9 +302,13 @@ def wire_attribute(wire: Wire, expr: tree.Attribute) -> Any:
     from archlang.report.diagnostic import Fix
 
     close = nearest(name, ("channels", "features", "shape", "spatial", "rank", "dtype"))
-    fail("ARC0265", f"a wire has no `{name}`", expr.name_span,
-         help=f"did you mean `{close}`?" if close else "it has channels, features, shape, spatial, rank and dtype",
-         fix=Fix(expr.name_span, close) if close else None)  # fmt: skip
+    fail(
+        "ARC0265",
+        f"a wire has no `{name}`",
+        expr.name_span,
+        help=f"did you mean `{close}`?" if close else "it has channels, features, shape, spatial, rank and dtype",
+        fix=Fix(expr.name_span, close) if close else None,
+    )
 
 
 def index_wire(cx: Activation, wire: Wire, expr: tree.Index) -> Any:
@@ -268,8 +320,12 @@ def index_wire(cx: Activation, wire: Wire, expr: tree.Index) -> Any:
             return None
         value = evaluate(cx, e)
         if isinstance(value, bool) or not isinstance(value, (int, Dim)):
-            fail("ARC0269", f"an index is an int, not {describe(value)}", e.span,
-                 help="`gather` and `index_select` pick by a wire of indices")  # fmt: skip
+            fail(
+                "ARC0269",
+                f"an index is an int, not {describe(value)}",
+                e.span,
+                help="`gather` and `index_select` pick by a wire of indices",
+            )
         return value
 
     items: list[Any] = []

@@ -17,8 +17,12 @@ from archlang.syntax import tree
 __all__ = ["Localiser", "check_result", "declared_type", "match", "result_type"]
 
 _CONVENTION = {
-    1: ("N",), 2: ("B", "D"), 3: ("B", "N", "D"), 4: ("B", "C", "H", "W"), 5: ("B", "C", "D", "H", "W"),
-}  # fmt: skip
+    1: ("N",),
+    2: ("B", "D"),
+    3: ("B", "N", "D"),
+    4: ("B", "C", "H", "W"),
+    5: ("B", "C", "D", "H", "W"),
+}
 
 
 class Localiser:
@@ -67,8 +71,13 @@ def _hints(rank: int, declared: tree.Type | None) -> list[str]:
 def declared_type(cx: Activation, declared: tree.Type | None, span: Span, name: str) -> TensorType:
     """The type of a root input: unbound names become size symbols of the design."""
     if not isinstance(declared, tree.TensorTypeExpr):
-        fail("ARC0320", f"the input `{name}` of a design that stands alone needs a type", span, "no type here",
-             help=f"write `{name}: [B, 3, H, W]`; names stand for sizes that are free")  # fmt: skip
+        fail(
+            "ARC0320",
+            f"the input `{name}` of a design that stands alone needs a type",
+            span,
+            "no type here",
+            help=f"write `{name}: [B, 3, H, W]`; names stand for sizes that are free",
+        )
     shape = []
     for dim in declared.dims:
         if isinstance(dim, tree.Ellipsis):
@@ -122,13 +131,23 @@ def match(cx: Activation, declared: tree.Type | None, type: TensorType, span: Sp
     if not isinstance(declared, tree.TensorTypeExpr):
         return
     if declared.dtype is not None and _dtype(declared) != type.dtype:
-        fail("ARC0324", f"{what} is declared as {declared.span.text} and is {type}", span, f"has type {type}",
-             related=[(declared.span, "declared here")])  # fmt: skip
+        fail(
+            "ARC0324",
+            f"{what} is declared as {declared.span.text} and is {type}",
+            span,
+            f"has type {type}",
+            related=[(declared.span, "declared here")],
+        )
     dims = declared.dims
     at = next((i for i, d in enumerate(dims) if isinstance(d, tree.Ellipsis)), None)
     if (at is None and len(dims) != type.rank) or (at is not None and len(dims) - 1 > type.rank):
-        fail("ARC0325", f"{what} is declared as {declared.span.text} and has rank {type.rank}", span, f"has type {type}",
-             related=[(declared.span, "declared here")])  # fmt: skip
+        fail(
+            "ARC0325",
+            f"{what} is declared as {declared.span.text} and has rank {type.rank}",
+            span,
+            f"has type {type}",
+            related=[(declared.span, "declared here")],
+        )
     if at is None:
         pairs = list(zip(dims, type.shape, strict=True))
     else:
@@ -153,8 +172,13 @@ def _match_size(cx: Activation, dim: tree.Expr, size: Size, span: Span, what: st
         return
     if isinstance(difference, int):
         shown = dim.span.text if dim.span.text == size_str(wanted) else f"{dim.span.text} = {size_str(wanted)}"
-        fail("ARC0326", f"{what} must have {shown} where it has {size_str(size)}", span, f"has type {type}",
-             related=[(dim.span, "declared here")])  # fmt: skip
+        fail(
+            "ARC0326",
+            f"{what} must have {shown} where it has {size_str(size)}",
+            span,
+            f"has type {type}",
+            related=[(dim.span, "declared here")],
+        )
     assert cx.builder is not None
     reason = f"{what} is declared with {dim.span.text}"
     cx.builder.need([Constraint(size, wanted, "==", reason, dim.span)], span)

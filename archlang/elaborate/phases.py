@@ -49,11 +49,19 @@ def merged(cx: Activation, train: Any, plain: Any, span: Span, what: str) -> Any
     if isinstance(train, list) and isinstance(plain, list) and len(train) == len(plain):
         return [merged(cx, a, b, span, what) for a, b in zip(train, plain, strict=True)]
     if not (isinstance(train, Wire) and isinstance(plain, Wire)):
-        fail("ARC0272", f"{what} must be a wire in training and in evaluation", span,
-             f"{describe(train)} in training, {describe(plain)} in evaluation")  # fmt: skip
+        fail(
+            "ARC0272",
+            f"{what} must be a wire in training and in evaluation",
+            span,
+            f"{describe(train)} in training, {describe(plain)} in evaluation",
+        )
     if train.type != plain.type:
-        fail("ARC0273", f"{what} has type {train.type} in training and {plain.type} in evaluation", span,
-             related=[(train.span, "in training"), (plain.span, "in evaluation")])  # fmt: skip
+        fail(
+            "ARC0273",
+            f"{what} has type {train.type} in training and {plain.type} in evaluation",
+            span,
+            related=[(train.span, "in training"), (plain.span, "in evaluation")],
+        )
     builder = cx.graph_builder(span)
     if builder.phase is not None:
         return train if builder.phase == "train" else plain
@@ -69,7 +77,7 @@ def run_both(cx: Activation, phase: Phase, stmt: tree.If) -> None:
 
     first, second = (stmt.then, stmt.otherwise) if phase.training else (stmt.otherwise, stmt.then)
     before = _snapshot(cx.scope)
-    bound: list[dict[str, Any]] = []
+    bound: list[dict[tuple[int, str], Any]] = []
     for training, body in ((True, first), (False, second)):
         inner = cx.nested()
         with in_phase(cx, training, stmt.span):

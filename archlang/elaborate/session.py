@@ -59,13 +59,23 @@ class Session:
     def tick(self, span: Span) -> None:
         self.steps += 1
         if self.steps > self.limits.steps:
-            fail("ARC0502", f"elaboration takes more than {self.limits.steps:,} steps", span, "stopped here",
-                 help="use fewer iterations; equal layers in a list comprehension cost one step")  # fmt: skip
+            fail(
+                "ARC0502",
+                f"elaboration takes more than {self.limits.steps:,} steps",
+                span,
+                "stopped here",
+                help="use fewer iterations; equal layers in a list comprehension cost one step",
+            )
 
     def enter(self, name: str, span: Span) -> None:
         if len(self.stack) >= self.limits.depth:
-            fail("ARC0503", f"`{name}` is nested {self.limits.depth} calls deep: it seems never to end", span,
-                 "stopped at this call", help="a recursive block needs a case that does not call itself")  # fmt: skip
+            fail(
+                "ARC0503",
+                f"`{name}` is nested {self.limits.depth} calls deep: it seems never to end",
+                span,
+                "stopped at this call",
+                help="a recursive block needs a case that does not call itself",
+            )
         self.stack.append((name, span))
 
     def leave(self) -> None:

@@ -62,8 +62,13 @@ def run_body(cx: Activation, block: tree.Block) -> None:
 def _streams(cx: Activation, block: tree.Block) -> list[Any]:
     """What a reversible block returns: its declared streams, in order, then the new ones."""
     if not block.reversible:
-        fail("ARC0274", f"`{block.name}` returns nothing", block.name_span, "no `return` in its body",
-             help="end it with `return x`")  # fmt: skip
+        fail(
+            "ARC0274",
+            f"`{block.name}` returns nothing",
+            block.name_span,
+            "no `return` in its body",
+            help="end it with `return x`",
+        )
     names = [p.name for p in block.inputs or () if not p.context] + cx.new_streams
     return [cx.read(n, cx.scope.names[n].value) for n in names]
 
@@ -80,11 +85,21 @@ def _add_returned(cx: Activation, returned: _Return) -> None:
                 builder.graph.outputs.append(Output(tuple(w.value for w in one), called, "tensors", item.training))
                 continue
             if not isinstance(one, Wire):
-                fail("ARC0275", f"a block returns wires, not {describe(one)}", item.span,
-                     help="an elaboration value is returned by a `fn`")  # fmt: skip
+                fail(
+                    "ARC0275",
+                    f"a block returns wires, not {describe(one)}",
+                    item.span,
+                    help="an elaboration value is returned by a `fn`",
+                )
             if one.phase is not None and not item.training:
-                fail("ARC0260", "this wire exists in one phase only", item.span, "returned in both",
-                     related=[(one.span, "made here")], help="return it as `training name=...`")  # fmt: skip
+                fail(
+                    "ARC0260",
+                    "this wire exists in one phase only",
+                    item.span,
+                    "returned in both",
+                    related=[(one.span, "made here")],
+                    help="return it as `training name=...`",
+                )
             builder.graph.outputs.append(Output((one.value,), called, training=item.training))
 
 
@@ -183,8 +198,12 @@ def _assign(cx: Activation, stmt: tree.Assign) -> None:
         old = evaluate(cx, stmt.target)  # type: ignore[arg-type]
         right = evaluate(cx, stmt.value)
         if stmt.op == "+" and isinstance(old, list) and not isinstance(right, list):
-            fail("ARC0276", f"`+=` appends a list to a list, and this is {describe(right)}", stmt.value.span,
-                 help=f"write `{stmt.target.span.text} += [{stmt.value.span.text}]`")  # fmt: skip
+            fail(
+                "ARC0276",
+                f"`+=` appends a list to a list, and this is {describe(right)}",
+                stmt.value.span,
+                help=f"write `{stmt.target.span.text} += [{stmt.value.span.text}]`",
+            )
         expr = tree.Binary(stmt.span, stmt.op, stmt.target, stmt.value, stmt.span)  # type: ignore[arg-type]
         value = binary(cx, expr, old, right)
     assign_target(cx, stmt.target, value)
@@ -210,8 +229,14 @@ def _bind(cx: Activation, target: tree.Name, value: Any, fixed: bool) -> None:
     if holder is not None and holder.names[name].fixed:
         old = holder.names[name]
         what = {"parameter": "a parameter", "size": "a size", "let": "bound by `let`"}.get(old.kind, "fixed")
-        fail("ARC0278", f"`{name}` is {what} and cannot be rebound", target.span, "assigned here",
-             related=[(old.span, "bound here")] if old.span else (), help="use another name")  # fmt: skip
+        fail(
+            "ARC0278",
+            f"`{name}` is {what} and cannot be rebound",
+            target.span,
+            "assigned here",
+            related=[(old.span, "bound here")] if old.span else (),
+            help="use another name",
+        )
     if isinstance(value, Wire) and not value.value.name:
         value.value.name = name
     if cx.builder is not None and not cx.session.abstract:
@@ -314,8 +339,12 @@ def _for(cx: Activation, stmt: tree.For) -> None:
 
 def _return(cx: Activation, stmt: tree.Return) -> None:
     if cx.builder is not None and cx.builder.phase is not None and cx.block and not _in_function(cx):
-        fail("ARC0281", "a block cannot return from inside an arm of `training`", stmt.span,
-             help="return after it: `return x, training aux=a`")  # fmt: skip
+        fail(
+            "ARC0281",
+            "a block cannot return from inside an arm of `training`",
+            stmt.span,
+            help="return after it: `return x, training aux=a`",
+        )
     values = [evaluate(cx, item.value) for item in stmt.items]
     raise _Return(stmt.items, values, stmt.span)
 
@@ -366,8 +395,12 @@ def _assert(cx: Activation, stmt: tree.Assert) -> None:
 
 def _expression(cx: Activation, stmt: tree.ExprStmt) -> None:
     value = evaluate(cx, stmt.value)
-    fail("ARC0284", f"the result of this expression, {describe(value)}, is not used", stmt.span,
-         help="bind it with `name = ...`, return it, or remove it")  # fmt: skip
+    fail(
+        "ARC0284",
+        f"the result of this expression, {describe(value)}, is not used",
+        stmt.span,
+        help="bind it with `name = ...`, return it, or remove it",
+    )
 
 
 def _function(cx: Activation, stmt: tree.Function) -> None:

@@ -300,12 +300,26 @@ def describe(value: Any) -> str:
     if isinstance(value, bool):
         return "a bool"
     named = (
-        (int, "an int"), (float, "a float"), (str, "a string"), (Dim, "a symbolic size"), (Wire, "a wire"),
-        (list, "a list"), (tuple, "a tuple"), (Streams, "wires"), (Instance, "a module"), (Run, "modules"),
-        (BlockTemplate, "a block"), (ExternTemplate, "a block"), (OpTemplate, "an op"), (Fn, "a function"),
-        (Builtin, "a function"), (Namespace, "a file"), (Init, "an initialiser"), (Phase, "the phase `training`"),
+        (int, "an int"),
+        (float, "a float"),
+        (str, "a string"),
+        (Dim, "a symbolic size"),
+        (Wire, "a wire"),
+        (list, "a list"),
+        (tuple, "a tuple"),
+        (Streams, "wires"),
+        (Instance, "a module"),
+        (Run, "modules"),
+        (BlockTemplate, "a block"),
+        (ExternTemplate, "a block"),
+        (OpTemplate, "an op"),
+        (Fn, "a function"),
+        (Builtin, "a function"),
+        (Namespace, "a file"),
+        (Init, "an initialiser"),
+        (Phase, "the phase `training`"),
         (TensorType, "a type"),
-    )  # fmt: skip
+    )
     if value is None:
         return "`none`"
     for kind, text in named:

@@ -35,10 +35,7 @@ def declare_weight(cx: Activation, stmt: tree.Weight) -> Wire:
         builder.reserve(path, span)
     else:
         span = stmt.name_span
-        if builder.iterations:
-            path = builder.free_path(stmt.name, span)
-        else:
-            path = stmt.name
+        path = builder.free_path(stmt.name, span) if builder.iterations else stmt.name
         check_label(path, span)
         builder.reserve(path, span)
     kind = "parameter" if stmt.kind == "weight" else "buffer"
@@ -61,8 +58,12 @@ def _extent(cx: Activation, dim: tree.Expr, stmt: tree.Weight) -> int:
         fail("ARC0329", "every extent of a weight must be written", dim.span)
     value: Any = evaluate(cx, dim)
     if isinstance(value, Dim):
-        fail("ARC0305", f"the extent of a weight must be a number, and {value} is symbolic", dim.span,
-             help="declare the size as a number in the input's type, or reduce over that dimension")  # fmt: skip
+        fail(
+            "ARC0305",
+            f"the extent of a weight must be a number, and {value} is symbolic",
+            dim.span,
+            help="declare the size as a number in the input's type, or reduce over that dimension",
+        )
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         fail(
             "ARC0323",
@@ -76,8 +77,12 @@ def _initialiser(cx: Activation, stmt: tree.Weight, shape: tuple[int, ...]) -> I
     from archlang.elaborate.expressions import evaluate
 
     if stmt.init is None:
-        fail("ARC0285", f"`{stmt.name}` needs an initial value", stmt.span,
-             help="such as `= zeros`, `= 0.5`, `= normal(std=0.02)`")  # fmt: skip
+        fail(
+            "ARC0285",
+            f"`{stmt.name}` needs an initial value",
+            stmt.span,
+            help="such as `= zeros`, `= 0.5`, `= normal(std=0.02)`",
+        )
     value = evaluate(cx, stmt.init)
     init = as_init(value)
     if init is None:
