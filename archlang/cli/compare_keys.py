@@ -16,7 +16,7 @@ from archlang.report.diagnostic import Diagnostic, Span
 if TYPE_CHECKING:
     from archlang.ir.walk import Entry
     from archlang.keys.checkpoint import Checkpoint
-    from archlang.keys.compare import Comparison, Missing, Unexpected
+    from archlang.keys.compare import Comparison
 
 T = TypeVar("T")
 SHOWN = 8
@@ -92,33 +92,28 @@ def _suggest_prefix(entries: Sequence[Entry], checkpoint: Checkpoint) -> None:
 
 
 def _missing(result: Comparison, limit: int) -> Iterator[Diagnostic]:
-    def line(item: Missing) -> str:
-        near = f"; the checkpoint has `{item.nearest}`" if item.nearest else ""
-        return f"`{item.entry.key}` {_shape(item.entry.decl.shape)}{near}"
-
     for span, items in _by_span(result.missing, lambda item: item.entry.span):
-        message = f"the checkpoint lacks {_count(len(items))} made here"
-        yield Diagnostic("ARC0931", message, span, notes=_listed(map(line, items), limit))
+        keys = [f"`{m.entry.key}` {_shape(m.entry.decl.shape)}" for m in items]
+        near = [f"the checkpoint has `{m.nearest}`" if m.nearest else "" for m in items]
+        what = keys[0] if len(keys) == 1 else f"{len(keys)} keys made here"
+        yield Diagnostic("ARC0931", f"the checkpoint lacks {what}", span, notes=_listed(keys, near, limit))
 
 
 def _unexpected(result: Comparison, limit: int) -> Iterator[Diagnostic]:
-    def line(item: Unexpected) -> str:
-        near = f"; the spec makes `{item.nearest.key}` {_shape(item.nearest.decl.shape)}" if item.nearest else ""
-        return f"`{item.key}` {_shape(item.shape)}{near}"
-
     for span, items in _by_span(result.unexpected, lambda item: item.nearest.span if item.nearest else None):
-        message = f"the checkpoint has {_count(len(items))} that the spec does not make"
+        keys = [f"`{u.key}` {_shape(u.shape)}" for u in items]
+        near = [f"the spec makes `{e.key}` {_shape(e.decl.shape)}" if e else "" for e in (u.nearest for u in items)]
+        what = f"{keys[0]}, which" if len(keys) == 1 else f"{len(keys)} keys that"
         label = "makes the nearest" if span else ""
-        yield Diagnostic("ARC0932", message, span, label, notes=_listed(map(line, items), limit))
+        message = f"the checkpoint has {what} the spec does not make"
+        yield Diagnostic("ARC0932", message, span, label, notes=_listed(keys, near, limit))
 
 
 def _misshaped(result: Comparison, limit: int) -> Iterator[Diagnostic]:
     for span, items in _by_span(result.misshaped, lambda item: item[0].span):
-        lines = (f"`{e.key}` is {_shape(e.decl.shape)} here, {_shape(s)} in the checkpoint" for e, s in items)
-        message = (
-            f"{_count(len(items))} made here {'has' if len(items) == 1 else 'have'} another shape in the checkpoint"
-        )
-        yield Diagnostic("ARC0933", message, span, notes=_listed(lines, limit))
+        keys = [f"`{e.key}` is {_shape(e.decl.shape)} here, {_shape(shape)} in the checkpoint" for e, shape in items]
+        message = keys[0] if len(keys) == 1 else f"{len(keys)} keys made here have another shape in the checkpoint"
+        yield Diagnostic("ARC0933", message, span, notes=_listed(keys, [""] * len(keys), limit))
 
 
 def _by_span(items: Iterable[T], where: Callable[[T], Span | None]) -> Iterator[tuple[Span | None, list[T]]]:
@@ -131,14 +126,13 @@ def _by_span(items: Iterable[T], where: Callable[[T], Span | None]) -> Iterator[
     yield from groups.values()
 
 
-def _listed(lines: Iterable[str], limit: int) -> tuple[str, ...]:
-    every = list(lines)
-    more = [f"... and {len(every) - limit} more (--all lists them)"] if len(every) > limit else []
-    return (*every[:limit], *more)
-
-
-def _count(n: int) -> str:
-    return "1 key" if n == 1 else f"{n} keys"
+def _listed(keys: Sequence[str], near: Sequence[str], limit: int) -> tuple[str, ...]:
+    """A note for each key with what is near it; a single key has been named in the message."""
+    if len(keys) == 1:
+        return (near[0],) if near[0] else ()
+    lines = [f"{key}; {other}" if other else key for key, other in zip(keys, near, strict=True)]
+    more = [f"... and {len(lines) - limit} more (--all lists them)"] if len(lines) > limit else []
+    return (*lines[:limit], *more)
 
 
 def _shape(shape: Sequence[int]) -> str:

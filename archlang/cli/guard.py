@@ -42,7 +42,7 @@ def guarded(action: Callable[[], int]) -> int:
         return USAGE
     except ArchError as error:
         show(error.diagnostics)
-        return FINDINGS
+        return USAGE if _in_options(error) else FINDINGS
     except BrokenPipeError:  # `archc list x | head`: the reader has had enough, which is no mistake
         _drop_stdout()
         return BROKEN_PIPE
@@ -81,6 +81,11 @@ def os_error(error: OSError, path: str, doing: str) -> UsageError:
     if isinstance(error, PermissionError):
         return UsageError("ARC0904", f"cannot {doing} `{path}`: permission denied")
     return UsageError("ARC0905", f"cannot {doing} `{path}`: {error.strerror or error}")
+
+
+def _in_options(error: ArchError) -> bool:
+    """Whether everything found is in a value of the command line (`--set width=...`), not in a spec."""
+    return all(d.span is not None and d.span.source.path.startswith("--") for d in error.diagnostics)
 
 
 def _unexpected(error: BaseException) -> tuple[Diagnostic, int]:
