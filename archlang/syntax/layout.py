@@ -25,10 +25,11 @@ _AT_TOP = _words("block reversible extern verify use")
 
 
 class _Layout:
-    def __init__(self, source: Source, tokens: list[Token], found: list[Diagnostic]) -> None:
+    def __init__(self, source: Source, tokens: list[Token], found: list[Diagnostic], expression: bool) -> None:
         self.source = source
         self.raw = tokens
         self.found = found
+        self.expression = expression
         self.out: list[Token] = []
         self.open: list[tuple[Token, int]] = []  # open brackets, and where they stand in `out`
         self.suspect: Token | None = None  # a `{` whose `}` seems, by its indentation, to close another one
@@ -106,7 +107,7 @@ class _Layout:
         before = self.out[-1].type if self.out else NEWLINE
         after = following.type if following is not None else LINE_END
         text = following.text if following is not None else ""
-        first = before in (NEWLINE, "{")
+        first = before in (NEWLINE, "{") and not self.expression
         top = first and not self.open
         if before == ".":
             return False
@@ -276,6 +277,9 @@ class _Layout:
         return column - 1 if not self.source.line(line)[: column - 1].strip() else None
 
 
-def layout(source: Source, tokens: list[Token], found: list[Diagnostic]) -> list[Token]:
-    """Tokens for the parser: soft words decided, `_NL` between statements, brackets balanced, END last."""
-    return _Layout(source, tokens, found).run()
+def layout(source: Source, tokens: list[Token], found: list[Diagnostic], expression: bool = False) -> list[Token]:
+    """Tokens for the parser: soft words decided, `_NL` between statements, brackets balanced, END last.
+
+    In an `expression` no statement starts, so that every soft word is a name.
+    """
+    return _Layout(source, tokens, found, expression).run()

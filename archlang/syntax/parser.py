@@ -77,7 +77,7 @@ class _Parser:
         tokens, _ = scan(self.source, start, end, self.found, MAX_TOKENS)
         self.budget -= len(tokens) + _PER_EXPRESSION
         tokens = [token for token in tokens if token.type != LINE_END]
-        laid = layout(self.source, tokens, self.found)
+        laid = layout(self.source, tokens, self.found, expression=True)
         laid[-1] = Token(laid[-1].type, "", end, end)
         where = "the braces of a string" if inside_string else "an expression"
         return self._run(laid, "expression", where)  # type: ignore[return-value]
