@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from archlang.cli.arguments import Parser, add_design, choice, design, limits
 from archlang.cli.guard import show
-from archlang.cli.output import write
+from archlang.cli.output import keep, write
 
 if TYPE_CHECKING:
     from archlang.elaborate import Elaborated
@@ -25,12 +25,13 @@ def configure(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     from archlang.elaborate import elaborate
 
+    keep(args.spec, args.output)
     module, entry, values = design(args)
     done = elaborate(module, entry, values, limits(args))
     text = _emit(done, args.emit, args.spec)
     if done.warnings:
         show(done.warnings)
-    write(text, args.output, sources=(args.spec,))
+    write(text, args.output)
     return 0
 
 

@@ -10,28 +10,29 @@ from contextlib import suppress
 
 from archlang.cli.guard import UsageError, os_error
 
-__all__ = ["write", "write_atomically"]
+__all__ = ["keep", "write", "write_atomically"]
 
 
-def write(text: str, path: str | None, *, sources: tuple[str, ...] = ()) -> None:
-    """Writes UTF-8 text to a file, or to standard output where `path` is None or `-`.
+def keep(source: str, path: str | None) -> None:
+    """UsageError where writing to `path` would overwrite the spec."""
+    if path is not None and path != "-":
+        with suppress(OSError, ValueError):
+            if os.path.samefile(source, path):
+                raise UsageError("ARC0910", f"`{path}` is the spec itself; it would be overwritten")
 
-    `sources`: files that must not be overwritten by mistake.
-    """
+
+def write(text: str, path: str | None) -> None:
+    """Writes UTF-8 text to a file, or to standard output where `path` is None or `-`."""
     data = text.encode("utf-8")
     if path is None or path == "-":
         sys.stdout.flush()
         buffer = getattr(sys.stdout, "buffer", None)
-        if buffer is None:  # a stand-in without bytes, as tests use
+        if buffer is None:  # a stand-in without bytes
             sys.stdout.write(text)
         else:
             buffer.write(data)
             buffer.flush()
         return
-    for source in sources:
-        with suppress(OSError):
-            if os.path.samefile(source, path):
-                raise UsageError("ARC0910", f"`{path}` is the spec itself; it would be overwritten")
     try:
         write_atomically(path, data)
     except ValueError:

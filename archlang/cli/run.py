@@ -14,12 +14,12 @@ from archlang.report.suggest import did_you_mean
 if TYPE_CHECKING:
     from archlang.api import Compiled
 
-EPILOG_AT = "a size of the input (repeatable): --at B=1,H=224"
+AT_HELP = "a size of the input (repeatable): --at B=1,H=224"
 
 
 def configure(parser: Parser) -> None:
     add_design(parser)
-    parser.add_argument("--at", action="append", default=[], metavar="NAME=N,...", help=EPILOG_AT)
+    parser.add_argument("--at", action="append", default=[], metavar="NAME=N,...", help=AT_HELP)
     parser.add_argument("--train", action="store_true", help="run in training mode (default: evaluation)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of weights and input (default: 0)")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="torch's name of a device (default: cpu)")
@@ -32,11 +32,12 @@ def run(args: argparse.Namespace) -> int:
     from archlang.api import compile_module
     from archlang.loading import require_torch
 
+    given = _given(args.at)
     module, entry, values = design(args)
     compiled = compile_module(module, entry, values, limits(args))
     if compiled.diagnostics:
         show(compiled.diagnostics)
-    sizes = _sizes(compiled, _given(args.at))
+    sizes = _sizes(compiled, given)
     require_torch("`archc run`")
     _run(compiled, sizes, args)
     return 0

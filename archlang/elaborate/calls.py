@@ -425,5 +425,5 @@ def _call_init(cx: Activation, init: Init, args: Args, span: Span) -> Any:
     try:
         return make(init.name, [a.value for a in args.positional], {k: a.value for k, a in args.named.items()})
     except OpError as error:
-        where = args.named[error.param].span if error.param in args.named else span
+        where = args.named[error.param].span if error.param and error.param in args.named else span
         fail(error.code, error.message, where, help=error.help)

@@ -170,7 +170,7 @@ def _exact(cx: Activation, expr: tree.Binary, left: Any, right: Any) -> Any:
         return quotient
     if isinstance(rest, (int, float)):
         fail(
-            "ARC0220",
+            "ARC0286",
             f"{left} is not divisible by {right}",
             expr.span,
             "an integer division that does not divide",

@@ -183,7 +183,7 @@ def _target_names(target: tree.Target) -> list[str]:
         return _target_names(target.value) if isinstance(target.value, (tree.Name, tree.Index)) else []
     if isinstance(target, tree.Star):
         return _target_names(target.value) if isinstance(target.value, tree.Name) else []
-    return [n for item in target.items for n in _target_names(item)]  # type: ignore[arg-type]
+    return [n for item in target.items for n in _target_names(item)]
 
 
 def _let(cx: Activation, stmt: tree.Let) -> None:
@@ -195,7 +195,7 @@ def _assign(cx: Activation, stmt: tree.Assign) -> None:
     if not stmt.op:
         value = evaluate(cx, stmt.value)
     else:
-        old = evaluate(cx, stmt.target)  # type: ignore[arg-type]
+        old = evaluate(cx, stmt.target)
         right = evaluate(cx, stmt.value)
         if stmt.op == "+" and isinstance(old, list) and not isinstance(right, list):
             fail(
@@ -204,7 +204,7 @@ def _assign(cx: Activation, stmt: tree.Assign) -> None:
                 stmt.value.span,
                 help=f"write `{stmt.target.span.text} += [{stmt.value.span.text}]`",
             )
-        expr = tree.Binary(stmt.span, stmt.op, stmt.target, stmt.value, stmt.span)  # type: ignore[arg-type]
+        expr = tree.Binary(stmt.span, stmt.op, stmt.target, stmt.value, stmt.span)
         value = binary(cx, expr, old, right)
     assign_target(cx, stmt.target, value)
 

@@ -17,6 +17,8 @@ __all__ = ["MAX_HEIGHT", "Failure", "Splice", "run"]
 
 MAX_HEIGHT = 500  # of the tree: the later stages walk it recursively
 
+_LOOK_BACK = 60
+
 Actions = dict[str, Callable[..., Any]]
 
 
@@ -63,13 +65,15 @@ def run(
     heights: list[int] = []
     chains: dict[tuple[int, int, str], int] = {}
     index = 0
+    before: list[int] = []  # the top of the stack as it was when the token came, for what could have come instead
+    arrived = -1
     while True:
         token = tokens[index]
         kind = token.type
         step = rows[states[-1]].get(kind)
         if step is None:
             if kind != ERROR:
-                expected = _expected(table, states)
+                expected = _expected(table, before if arrived == index else states[-_LOOK_BACK:])
                 found.append(explain(Failure(tokens, index, values, expected)))
             if len(found) >= MAX_ERRORS:
                 return None
@@ -87,6 +91,9 @@ def run(
             heights.append(0)
             index += 1
             continue
+        if arrived != index:
+            arrived = index
+            before = states[-_LOOK_BACK:]
         rule = rules[~step]
         if rule.unit:
             key = (states[-2], states[-1], kind)
@@ -152,7 +159,7 @@ def _expected(table: Table, states: list[int]) -> set[str]:
     for kind in table.rows[states[-1]]:
         if kind.startswith("<") and kind.endswith(">") and len(kind) > 2 and kind != "<->":
             continue
-        stack = list(states[-60:])
+        stack = list(states)
         while True:
             step = table.rows[stack[-1]].get(kind)
             if step is None:

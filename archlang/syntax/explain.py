@@ -111,7 +111,7 @@ class _Explanation:
             meant = closest_word(self.token.text, known) if "NAME" not in self.expected else None
             if meant is not None:
                 return self._spelling(self.token, meant)
-        if self.first.type == "NAME" and self.previous is self.first and "." in self.expected:
+        if self.first.type == "NAME" and self.previous is self.first:
             meant = closest_word(self.first.text, _STATEMENTS if self.body else ())
             if meant is not None and self.token.type in ("NAME", "STRING", "NUMBER", "{", "not", "true", "false"):
                 return self._spelling(self.first, meant)
@@ -212,7 +212,7 @@ class _Explanation:
 
     def _help(self) -> str | None:
         token, previous = self.token, self.previous
-        if token.type == "=" and "==" in self.expected:
+        if token.type == "=" and any(isinstance(v, Token) and v.type == "verify" for v in self.open):
             return "`==` compares two values"
         if token.type == "=" and self._within("="):
             return "`==` compares; a statement assigns once"
