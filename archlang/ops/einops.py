@@ -1,7 +1,7 @@
 """Patterns with named axes: rearrange, reduce and repeat, in the notation of einops (Rogozhnikov, 2022).
 
-"b (h d) t -> b h t d": parentheses split an axis on the left and merge axes on the right, `...` stands for any number of
-axes, 1 (or empty parentheses) for an axis of size 1. The emission is plain torch and needs no einops.
+"b (h d) t -> b h t d": parentheses split an axis on the left and merge axes on the right, `...` stands for any number
+of axes, 1 (or empty parentheses) for an axis of size 1. The emission is plain torch and needs no einops.
 """
 
 from __future__ import annotations
@@ -232,10 +232,10 @@ def _reduced(x: Any, reduction: str, dims: list[int]) -> Any:
         return torch.mean(x, dims)
     if reduction == "sum":
         return torch.sum(x, dims)
+    one_by_one = {"max": torch.amax, "min": torch.amin, "prod": torch.prod, "any": torch.any, "all": torch.all}
+    function: Any = one_by_one[reduction]
     for dim in sorted(dims, reverse=True):
-        x = {"max": torch.amax, "min": torch.amin, "prod": torch.prod, "any": torch.any, "all": torch.all}[reduction](
-            x, dim
-        )
+        x = function(x, dim)
     return x
 
 

@@ -1,4 +1,4 @@
-"""From a solved einops pattern to the torch code one would write: the few steps that are needed, each in its short form."""
+"""From a solved einops pattern to the torch code one would write: few steps, each in its short form."""
 
 from __future__ import annotations
 
