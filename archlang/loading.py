@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from archlang.api import Compiled
 
-__all__ = ["instantiate", "module_of"]
+__all__ = ["instantiate", "module_of", "require_torch", "root_class"]
 
 PACKAGE = "archlang_built"
 TORCH_HELP = "install torch into this environment: pip install 'archlang[torch]', or pip install torch"
@@ -27,9 +27,7 @@ TORCH_HELP = "install torch into this environment: pip install 'archlang[torch]'
 def instantiate(compiled: Compiled) -> nn.Module:
     """Executes the generated source and makes the network. Raises ArchError (ARC0920) where torch is missing."""
     require_torch("building a network")
-    module = module_of(compiled)
-    made: nn.Module = getattr(module, root_class(module))()
-    return made
+    return root_class(module_of(compiled))()
 
 
 def require_torch(what: str) -> None:
@@ -38,9 +36,12 @@ def require_torch(what: str) -> None:
         raise ArchError(Diagnostic("ARC0920", f"{what} needs torch, which is not installed", None, help=TORCH_HELP))
 
 
-def root_class(module: ModuleType) -> str:
-    """The class of the entry block: what the generated module exports."""
-    return str(module.__all__[0])
+def root_class(module: ModuleType) -> type[nn.Module]:
+    """The class of the entry block: the last that the generated file defines, after all that it uses."""
+    from torch import nn
+
+    own = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, nn.Module)]
+    return [c for c in own if c.__module__ == module.__name__][-1]
 
 
 def module_of(compiled: Compiled) -> ModuleType:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from archlang.cli.guard import UsageError
-from archlang.cli.output import write, write_atomically
+from archlang.cli.output import keep, write, write_atomically
 
 
 def test_writes_and_replaces(tmp_path: Path) -> None:
@@ -161,6 +161,7 @@ def test_the_spec_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "same.arch").hardlink_to(spec)
     for name in ("net.arch", "same.arch"):
         with pytest.raises(UsageError) as caught:
-            write("new", str(tmp_path / name), sources=(str(spec),))
+            keep(str(spec), str(tmp_path / name))
         assert caught.value.diagnostic.code == "ARC0910"
-    assert spec.read_text().startswith("block")
+    keep(str(spec), str(tmp_path / "net.py"))
+    keep(str(spec), None)
