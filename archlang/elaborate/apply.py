@@ -96,7 +96,7 @@ def _apply_op(cx: Activation, builder: Builder, inst: OpInstance, streams: Strea
 
 
 def _warn_anonymous(cx: Activation, inst: Instance, path: str) -> None:
-    cx.session.diagnostics.append(
+    cx.session.note(
         warning(
             "ARC0401",
             f"this layer has weights and no label: they are saved as `{path}.*`",
@@ -465,9 +465,13 @@ def _structured(builder: Builder, inst: Instance, outputs: Sequence[Output], res
     """Regroups flat output wires into what the callee returned; its side outputs (`emit`) become the caller's."""
     values: list[Any] = []
     names: list[str] = []
+    plain = outputs[: len(outputs) - emitted]
     for out in outputs[len(outputs) - emitted :]:
-        builder.emits.append((f"{inst.path}_{out.name}", results.pop(len(results) - emitted)))
-    for out in outputs[: len(outputs) - emitted]:
+        wire = results.pop(len(results) - emitted)
+        wire.phase = "train" if out.training else wire.phase
+        builder.emits.append((f"{inst.path}_{out.name}", wire))
+        emitted -= 1
+    for out in plain:
         wires, results = results[: len(out.values)], results[len(out.values) :]
         for wire in wires:
             if out.training:
@@ -682,7 +686,7 @@ def _apply_run(cx: Activation, run: Run, streams: Streams, span: Span) -> Any:
         value = apply(cx, run.instance(index), Streams(streams_of(value).items, streams.context), span)
         node = builder.graph.nodes[-1]
         simple = len(builder.graph.nodes) == mark + 1 and node.op == "call" and not node.modules and not builder.emits
-        if simple and before == _types(value) and len(node.inputs) == len(node.outputs):
+        if simple and before == _types(value) and len(before) == len(node.outputs):
             node.count = run.count - index
             builder.graph.children[node.path or ""].count = node.count
             return value

@@ -46,10 +46,10 @@ def builtin(name: str) -> Any:
         return TRAINING
     if name in BUILTINS:
         return Builtin(name)
-    if name in registry():
-        return OpTemplate(registry()[name])
     if name in INITIALISERS:
         return Init(name)
+    if name in registry():
+        return OpTemplate(registry()[name])
     if name in ("inf", "pi"):
         import math
 

@@ -89,6 +89,11 @@ class Session:
         if fatal or self.error_count >= self.limits.errors:
             raise StopElaboration
 
+    def note(self, warning: Diagnostic) -> None:
+        """Records a warning, once for each place."""
+        if not any(d.code == warning.code and d.span == warning.span for d in self.diagnostics):
+            self.diagnostics.append(warning)
+
     def _placed(self, diagnostic: Diagnostic) -> Diagnostic:
         calls = [(name, span) for name, span in self.stack if span is not diagnostic.span]
         if not calls or diagnostic.code in ("ARC0502", "ARC0503"):

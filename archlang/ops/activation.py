@@ -116,7 +116,13 @@ def _gelu(attrs: Attrs) -> dict[str, Any]:
 
 
 for _entry in _TABLE:
-    _members = {"name": _entry.name, "params": _entry.params, "entry": _entry, "__doc__": f"torch's {_entry.name}."}
+    _members = {
+        "__module__": __name__,
+        "name": _entry.name,
+        "params": _entry.params,
+        "entry": _entry,
+        "__doc__": f"torch's {_entry.name}.",
+    }
     register(cast("type[Op]", type(_entry.torch_class, (_Activation,), _members)))
 
 

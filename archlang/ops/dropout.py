@@ -55,7 +55,13 @@ for _name, _class, _rank in (
     ("alpha_dropout", "AlphaDropout", None),
     ("feature_alpha_dropout", "FeatureAlphaDropout", None),
 ):
-    _members = {"name": _name, "torch_class": _class, "rank": _rank, "__doc__": f"torch's {_name}."}
+    _members = {
+        "__module__": __name__,
+        "name": _name,
+        "torch_class": _class,
+        "rank": _rank,
+        "__doc__": f"torch's {_name}.",
+    }
     register(cast("type[Op]", type(_class, (_Dropout,), _members)))
 
 

@@ -63,9 +63,7 @@ def sketch(value: object) -> Any:
         case tuple():
             return tuple(sketch(v) for v in value)
         case tree.Node():
-            fields = [
-                sketch(getattr(value, f.name)) for f in dataclasses.fields(value) if not f.name.endswith("span")
-            ]
+            fields = [sketch(getattr(value, f.name)) for f in dataclasses.fields(value) if not f.name.endswith("span")]
             return (type(value).__name__, *fields)
         case _:
             return value

@@ -8,7 +8,7 @@ from archlang.syntax import tree
 
 from .helpers import body, module, nodes, sketch
 
-TOUR = '''## Deep Residual Learning (He et al., 2015), torchvision layout.
+TOUR = """## Deep Residual Learning (He et al., 2015), torchvision layout.
 use std.init
 
 block bottleneck(width: int, stride: int = 1)(x) {
@@ -88,7 +88,7 @@ block crevnet(make: block, predictor: module)(frame: [B, C, H, W]) {
 }
 
 extern block flash(heads: int)(x: [B, T, D]) -> [B, T, D] = "mylib.attention:FlashAttention"
-'''
+"""
 
 
 def test_the_tour() -> None:
