@@ -1,0 +1,374 @@
+"""From one graph to its `Body`: what its class's constructor builds and what its forward does, as comparable code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from archlang.codegen import exprs as py
+from archlang.codegen.body import (
+    Body,
+    Lent,
+    Loop,
+    PortSig,
+    Returned,
+    Select,
+    SizeRead,
+    Step,
+    StepItem,
+    Target,
+    TwoWay,
+)
+from archlang.codegen.construct import Constructor
+from archlang.codegen.convert import convert
+from archlang.codegen.errors import fail
+from archlang.codegen.forms import Forms, entry
+from archlang.codegen.names import Scope, identifier
+from archlang.codegen.shared import Shared
+from archlang.ir.graph import Child, Graph, Node, Value
+from archlang.ir.paths import Paths, split_index
+from archlang.shapes.dim import Dim, Size, symbols
+
+__all__ = ["build"]
+
+
+def build(graph: Graph, forms: Forms, shared: Shared, *, as_module: bool = False) -> Body:
+    """The body of a graph: of its class or function, or of the nn.Sequential that it is as a module."""
+    return _Builder(graph, forms, shared).body(as_module or not forms.function(graph))
+
+
+@dataclass
+class _Builder:
+    graph: Graph
+    forms: Forms
+    shared: Shared
+    index: dict[int, int] = field(default_factory=dict)  # id of a value -> its number
+    direct: dict[int, py.Py] = field(default_factory=dict)  # values that are read where they are used
+    uses: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.values = list(self.graph.values)
+        self.index = {id(v): i for i, v in enumerate(self.values)}
+        self.paths = Paths(self.graph)
+        scope = Scope()
+        self.slots = {path: scope.take(identifier(path.replace(".", "_"))) for path in self.graph.borrowed}
+        self.make = Constructor(self.graph, self.forms, self.shared)
+        for v in (v for n in self.graph.nodes for v in n.inputs):
+            self.uses[id(v)] = self.uses.get(id(v), 0) + 1
+        for v in (v for o in self.graph.outputs for v in o.values):
+            self.uses[id(v)] = self.uses.get(id(v), 0) + 1
+
+    def body(self, as_module: bool) -> Body:
+        graph = self.graph
+        ports = tuple(PortSig(tuple(self.index[id(v)] for v in p.values), p.kind, p) for p in graph.inputs)
+        lent = tuple(Lent(self.slots[c.path], c.count > 1) for c in graph.borrowed.values())
+        common = {"ports": ports, "lent": lent, "names": tuple(v.name for v in self.values)}
+        types = tuple(v.type for v in self.values)
+        if self.forms.sequence(graph) and as_module:
+            base = self.make.steps()
+            return Body("sequential", inits=(), rules=self.make.rules(), base=base, sizes=(), steps=(),
+                        outputs=self.outputs(), types=types, **common)  # type: ignore[arg-type]  # fmt: skip
+        function = not as_module
+        steps = self.steps()
+        layout = self.make.layout()
+        form = "function" if function else "list" if layout.is_list else "module"
+        return Body(
+            form,
+            inits=() if function else tuple(layout.items()),
+            rules=() if function else self.make.rules(),
+            base=layout.base(),
+            sizes=self.size_reads(steps),
+            steps=steps,
+            outputs=self.outputs(),
+            types=types,
+            attributes=layout.attributes,
+            **common,  # type: ignore[arg-type]
+        )
+
+    def outputs(self) -> tuple[Returned, ...]:
+        return tuple(
+            Returned(tuple(self.index[id(v)] for v in o.values), o.name, o.kind, o.training, o)
+            for o in self.graph.outputs
+        )
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+    def steps(self) -> tuple[StepItem, ...]:
+        found: list[StepItem] = []
+        nodes = self.graph.nodes
+        at = 0
+        while at < len(nodes):
+            taken = self.chain(at)
+            if len(taken) > 1 or taken[0].count > 1:
+                found.append(self.loop(taken))
+            else:
+                found.extend(self.step(taken[0]))
+            at += len(taken)
+        return tuple(found)
+
+    def step(self, node: Node) -> list[StepItem]:
+        outs = tuple(self.index[id(v)] for v in node.outputs)
+        if node.op == "weight":
+            return self.weight(node)
+        if node.op == "phase":
+            train, evaluation = (self.index[id(v)] for v in node.inputs)
+            return [Select(outs[0], train, evaluation, node.phase)]
+        if node.op == "call":
+            return [self.call(node)]
+        ins = [self.value(v) for v in node.inputs]
+        target: Target = outs[0] if len(outs) == 1 else outs
+        label = self.label(node)
+        if node.op == "extern":
+            return [Step(target, py.Call(self.module(node), tuple(ins)), node.phase, label, node.span)]
+        op = entry(node)
+        self.shared.help(op.helpers(node.attrs))
+        code = convert(op.call(node.attrs, len(ins)), ins, lambda: self.module(node), node.attrs)
+        return [Step(target, code, node.phase, label, node.span)]
+
+    def weight(self, node: Node) -> list[StepItem]:
+        assert node.path is not None
+        path = self.paths.canonical(node.path)
+        decl = self.graph.weights[path]
+        read = self.make.layout().weight(path)
+        value = node.outputs[0]
+        if decl.constraint is None:
+            self.direct[id(value)] = read
+            return []
+        helper = self.shared.constraint(decl.constraint)
+        return [Step(self.index[id(value)], py.Call(py.Raw(helper), (read,)), node.phase, self.label(node), node.span)]
+
+    def call(self, node: Node) -> StepItem:
+        callee = node.callee
+        assert callee is not None
+        args = self.arguments(node)
+        label = self.label(node)
+        target = self.targets(node, training=True)
+        if self.forms.function(callee):
+            return Step(target, py.Apply(callee, args), node.phase, label, node.span)
+        self.check_instance(node)
+        value = py.Call(self.module(node), args)
+        if not any(o.training for o in callee.outputs):
+            return Step(target, value, node.phase, label, node.span)
+        evaluation = self.targets(node, training=False)
+        left = [o for o in callee.outputs if not o.training]
+        plain = len(left) == 1 and left[0].kind == "tensor"
+        return TwoWay(target, evaluation, value, plain, len(callee.outputs), node.phase, label, node.span)
+
+    def targets(self, node: Node, *, training: bool) -> Target:
+        assert node.callee is not None
+        numbers = iter(self.index[id(v)] for v in node.outputs)
+        found: list[Target] = []
+        for output in node.callee.outputs:
+            here = tuple(next(numbers) for _ in output.values)
+            if training or not output.training:
+                found.append(here if output.kind == "tensors" else here[0])
+        return found[0] if len(found) == 1 else tuple(found)
+
+    def arguments(self, node: Node) -> tuple[py.Py, ...]:
+        """The callee's arguments: wires by port, then the modules that it borrows."""
+        assert node.callee is not None
+        wires = iter(node.inputs)
+        found: list[py.Py] = []
+        for port in node.callee.inputs:
+            here = tuple(self.value(next(wires)) for _ in port.values)
+            found.append(py.Seq(here, "list") if port.kind == "tensors" else here[0])
+        return (*found, *(self.lend(node, slot) for slot in node.callee.borrowed.values()))
+
+    def lend(self, node: Node, slot: Child) -> py.Py:
+        path = node.modules[slot.path]
+        if slot.count == 1:
+            return self.at(path)
+        mine = self.paths.borrowed(path)
+        if mine is not None:
+            first, start = split_index(mine.path), split_index(path)
+            whole = py.Raw(self.slots[mine.path])
+            if first == start and mine.count == slot.count:
+                return whole
+            assert first is not None and start is not None
+            begin = start[1] - first[1]
+            return py.Item(whole, (py.Slice(py.Leaf(begin) if begin else None, py.Leaf(begin + slot.count)),))
+        run = self.make.layout().run(self.paths.canonical(path), slot.count)
+        if run is None:
+            fail("ARC0702", f"the modules from `{path}` on cannot be lent together", node.span,
+                 help="keep them in one list, numbered from 0")  # fmt: skip
+        return run
+
+    # -- runs --------------------------------------------------------------------------------------------------------
+    def chain(self, at: int) -> list[Node]:
+        """The node and those after it that apply consecutive modules, each to the one before's results only."""
+        nodes = self.graph.nodes
+        taken = [nodes[at]]
+        while at + len(taken) < len(nodes) and self.continues(taken[-1], nodes[at + len(taken)]):
+            taken.append(nodes[at + len(taken)])
+        last = taken[-1]
+        if len(taken) > 1 and self.iterable(taken) is None:
+            return taken[:1]
+        return taken if last is not None else []
+
+    def continues(self, node: Node, after: Node) -> bool:
+        if node.path is None or after.path is None or not (self.loopable(node) and self.loopable(after)):
+            return False
+        here, there = split_index(self.paths.canonical(node.path)), split_index(self.paths.canonical(after.path))
+        k = len(node.outputs)
+        return (
+            here is not None
+            and there is not None
+            and here[0] == there[0]
+            and there[1] == here[1] + node.count
+            and node.phase == after.phase
+            and len(after.outputs) == k
+            and after.inputs[:k] == node.outputs
+            and after.inputs[k:] == node.inputs[k:]
+            and all(self.uses[id(v)] == 1 and not v.name for v in node.outputs)
+            and self.shape(node) == self.shape(after)
+        )
+
+    def loopable(self, node: Node) -> bool:
+        if node.op == "call":
+            callee = node.callee
+            assert callee is not None
+            lends = bool(callee.borrowed) or self.forms.function(callee)
+            return not lends and not any(o.training for o in callee.outputs)
+        if node.op in ("weight", "phase") or node.path is None:
+            return False
+        module = py.Raw("layer")
+        ins = [self.value(v) for v in node.inputs]
+        if node.op == "extern":
+            return True
+        return convert(entry(node).call(node.attrs, len(ins)), ins, lambda: module, {}) == py.Call(module, tuple(ins))
+
+    def shape(self, node: Node) -> tuple[object, ...]:
+        """How a node's streams are grouped into arguments and results."""
+        if node.callee is None:
+            return ()
+        ports = tuple((len(p.values), p.kind) for p in node.callee.inputs)
+        return ports, tuple((len(o.values), o.kind) for o in node.callee.outputs)
+
+    def iterable(self, nodes: Sequence[Node]) -> py.Py | None:
+        first = nodes[0]
+        assert first.path is not None
+        path = self.paths.canonical(first.path)
+        count = sum(n.count for n in nodes)
+        if self.paths.owned(path) is None:
+            slot = self.paths.borrowed(path)
+            whole = slot is not None and slot.path == path and slot.count == count
+            return py.Raw(self.slots[slot.path]) if slot is not None and whole else None
+        return self.make.layout().run(path, count)
+
+    def loop(self, nodes: Sequence[Node]) -> Loop:
+        first, last = nodes[0], nodes[-1]
+        for node in nodes:
+            self.check_instance(node)
+        k = len(first.outputs)
+        modules = self.iterable(nodes)
+        numbered: tuple[str, int, py.Leaf] | None = None
+        if modules is None:  # not in a list: reach each by its number
+            found = split_index(self.paths.canonical(first.path or ""))
+            assert found is not None
+            numbered = (found[0], found[1], py.Leaf(first.count, "depth"))
+        grouping: list[tuple[int, bool]] = []
+        results: list[tuple[int, bool]] = []
+        if first.callee is not None:
+            left = k
+            for port in first.callee.inputs:
+                if left > 0:
+                    grouping.append((len(port.values), port.kind == "tensors"))
+                    left -= len(port.values)
+            results = [(len(o.values), o.kind == "tensors") for o in first.callee.outputs]
+            rest = self.arguments(first)[len(grouping) :]
+        else:
+            grouping = results = [(1, False)] * k
+            rest = tuple(self.value(v) for v in first.inputs[k:])
+        return Loop(
+            tuple(self.index[id(v)] for v in last.outputs),
+            tuple(self.index[id(v)] for v in first.inputs[:k]),
+            modules, numbered, rest, tuple(grouping), tuple(results), first.phase, self.element(first), first.span,
+        )  # fmt: skip
+
+    def element(self, node: Node) -> str:
+        """What one of several modules is called: `layers.0` -> `layer`."""
+        words = [s for s in (node.path or "").split(".") if not s.isdecimal()]
+        return words[-1][:-1] if words and words[-1].endswith("s") and len(words[-1]) > 2 else "layer"
+
+    # -- references --------------------------------------------------------------------------------------------------
+    def value(self, value: Value) -> py.Py:
+        return self.direct.get(id(value)) or py.Var(self.index[id(value)])
+
+    def at(self, path: str) -> py.Py:
+        """The module under a path: owned, or lent to this graph."""
+        slot = self.paths.borrowed(path)
+        if slot is None or self.paths.owned(path) is not None:
+            return self.make.layout().module(self.paths.canonical(path))
+        if slot.count == 1:
+            return py.Raw(self.slots[slot.path])
+        here, first = split_index(path), split_index(slot.path)
+        assert here is not None and first is not None
+        return py.Item(py.Raw(self.slots[slot.path]), (py.Raw(str(here[1] - first[1])),))
+
+    def module(self, node: Node) -> py.Py:
+        if node.path is not None and self.paths.child(node.path) is not None:
+            return self.at(node.path)
+        return self.make.layout().module(self.make.keyless(node))
+
+    def label(self, node: Node) -> str:
+        """What an intermediate that its author did not name is called after."""
+        if node.path is not None:
+            words = [s for s in node.path.split(".") if not s.isdecimal()]
+            if words:
+                return words[-1]
+        return node.callee.block if node.callee is not None else node.op
+
+    def check_instance(self, node: Node) -> None:
+        if node.path is None or node.callee is None:
+            return
+        child = self.paths.child(node.path)
+        if child is not None and child.graph is not None and child.graph is not node.callee:
+            self.shared.same_instance(child, node)
+
+    # -- sizes -------------------------------------------------------------------------------------------------------
+    def size_reads(self, steps: tuple[StepItem, ...]) -> tuple[SizeRead, ...]:
+        needed: set[str] = set()
+        stack: list[object] = list(steps)
+        while stack:
+            top = stack.pop()
+            if isinstance(top, py.Measure):
+                needed |= symbols(top.size)
+            elif isinstance(top, tuple):
+                stack.extend(top)
+            elif hasattr(top, "__dataclass_fields__") and not isinstance(top, (py.Ctor, Graph)):
+                stack.extend(getattr(top, f) for f in top.__dataclass_fields__ if f not in ("span", "graph"))
+        return tuple(self.read(name) for name in self.order(needed))
+
+    def order(self, needed: set[str]) -> list[str]:
+        known = [s for s in self.graph.symbols if s in needed]
+        return known + sorted(needed - set(known))
+
+    def read(self, symbol: str) -> SizeRead:
+        found: SizeRead | None = None
+        for port in self.graph.inputs:
+            for value in port.values:
+                for dim, size in enumerate(value.type.shape):
+                    rule = _solve(size, symbol)
+                    if rule is None:
+                        continue
+                    if rule == (1, 0):
+                        return SizeRead(symbol, self.index[id(value)], dim, 1, 0)
+                    found = found or SizeRead(symbol, self.index[id(value)], dim, *rule)
+        if found is None:
+            fail("ARC0703", f"the size `{symbol}` cannot be read from the inputs of `{self.graph.block}`",
+                 self.graph.span, help="take a wire that has it as a dimension as an input")  # fmt: skip
+        return found
+
+
+def _solve(size: Size, symbol: str) -> tuple[int, int] | None:
+    """(scale, offset) where the size is scale * symbol + offset."""
+    if not isinstance(size, Dim) or symbols(size) != {symbol}:
+        return None
+    scale = offset = 0
+    for mono, coefficient in size.terms:
+        if not mono:
+            offset = coefficient
+        elif len(mono) == 1 and mono[0][1] == 1 and str(mono[0][0]) == symbol:
+            scale = coefficient
+        else:
+            return None
+    return (scale, offset) if scale > 0 else None

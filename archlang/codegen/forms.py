@@ -1,0 +1,145 @@
+"""Decides what every graph becomes: an nn.Sequential expression, a class, or a plain function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from archlang.codegen.convert import mentions_self, symbolic, walk
+from archlang.ir.graph import Graph, Node, Program, Value
+from archlang.ir.paths import Paths
+from archlang.ops import code
+from archlang.ops.base import Op, registry
+
+__all__ = ["Forms", "entry"]
+
+_SPECIAL = ("call", "weight", "phase", "extern")
+
+
+def entry(node: Node) -> Op:
+    """The registry's entry of an op node."""
+    return registry()[node.op]
+
+
+@dataclass
+class Forms:
+    """The forms of a program's graphs: `applied` ones are called as functions, `constructed` ones stand as modules."""
+
+    program: Program
+    pure: set[int] = field(default_factory=set)
+    sequences: set[int] = field(default_factory=set)
+    constructed: set[int] = field(default_factory=set)
+    applied: set[int] = field(default_factory=set)
+    _forced: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        for graph in self.program.graphs:
+            if self._is_pure(graph):
+                self.pure.add(id(graph))
+            if self._is_sequence(graph):
+                self.sequences.add(id(graph))
+        self._find_uses()
+        lone = [g for g in self.program.graphs if id(g) in self.constructed & self.pure and not self.sequence(g)]
+        self._forced = {g.block for g in lone}
+
+    # -- answers -----------------------------------------------------------------------------------------------------
+    def sequence(self, graph: Graph) -> bool:
+        return id(graph) in self.sequences
+
+    def function(self, graph: Graph) -> bool:
+        """Whether calls of the graph are calls of a plain function."""
+        return id(graph) in self.pure and graph is not self.program.root and graph.block not in self._forced
+
+    def needed(self, graph: Graph) -> bool:
+        """Whether the graph has a class or function of its own in the file."""
+        if graph is self.program.root:
+            return True
+        return not self.sequence(graph) or (self.function(graph) and id(graph) in self.applied)
+
+    # -- purity ------------------------------------------------------------------------------------------------------
+    def _is_pure(self, graph: Graph) -> bool:
+        """No weights, no modules, no dependence on the mode: all the way down."""
+        if graph.weights or graph.borrowed or any(o.training for o in graph.outputs):
+            return False
+        for child in graph.children.values():
+            if child.weights or child.op == "extern" or (child.graph is not None and id(child.graph) not in self.pure):
+                return False
+        return all(self._pure_node(n) for n in graph.nodes)
+
+    def _pure_node(self, node: Node) -> bool:
+        if node.phase is not None or node.op in ("phase", "weight", "extern"):
+            return False
+        if node.op == "call":
+            return node.callee is not None and id(node.callee) in self.pure
+        op = entry(node)
+        return not op.weights(node.attrs) and not mentions_self(op.call(node.attrs, len(node.inputs)))
+
+    # -- sequences ---------------------------------------------------------------------------------------------------
+    def _is_sequence(self, graph: Graph) -> bool:
+        """Whether nn.Sequential says the same, with the same state-dict keys."""
+        if not graph.sequential or graph.weights or graph.borrowed or graph.aliases or not graph.nodes:
+            return False
+        if [p.kind for p in graph.inputs] != ["tensor"] or [o.kind for o in graph.outputs] != ["tensor"]:
+            return False
+        if len(graph.inputs[0].values) != 1 or graph.outputs[0].training:
+            return False
+        value: Value = graph.inputs[0].values[0]
+        place = 0
+        paths = Paths(graph)
+        used: set[int] = set()
+        for node in graph.nodes:
+            if node.inputs != (value,) or len(node.outputs) != 1 or not self._is_step(node):
+                return False
+            if node.path is not None:
+                if node.path != str(place) and not self._keyless(node):
+                    return False
+                child = paths.owned(node.path)
+                if child is not None and (id(child) in used or child.count != node.count):
+                    return False
+                used.add(id(child))
+            place += node.count
+            value = node.outputs[0]
+        return graph.outputs[0].values == (value,) and all(id(c) in used for c in graph.children.values())
+
+    def _keyless(self, node: Node) -> bool:
+        if node.callee is not None:
+            return id(node.callee) in self.pure
+        return node.op != "extern" and not entry(node).weights(node.attrs)
+
+    def _is_step(self, node: Node) -> bool:
+        if node.phase is not None or node.modules or node.op in ("phase", "weight"):
+            return False
+        if node.op == "call":
+            assert node.callee is not None
+            callee = node.callee
+            ports = [(p.kind, len(p.values)) for p in callee.inputs]
+            outputs = [(o.kind, o.training) for o in callee.outputs]
+            return ports == [("tensor", 1)] and outputs == [("tensor", False)] and not callee.borrowed
+        if node.op == "extern":
+            return node.path is not None
+        op = entry(node)
+        module = op.module(node.attrs)
+        if module is None or any(isinstance(p, code.Lit) and symbolic(p.value) for p in walk(module)):
+            return False
+        return not op.weights(node.attrs) or op.call(node.attrs, 1) == code.Call(code.Self(), (code.In(0),))
+
+    # -- uses --------------------------------------------------------------------------------------------------------
+    def _find_uses(self) -> None:
+        """From callers to callees: which graphs stand as modules, and which are called as functions."""
+        self.constructed.add(id(self.program.root))
+        for graph in reversed(self.program.graphs):
+            as_module = id(graph) in self.sequences and (
+                id(graph) not in self.pure or id(graph) in self.constructed or graph is self.program.root
+            )
+            as_body = id(graph) not in self.sequences or id(graph) in self.applied
+            paths = Paths(graph)
+            for node in graph.nodes:
+                if node.callee is None:
+                    continue
+                if as_module or node.count > 1 or id(node.callee) not in self.pure:
+                    self.constructed.add(id(node.callee))
+                if as_body and node.count == 1 and id(node.callee) in self.pure:
+                    self.applied.add(id(node.callee))
+                for path in node.modules.values():
+                    child = paths.child(path)
+                    if child is not None and child.graph is not None:
+                        self.constructed.add(id(child.graph))

@@ -1,0 +1,398 @@
+"""Prints a forward: the body's steps as Python lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from archlang.codegen.body import Body, Loop, Step, Target, TwoWay
+from archlang.codegen.classes import Unit
+from archlang.codegen.exprs import Abst, Apply, Bin, Call, Leaf, Py, Raw, Seq, Var
+from archlang.codegen.flow import Groups, Line, inline, lower_selects, reads, targets, use_counts
+from archlang.codegen.names import Scope, identifier
+from archlang.codegen.naming import Names, allocate, preferred
+from archlang.codegen.outputs import Result
+from archlang.codegen.printer import WIDTH, Printer
+from archlang.codegen.shapes import Shapes
+
+__all__ = ["Forward", "print_forward"]
+
+# Functions of torch whose results mypy does not know to be tensors.
+_UNTYPED = frozenset({"F.hardsigmoid", "F.sigmoid", "F.tanh"})
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """The text of a forward."""
+
+    parameters: list[str]  # `x: Tensor`
+    annotation: str
+    lines: list[str]
+    stored: list[str]  # constructor arguments that it reads from self
+    notes: list[str]  # `x: [B, C, H, W]`
+    result: str  # shape
+
+
+def print_forward(unit: Unit, shapes: Shapes, found: list[Result], scope: Scope) -> Forward:
+    return _Forward(unit, shapes, found, scope).run()
+
+
+class _Forward:
+    def __init__(self, unit: Unit, shapes: Shapes, found: list[Result], scope: Scope) -> None:
+        assert unit.body is not None and unit.arguments is not None
+        self.unit, self.shapes, self.results = unit, shapes, found
+        self.body: Body = unit.body
+        self.arguments = unit.arguments
+        self.global_names = scope
+        self.indent = 4 if unit.function else 8
+        self.stored: dict[str, None] = {}
+        self.used: set[str] = set()
+        self.elements: dict[int, str] = {}  # values of list ports: `xs[0]`
+        self.scalars: Names = {}
+        self.parameters: list[str] = []
+        self.notes: list[str] = []
+        self.fixed = Scope()
+        self._ports()
+        self.sizes = self._size_names()
+        self.names: Names = {}
+        self.printer = Printer(self._value, self._argument, lambda s: self.sizes.get(s, s))
+        self.counts = use_counts(self.body)
+
+    # -- names -------------------------------------------------------------------------------------------------------
+    def _ports(self) -> None:
+        for lent in self.body.lent:
+            self.fixed.take(lent.slot)
+        for argument in self.arguments.all if self.unit.function else ():
+            self.fixed.take(argument.name)
+        for sig in self.body.ports:
+            wish = identifier(sig.port.name or "x")
+            while wish in self.global_names:
+                wish += "_"
+            name = self.fixed.take(wish)
+            if sig.kind == "tensors":
+                self.parameters.append(f"{name}: list[Tensor]")
+                for i, v in enumerate(sig.values):
+                    self.elements[v] = f"{name}[{i}]"
+            else:
+                self.parameters.append(f"{name}: Tensor")
+                self.scalars[sig.values[0]] = name
+            shapes = dict.fromkeys(self.shapes.of(v) for v in sig.values)
+            if all(shapes):
+                self.notes.append(f"{name}: {', '.join(shapes)}" if shapes else f"{name}: []")
+        for lent in self.body.lent:
+            self.parameters.append(f"{lent.slot}: {'nn.ModuleList' if lent.many else 'nn.Module'}")
+        if self.unit.function:
+            self.parameters += [f"{a.name}: {a.annotation}" for a in self.arguments.all]
+
+    def _size_names(self) -> dict[str, str]:
+        local = {identifier(n) for n in self.body.names if n} | {identifier(s.label) for s in self.body.steps
+                                                                 if isinstance(s, Step) and s.label}  # fmt: skip
+        found: dict[str, str] = {}
+        for read in self.body.sizes:
+            name = identifier(read.symbol.lower())
+            busy = name in local or name in self.fixed or name in self.global_names or name in found.values()
+            found[read.symbol] = self.fixed.take(f"size_{name}" if busy else name)
+        return found
+
+    def _taken(self, name: str) -> bool:
+        scalar = name in self.scalars.values()
+        return (name in self.fixed and not scalar) or name in self.global_names
+
+    def _value(self, v: int) -> str:
+        return self.elements.get(v) or self.names.get(self.groups.find(v)) or "_"
+
+    def _argument(self, leaf: Abst) -> str:
+        def reach(name: str) -> str:
+            if self.unit.function:
+                return name
+            self.used.add(name)
+            return f"self.{name}"
+
+        return self.arguments.text(leaf, reach)
+
+    # -- plan --------------------------------------------------------------------------------------------------------
+    def run(self) -> Forward:
+        self.groups = Groups()
+        self.returned_groups: set[int] = set()
+        lowered = lower_selects(self.body, self.groups, self.counts, set(self.scalars))
+        self.returned_groups = {self.groups.find(v) for v in self._returned_values()}
+        banned: set[int] = set()
+        while True:
+            lines = self._plan(lowered, banned)
+            self.used.clear()
+            text = self._print(lines)
+            wide = self._too_wide(lines, banned)
+            if not wide:
+                break
+            banned |= wide
+        annotation = " | ".join(dict.fromkeys(r.annotation for r in reversed(self.results)))
+        return Forward(self.parameters, annotation, text, sorted(self.used), self.notes, self._result_note())
+
+    def _plan(self, lowered: list[Line], banned: set[int]) -> list[Line]:
+        wishes = preferred(self.body, lowered, self.groups, self.counts)
+        self.names = {**wishes, **{self.groups.find(v): n for v, n in self.scalars.items()}}
+
+        def candidate(v: int) -> bool:
+            single = self.counts.get(v) == 1 and not self.body.names[v]
+            return single and v not in banned and not self.groups.joined(v)
+
+        lines = inline(lowered, candidate, self._fits)
+        wishes = preferred(self.body, lines, self.groups, self.counts)
+        self.names = allocate(self.body, lines, self.groups, wishes, self.scalars, self._taken)
+        return lines
+
+    def _fits(self, line: Line) -> bool:
+        assert not isinstance(line, Loop)
+        text = self.printer.text(line.value)
+        made = list(targets(line))
+        name = ", ".join(self._value(v) for v in made)
+        extra = 4 if line.phase else 0
+        if any(self.groups.find(v) in self.returned_groups for v in made) and not self._typed(line.value):
+            extra += len(": Tensor")
+        return self.indent + extra + max(len(name) + 3, len("return ")) + len(text) <= WIDTH
+
+    def _too_wide(self, lines: list[Line], banned: set[int]) -> set[int]:
+        """Values that are nested into a line which came out too long after all."""
+        left = {v for line in lines for v in targets(line)}
+        wide: set[int] = set()
+        for line in lines:
+            if isinstance(line, Loop) or self._fits(line):
+                continue
+            inner = self._nested(line, left)
+            if inner is not None and inner not in banned:
+                wide.add(inner)
+        return wide
+
+    def _nested(self, line: Line, left: set[int]) -> int | None:
+        """The last value that was nested into a line."""
+        original = next((s for s in self.body.steps if not isinstance(s, Loop) and targets(s) == targets(line)), None)
+        gone = [v for v in reads(original) if v not in left and v >= 0 and v not in self.scalars] if original else []
+        gone = [v for v in gone if v not in self.elements and self._made_by_step(v)]
+        return gone[-1] if gone else None
+
+    def _made_by_step(self, v: int) -> bool:
+        return any(v in targets(s) for s in self.body.steps)
+
+    # -- lines -------------------------------------------------------------------------------------------------------
+    def _print(self, lines: list[Line]) -> list[str]:
+        self.declared = set(self.scalars.values())
+        self.returned = self._returned_names()
+        out = self._size_lines()
+        finish = self._direct_return(lines)
+        self.last_note = ""
+        phase: str | None = None
+        closed: set[str] = set()
+        for i, line in enumerate(lines):
+            if line.phase != phase:
+                if line.phase is None:
+                    closed = set()
+                elif phase is not None and line.phase not in closed and closed:
+                    out.append(f"{' ' * self.indent}else:")
+                    closed.add(line.phase)
+                else:
+                    test = "if self.training:" if line.phase == "train" else "if not self.training:"
+                    out.append(f"{' ' * self.indent}{test}")
+                    closed = {line.phase}
+                phase = line.phase
+            indent = self.indent + (4 if phase else 0)
+            last = finish and i == len(lines) - 1
+            out += self._line(line, indent, returned=last)
+        return out if finish else [*out, *self._returns()]
+
+    def _line(self, line: Line, indent: int, *, returned: bool) -> list[str]:
+        note = self._note(line)
+        if isinstance(line, Loop):
+            return self._loop(line, indent, note)
+        if isinstance(line, TwoWay):
+            return self._two_way(line, indent, note)
+        if returned:
+            return self._noted(line.value, indent, "return ", note)
+        made = targets(line)
+        live = [v for v in made if self.counts.get(v)]
+        if not live:
+            return self.printer.statement(line.value, indent) if isinstance(line.value, Call) else []
+        head: list[str] = []
+        if isinstance(line.target, int):
+            name = self._value(line.target)
+            if name in self.returned and name not in self.declared and not self._typed(line.value):
+                name = f"{name}: Tensor"
+            self.declared.add(self._value(line.target))
+        else:
+            name = self._unpack(line.target, top=True)
+            for v in live:
+                if self._value(v) in self.returned - self.declared:
+                    head.append(f"{' ' * indent}{self._value(v)}: Tensor")
+                self.declared.add(self._value(v))
+        return [*head, *self._noted(line.value, indent, f"{name} = ", note)]
+
+    def _unpack(self, target: Target, *, top: bool = False) -> str:
+        if isinstance(target, int):
+            return self._value(target) if self.counts.get(target) else "_"
+        inner = ", ".join(self._unpack(t) for t in target)
+        if len(target) == 1:
+            return f"({inner},)"
+        return inner if top else f"({inner})"
+
+    def _noted(self, value: Py, indent: int, before: str, note: str) -> list[str]:
+        """The statement with its comment behind it, or above it where the line would become too long."""
+        lines = self.printer.statement(value, indent, before)
+        if not note or note == self.last_note:
+            return lines
+        self.last_note = note
+        if len(lines) == 1 and len(lines[0]) + len(note) + 4 <= WIDTH:
+            return [f"{lines[0]}  # {note}"]
+        if len(lines) > 1 and len(lines[-1]) + len(note) + 4 <= WIDTH:
+            return [*lines[:-1], f"{lines[-1]}  # {note}"]
+        return [f"{' ' * indent}# {note}", *lines]
+
+    def _note(self, line: Line) -> str:
+        made = [v for v in targets(line) if self.counts.get(v)]
+        texts = list(dict.fromkeys(self.shapes.of(v) for v in made))
+        return ", ".join(texts) if texts and all(texts) and len(texts) <= 4 else ""
+
+    # -- kinds of lines ----------------------------------------------------------------------------------------------
+    def _loop(self, line: Loop, indent: int, note: str) -> list[str]:
+        pad = " " * indent
+        names = [self._value(v) for v in line.target]
+        starts = [self._value(v) for v in line.initial]
+        moved = [(n, s) for n, s in zip(names, starts, strict=True) if n != s]
+        out = [f"{pad}{', '.join(n for n, _ in moved)} = {', '.join(s for _, s in moved)}"] if moved else []
+        self.declared.update(n for n, s in moved if len(moved) == 1)
+        label = identifier(line.label)
+        while label in self.names.values() or label in self.fixed or label in self.global_names:
+            label += "_"
+        streams = self._grouped(line.grouping, names, "list")
+        args = ", ".join([*streams, *(self.printer.text(r) for r in line.rest)])
+        target = self._grouped(line.results, names, "tuple")
+        left = ", ".join(target)
+        if len(line.results) == 1 and line.results[0][1]:
+            left = left[1:-1] if len(names) > 1 else left
+        if line.modules is not None:
+            out.append(f"{pad}for {label} in {self.printer.text(line.modules)}:")
+            call = f"{label}({args})"
+        else:
+            assert line.numbered is not None
+            prefix, start, count = line.numbered
+            stop = (
+                self.printer.text(Bin("+", Leaf(start), count))
+                if not isinstance(count, Leaf)
+                else str(start + count.value)
+            )
+            limits = f"{start}, {stop}" if start else self.printer.text(count)
+            path = f"{prefix}." if prefix else ""
+            out.append(f"{pad}for i in range({limits}):")
+            call = f'self.get_submodule(f"{path}{{i}}")({args})'
+        text = f"{pad}    {left} = {call}"
+        self.declared.update(names)
+        if not note or note == self.last_note:
+            return [*out, text]
+        self.last_note = note
+        return [*out, f"{text}  # {note}" if len(text) + len(note) + 4 <= WIDTH else text]
+
+    @staticmethod
+    def _grouped(sizes: tuple[tuple[int, bool], ...], names: list[str], kind: str) -> list[str]:
+        out: list[str] = []
+        at = 0
+        for size, many in sizes:
+            here = names[at : at + size]
+            at += size
+            inner = ", ".join(here)
+            listed = f"[{inner}]" if kind == "list" else f"({inner},)" if size == 1 else f"({inner})"
+            out.append(listed if many else inner)
+        return out
+
+    def _two_way(self, line: TwoWay, indent: int, note: str) -> list[str]:
+        pad = " " * indent
+        temporary = "out"
+        while temporary in self.names.values() or temporary in self.fixed or temporary in self.global_names:
+            temporary += "_"
+        out = self._noted(line.value, indent, f"{temporary} = ", note)
+        test = f"isinstance({temporary}, tuple)" if line.plain else f"len({temporary}) == {line.items}"
+        self.declared.update(self._value(v) for v in targets(line))
+        return [
+            *out,
+            f"{pad}if {test}:",
+            f"{pad}    {self._unpack(line.train, top=True)} = {temporary}",
+            f"{pad}else:",
+            f"{pad}    {self._unpack(line.evaluation, top=True)} = {temporary}",
+        ]
+
+    def _size_lines(self) -> list[str]:
+        pad = " " * self.indent
+        out: list[str] = []
+        by_value: dict[int, list[tuple[int, str, int, int]]] = {}
+        for read in self.body.sizes:
+            by_value.setdefault(read.value, []).append((read.dim, self.sizes[read.symbol], read.scale, read.offset))
+        self.names = {**{self.groups.find(v): n for v, n in self.scalars.items()}, **self.names}
+        for v, found in by_value.items():
+            source = self.elements.get(v) or self.scalars[v]
+            rank = self.unit.bodies[0].types[v].rank
+            same_rank = all(b.types[v].rank == rank for b in self.unit.bodies)
+            if len(found) > 1 and same_rank and all((s, o) == (1, 0) for _, _, s, o in found):
+                names = ["_"] * rank
+                for dim, name, _, _ in found:
+                    names[dim] = name
+                out.append(f"{pad}{', '.join(names)} = {source}.shape")
+                continue
+            for dim, name, scale, offset in sorted(found):
+                text = f"{source}.shape[{dim}]"
+                if offset:
+                    text = f"{text} {'-' if offset > 0 else '+'} {abs(offset)}"
+                if scale != 1:
+                    text = f"{f'({text})' if offset else text} // {scale}"
+                out.append(f"{pad}{name} = {text}")
+        return out
+
+    # -- results -----------------------------------------------------------------------------------------------------
+    def _returned_names(self) -> set[str]:
+        """Variables returned as they are: mypy must know that they are tensors."""
+        return {self._value(v) for v in self._returned_values()}
+
+    def _returned_values(self) -> list[int]:
+        return [r.items[0].values[0] for r in self.results if len(r.items) == 1 and r.items[0].kind == "tensor"]
+
+    def _direct_return(self, lines: list[Line]) -> bool:
+        """Whether the last line is the only result, unnamed and known to be a tensor: `return F.relu(x)`."""
+        if not lines or len(self.results) != 1 or len(self.results[0].items) != 1:
+            return False
+        item, last = self.results[0].items[0], lines[-1]
+        if item.kind != "tensor" or not isinstance(last, Step) or last.phase is not None:
+            return False
+        v = item.values[0]
+        plain = last.target == v and self.counts[v] == 1 and not self.body.names[v] and not self.groups.joined(v)
+        return plain and self._typed(last.value)
+
+    def _typed(self, e: Py) -> bool:
+        """Whether mypy knows that the expression is a tensor."""
+        if isinstance(e, Call) and isinstance(e.func, Raw):
+            text = e.func.text
+            return text not in _UNTYPED and not text.startswith("self")
+        return isinstance(e, Apply)
+
+    def _returns(self) -> list[str]:
+        pad = " " * self.indent
+        if len(self.results) == 1:
+            return self._return(self.results[0], self.indent)
+        training, evaluation = self.results
+        return [
+            f"{pad}if self.training:",
+            *self._return(training, self.indent + 4),
+            *self._return(evaluation, self.indent),
+        ]
+
+    def _return(self, result: Result, indent: int) -> list[str]:
+        items: list[Py] = []
+        for item in result.items:
+            values: tuple[Py, ...] = tuple(Var(v) for v in item.values)
+            items.append(Seq(values, "list") if item.kind == "tensors" else values[0])
+        if result.name:
+            return self.printer.statement(Call(Raw(result.name), tuple(items)), indent, "return ")
+        if len(items) == 1:
+            return self.printer.statement(items[0], indent, "return ")
+        text = ", ".join(self.printer.text(i) for i in items)
+        flat = f"{' ' * indent}return {text}"
+        return [flat] if len(flat) <= WIDTH else self.printer.statement(Seq(tuple(items)), indent, "return ")
+
+    def _result_note(self) -> str:
+        items = self.results[-1].items
+        texts = [", ".join(dict.fromkeys(self.shapes.of(v) for v in o.values)) for o in items]
+        return ", ".join(texts) if all(texts) else ""
