@@ -196,7 +196,11 @@ class _Explanation:
         operand = {".", "["} <= expected
         marks = [m for m in _MARKS if m in expected]
         if operand:
-            marks = [m for m in marks if m not in _OPERATORS or (m == "in" and self._within("for") and not self._within("in"))]
+            marks = [
+                m
+                for m in marks
+                if m not in _OPERATORS or (m == "in" and self._within("for") and not self._within("in"))
+            ]
             marks = [m for m in marks if m not in (":", ";", "->") and (m != "=" or self._unbound())]
         if ends or "=" in marks:
             marks = [m for m in marks if m not in (",", ";")]

@@ -34,6 +34,7 @@ class _Layout:
         self.open: list[tuple[Token, int]] = []  # open brackets, and where they stand in `out`
         self.suspect: Token | None = None  # a `{` whose `}` seems, by its indentation, to close another one
         self.verify_header = False
+        self.claims = False  # inside the braces of `verify`
 
     def run(self) -> list[Token]:
         raw = self.raw
@@ -49,12 +50,13 @@ class _Layout:
                 if self.open and self._starts_item(token, following):
                     self._close_all(token)
                 self._end_line(token)
-            elif kind == ";" and (not self.open or self.open[-1][0].type == "{"):
+            if kind == ";" and (not self.open or self.open[-1][0].type == "{"):
                 self._separate(token.start)
                 continue
             if kind in _CLOSER:
                 self.open.append((token, len(self.out)))
-                self.verify_header = self.verify_header and kind != "{"
+                if kind == "{" and self.verify_header:
+                    self.verify_header, self.claims = False, True
                 if len(self.open) > MAX_BRACKETS:
                     self._too_deep(token)
                     break
@@ -62,6 +64,9 @@ class _Layout:
                 token = self._close(token)
             elif kind == "NAME":
                 token = self._word(token, following)
+            elif kind == "+-" and not self.claims:
+                self.out.append(Token("+", "+", token.start, token.start + 1))
+                token = Token("-", "-", token.start + 1, token.end)
             elif kind == ERROR:
                 self._after_error(token)
             self.out.append(token)
@@ -84,7 +89,7 @@ class _Layout:
             return
         if not self.out or self.out[-1].type in _OPEN_ENDED:
             return
-        if token.type in _CONTINUING or (self.verify_header and token.text == "on"):
+        if token.type in _CONTINUING or self.verify_header:
             return
         self._separate(self.out[-1].end)
 
@@ -163,7 +168,7 @@ class _Layout:
             if self._indent(token) is not None and self._line_indent(bracket) > (self._indent(token) or 0):
                 self.suspect = self.suspect or bracket
             if not self.open:
-                self.suspect = None
+                self.suspect, self.claims = None, False
         return token
 
     def _crossed(self, token: Token) -> bool:
@@ -233,7 +238,7 @@ class _Layout:
             else:
                 self.open.pop()
                 self._virtual("}")
-        self.suspect = None
+        self.suspect, self.claims = None, False
         if item is not None:
             self._separate(item.start)
 

@@ -177,7 +177,8 @@ def test_block_forms() -> None:
         ("block?", ("NamedType", "block", True)),
         ("[int]", ("ListType", ("NamedType", "int", False), False)),
         ("[[module]]?", ("ListType", ("ListType", ("NamedType", "module", False), False), True)),
-        ("[(int, float)]", ("ListType", ("TupleType", (("NamedType", "int", False), ("NamedType", "float", False))), False)),
+        ("[(int, float)]",
+         ("ListType", ("TupleType", (("NamedType", "int", False), ("NamedType", "float", False))), False)),
         ("[tensor?]", ("ListType", ("NamedType", "tensor", True), False)),
         ("[fn]", ("ListType", ("NamedType", "fn", False), False)),
         ("[n]", ("TensorTypeExpr", None, ("n",), False)),
@@ -185,7 +186,8 @@ def test_block_forms() -> None:
         ("f32[B, 2 * n]?", ("TensorTypeExpr", "f32", ("B", ("*", 2, "n")), True)),
         ("[..., D]", ("TensorTypeExpr", None, (("Ellipsis",), "D"), False)),
         ("[f32[B]]", ("ListType", ("TensorTypeExpr", "f32", ("B",), False), False)),
-        ("[B] >-> [C]", ("ArrowType", ">->", ("TensorTypeExpr", None, ("B",), False), ("TensorTypeExpr", None, ("C",), False))),
+        ("[B] >-> [C]",
+         ("ArrowType", ">->", ("TensorTypeExpr", None, ("B",), False), ("TensorTypeExpr", None, ("C",), False))),
     ],
 )  # fmt: skip
 def test_types(text: str, form: object) -> None:
@@ -201,7 +203,8 @@ def test_extern() -> None:
 
 
 def test_functions_and_docs() -> None:
-    text = "# licence\n## The file.\n\n## Doubles.\n##   Twice.\nfn twice(x: int, by = 2) => x * by\n\nfn g(x) {\n  let y = x\n  return y\n}\n"
+    text = "# licence\n## The file.\n\n## Doubles.\n##   Twice.\n"
+    text += "fn twice(x: int, by = 2) => x * by\n\nfn g(x) {\n  let y = x\n  return y\n}\n"
     parsed = module(text)
     twice, g = parsed.items
     assert isinstance(twice, tree.Function) and isinstance(g, tree.Function)
