@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import product
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from archlang.ir.graph import Constraint, Graph, Program, TensorType
@@ -38,14 +37,11 @@ def choose_sizes(graph: Graph, given: Mapping[str, int]) -> dict[str, int]:
     first = next((t.shape[0] for t in _input_types(graph) if t.rank > 1), None)
     batch = [name for name in free if first is not None and symbols(first) == {name}]
     extents = [name for name in free if name not in batch]
-    blame: Constraint | None = None
-    for sizes in _candidates(batch, extents):
-        every = {**given, **sizes}
-        broken = violated(graph, every)
-        if broken is None and _positive(graph, every):
-            return {name: every[name] for name in names}
-        blame = blame or broken
-    raise NoSizes(blame)
+    search = _Search(graph, {**dict.fromkeys(batch, BATCH), **dict.fromkeys(extents, EXTENTS)})
+    found = search.equal(dict(given), extents) or search.each(dict(given), [*batch, *extents])
+    if found is None:
+        raise NoSizes(search.blame)
+    return {name: found[name] for name in names}
 
 
 def violated(graph: Graph, sizes: Mapping[str, int]) -> Constraint | None:
@@ -86,16 +82,45 @@ def random_inputs(program: Program, sizes: Mapping[str, int], device: str = "cpu
     ]
 
 
-def _candidates(batch: list[str], extents: list[str]) -> Iterator[dict[str, int]]:
-    """Likely choices first: all extents equal; then each on its own, as far as that can be searched."""
-    for b in BATCH if batch else (0,):
+class _Search:
+    """Tries likely sizes in order, within a budget; remembers the first requirement that stood in the way."""
+
+    def __init__(self, graph: Graph, choices: Mapping[str, tuple[int, ...]]) -> None:
+        self.graph = graph
+        self.choices = choices
+        self.blame: Constraint | None = None
+        self.budget = SEARCHED
+
+    def fits(self, sizes: Mapping[str, int]) -> bool:
+        self.budget -= 1
+        broken = violated(self.graph, sizes)
+        self.blame = self.blame or broken
+        return broken is None and _positive(self.graph, sizes)
+
+    def equal(self, sizes: dict[str, int], extents: list[str]) -> dict[str, int] | None:
+        """All extents equal, as images mostly are."""
         for n in EXTENTS if extents else (0,):
-            yield {**dict.fromkeys(batch, b), **dict.fromkeys(extents, n)}
-    small = EXTENTS[:12] if len(extents) > 2 else EXTENTS
-    for count, choice in enumerate(product(small, repeat=len(extents))):
-        if count >= SEARCHED:
-            return
-        yield {**dict.fromkeys(batch, BATCH[0]), **dict(zip(extents, choice, strict=True))}
+            same = {**sizes, **dict.fromkeys(extents, n)}
+            if self.fits(same):
+                found = self.each(same, [name for name in self.choices if name not in same])
+                if found is not None:
+                    return found
+        return None
+
+    def each(self, sizes: dict[str, int], free: list[str]) -> dict[str, int] | None:
+        """One after the other, each against what can be decided so far."""
+        if not free:
+            return sizes if self.fits(sizes) else None
+        name, *rest = free
+        for n in self.choices[name]:
+            if self.budget <= 0:
+                return None
+            more = {**sizes, name: n}
+            if self.fits(more):
+                found = self.each(more, rest)
+                if found is not None:
+                    return found
+        return None
 
 
 def _positive(graph: Graph, sizes: Mapping[str, int]) -> bool:

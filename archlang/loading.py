@@ -31,9 +31,13 @@ def instantiate(compiled: Compiled) -> nn.Module:
 
 
 def require_torch(what: str) -> None:
-    """ArchError with the way to install it unless torch can be found."""
-    if "torch" not in sys.modules and importlib.util.find_spec("torch") is None:
-        raise ArchError(Diagnostic("ARC0920", f"{what} needs torch, which is not installed", None, help=TORCH_HELP))
+    """ArchError with the way to install it unless torch can be imported."""
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "torch"
+        why = "which is not installed" if missing else f"which cannot be imported: {error}"
+        raise ArchError(Diagnostic("ARC0920", f"{what} needs torch, {why}", None, help=TORCH_HELP)) from None
 
 
 def root_class(module: ModuleType) -> type[nn.Module]:

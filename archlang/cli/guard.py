@@ -42,7 +42,7 @@ def guarded(action: Callable[[], int]) -> int:
         return USAGE
     except ArchError as error:
         show(error.diagnostics)
-        return USAGE if _in_options(error) else FINDINGS
+        return USAGE if _outside_specs(error) else FINDINGS
     except BrokenPipeError:  # `archc list x | head`: the reader has had enough, which is no mistake
         _drop_stdout()
         return BROKEN_PIPE
@@ -83,9 +83,12 @@ def os_error(error: OSError, path: str, doing: str) -> UsageError:
     return UsageError("ARC0905", f"cannot {doing} `{path}`: {error.strerror or error}")
 
 
-def _in_options(error: ArchError) -> bool:
-    """Whether everything found is in a value of the command line (`--set width=...`), not in a spec."""
-    return all(d.span is not None and d.span.source.path.startswith("--") for d in error.diagnostics)
+def _outside_specs(error: ArchError) -> bool:
+    """Whether all of it is about the command line (`--set width=...`) or the surroundings, not about a spec's text."""
+    return all(
+        d.code.startswith("ARC09") or (d.span is not None and d.span.source.path.startswith("--"))
+        for d in error.diagnostics
+    )
 
 
 def _unexpected(error: BaseException) -> tuple[Diagnostic, int]:
