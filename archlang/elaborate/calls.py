@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from archlang.elaborate.apply import apply, streams_of
+from archlang.elaborate.apply import apply
 from archlang.elaborate.arguments import Arg, Args, bind, coerce, op_argument
 from archlang.elaborate.builtins import call_builtin
 from archlang.elaborate.errors import fail, nearest
 from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation
+from archlang.elaborate.streams import streams_of
 from archlang.elaborate.values import (
     BlockInstance,
     BlockTemplate,

@@ -3,6 +3,7 @@ once for a whole interval of it: ten thousand equal layers cost what one costs."
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from archlang.elaborate.builtins import check_length
@@ -42,7 +43,8 @@ def _clause(cx: Activation, expr: tree.Comprehension, depth: int, values: list[A
             return
     for item in items:
         inner = cx.nested()
-        assign_target(inner, clause.target, item, fixed=True)
+        # without a builder: the variable of a comprehension names no module, what becomes of the list does
+        assign_target(replace(inner, builder=None), clause.target, item, fixed=True)
         holds = [condition(inner, c) for c in clause.conditions]
         if any(isinstance(h, Phase) for h in holds):
             fail("ARC0263", "a list cannot depend on `training`", clause.span)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from archlang.elaborate import operators
-from archlang.elaborate.apply import streams_of
 from archlang.elaborate.arguments import Args
 from archlang.elaborate.builtins import check_length, floor_of_quotient, text_of
 from archlang.elaborate.calls import apply_step, call_value, evaluate_args, evaluate_call, labelled, to_module
@@ -14,6 +13,7 @@ from archlang.elaborate.comprehension import comprehension
 from archlang.elaborate.errors import fail, nearest
 from archlang.elaborate.names import lookup
 from archlang.elaborate.session import Activation, NeedConcrete
+from archlang.elaborate.streams import streams_of
 from archlang.elaborate.values import (
     Composition,
     Fn,

@@ -45,6 +45,7 @@ class Localiser:
             return size
         name = self._names.get(size)
         if name is None:
+            hint = size.as_symbol or hint
             name, number = hint, 1
             while name in self.sizes or name in self._reserved:
                 number += 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from archlang.elaborate.apply import add_outputs
 from archlang.elaborate.builtins import text_of
 from archlang.elaborate.comprehension import iterate
 from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.expressions import condition, evaluate
+from archlang.elaborate.graph_calls import add_outputs
 from archlang.elaborate.operators import binary
 from archlang.elaborate.patterns import check_result
 from archlang.elaborate.phases import run_both
@@ -183,7 +183,8 @@ def _target_names(target: tree.Target) -> list[str]:
         return _target_names(target.value) if isinstance(target.value, (tree.Name, tree.Index)) else []
     if isinstance(target, tree.Star):
         return _target_names(target.value) if isinstance(target.value, tree.Name) else []
-    return [n for item in target.items for n in _target_names(item)]
+    parts = (item for item in target.items if isinstance(item, (tree.Name, tree.Index, tree.TupleDisplay, tree.Star)))
+    return [n for item in parts for n in _target_names(item)]
 
 
 def _let(cx: Activation, stmt: tree.Let) -> None:

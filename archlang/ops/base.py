@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, Constraint, TensorType, WeightDecl
 from archlang.ops.code import Call, Expr, Helper, In, Self
-from archlang.shapes.dim import Size, size_str
+from archlang.shapes.dim import Size, non_negative, size_str
 
 __all__ = ["REQUIRED", "Context", "Input", "Op", "OpError", "Param", "register", "registry"]
 
@@ -93,7 +93,8 @@ class Context:
                 message = f"{reason}: {size_str(a)} is less than {size_str(b)}"
                 raise OpError("ARC0302", message, inputs=inputs, help=help)
             return
-        self.constraints.append(Constraint(a, b, ">=", reason, None))
+        if not non_negative(difference):
+            self.constraints.append(Constraint(a, b, ">=", reason, None))
 
     def divides(self, n: Size, a: Size, reason: str, *, inputs: tuple[int, ...] = (), param: str | None = None) -> Size:
         """`n` must divide `a`; returns the quotient."""

@@ -16,7 +16,18 @@ from functools import cached_property
 from math import gcd
 from typing import Union
 
-__all__ = ["Dim", "Size", "ceil_div", "evaluate", "exact_div", "size_str", "substitute", "symbol", "symbols"]
+__all__ = [
+    "Dim",
+    "Size",
+    "ceil_div",
+    "evaluate",
+    "exact_div",
+    "non_negative",
+    "size_str",
+    "substitute",
+    "symbol",
+    "symbols",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +208,17 @@ def evaluate(size: Size, values: Mapping[str, int]) -> int:
     if isinstance(result, int):
         return result
     raise KeyError(min(symbols(result)))
+
+
+def non_negative(size: Size) -> bool:
+    """Whether a size is at least 0 by its form alone: sizes of tensors are, and so are sums and quotients of such."""
+    if isinstance(size, int):
+        return size >= 0
+    return all(coef >= 0 and all(_atom_non_negative(atom) for atom, _ in mono) for mono, coef in size.terms)
+
+
+def _atom_non_negative(atom: Atom) -> bool:
+    return isinstance(atom, Symbol) or (non_negative(atom.numerator) and non_negative(atom.denominator))
 
 
 def size_str(size: Size) -> str:

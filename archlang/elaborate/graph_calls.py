@@ -1,0 +1,190 @@
+"""What calls of blocks and of compositions share: memoised graphs, the call node, constraints, results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from archlang.elaborate.builder import Builder
+from archlang.elaborate.errors import Poisoned, fail, warning
+from archlang.elaborate.ownership import borrowed_modules
+from archlang.elaborate.patterns import Localiser
+from archlang.elaborate.session import Activation
+from archlang.elaborate.values import (
+    Instance,
+    Record,
+    Wire,
+)
+from archlang.ir.graph import Constraint, Graph, Output, TensorType
+from archlang.report.diagnostic import Span
+from archlang.shapes.dim import non_negative, size_str, substitute
+
+__all__ = [
+    "add_outputs",
+    "bind_borrowed",
+    "call_graph",
+    "flat",
+    "memoised",
+    "substituted",
+    "type_symbols",
+    "warn_anonymous",
+]
+
+
+def memoised(cx: Activation, key: Any, make: Any) -> Graph:
+    memo = cx.session.memo
+    if key not in memo:
+        memo[key] = None  # stays so if elaboration fails: it was reported then
+        memo[key] = make()
+    graph = memo[key]
+    if graph is None:
+        raise Poisoned
+    return graph
+
+
+def call_graph(
+    cx: Activation,
+    builder: Builder,
+    inst: Instance,
+    graph: Graph,
+    wires: Sequence[Wire],
+    local: Localiser,
+    name: str,
+    span: Span,
+    *,
+    count: int = 1,
+) -> Any:
+    if inst.path is None:
+        anonymous = inst.label is None
+        path = builder.claim(inst, name)
+        if anonymous and (graph.weights or graph.children):
+            warn_anonymous(cx, inst, path)
+    assert inst.path is not None
+    builder.fix_graph(inst.path, graph, count, inst.span, inst.borrowed)
+    modules = bind_borrowed(cx, builder, inst, graph, span)
+    _lift_constraints(builder, graph, local, span)
+    types = [substituted(v.type, local) for out in graph.outputs for v in out.values]
+    results = list(
+        builder.node(
+            "call",
+            wires,
+            types,
+            span,
+            {},
+            path=inst.path,
+            callee=graph,
+            count=count,
+            sizes=local.sizes,
+            modules=modules,
+        )
+    )
+    return _structured(builder, inst, graph.outputs, results, cx.session.emitted.get(id(graph), 0))
+
+
+def warn_anonymous(cx: Activation, inst: Instance, path: str) -> None:
+    cx.session.note(
+        warning(
+            "ARC0401",
+            f"this layer has weights and no label: they are saved as `{path}.*`",
+            inst.span,
+            "unnamed",
+            help=f"label it: `name: {inst.span.text.splitlines()[0]}`",
+        )
+    )
+
+
+def substituted(type: TensorType, local: Localiser) -> TensorType:
+    """A callee's type in the caller's terms."""
+    if not local.sizes:
+        return type
+    return TensorType(tuple(substitute(s, local.sizes) for s in type.shape), type.dtype)
+
+
+def _structured(builder: Builder, inst: Instance, outputs: Sequence[Output], results: list[Wire], emitted: int) -> Any:
+    """Regroups flat output wires into what the callee returned; its side outputs (`emit`) become the caller's."""
+    values: list[Any] = []
+    names: list[str] = []
+    plain = outputs[: len(outputs) - emitted]
+    for out in outputs[len(outputs) - emitted :]:
+        wire = results.pop(len(results) - emitted)
+        wire.phase = "train" if out.training else wire.phase
+        builder.emits.append((f"{inst.path}_{out.name}", wire))
+        emitted -= 1
+    for out in plain:
+        wires, results = results[: len(out.values)], results[len(out.values) :]
+        for wire in wires:
+            if out.training:
+                wire.phase = "train"
+        values.append(list(wires) if out.kind == "tensors" else wires[0])
+        names.append(out.name)
+    if len(values) == 1:
+        return values[0]
+    return Record.of(values, names)
+
+
+def bind_borrowed(cx: Activation, builder: Builder, inst: Instance, graph: Graph, span: Span) -> dict[str, str]:
+    """For each module that the callee borrows: the caller's path of it, fixing its sizes as the callee used it."""
+    slots = cx.session.slots.get(id(graph), ())
+    if not slots:
+        return {}
+    modules: dict[str, str] = {}
+    for slot, module in zip(slots, borrowed_modules(inst), strict=True):
+        child = graph.borrowed.get(slot)
+        if child is None:
+            continue
+        assert module.path is not None
+        module.used = True
+        modules[slot] = module.path
+        if child.op is not None:
+            builder.fix_op(module.path, child.op, child.attrs, child.weights, module.span, module.borrowed)
+        elif child.graph is not None:
+            builder.fix_graph(module.path, child.graph, child.count, module.span, module.borrowed)
+    return modules
+
+
+def _lift_constraints(builder: Builder, graph: Graph, local: Localiser, span: Span) -> None:
+    """Restates a callee's needs in the caller's sizes; what can never hold is an error at the op that needs it."""
+    lifted = []
+    for c in graph.constraints:
+        left, right = substitute(c.left, local.sizes), substitute(c.right, local.sizes)
+        difference = left - right
+        if isinstance(difference, int):
+            if difference == 0 or (c.relation == ">=" and difference > 0):
+                continue
+            message = (
+                f"{c.reason}: {size_str(left)} {'is not' if c.relation == '==' else 'is less than'} {size_str(right)}"
+            )
+            fail(
+                "ARC0301" if c.relation == "==" else "ARC0302",
+                message,
+                c.span or span,
+                "this is what needs it",
+                related=[(span, "in this call")],
+            )
+        if c.relation == ">=" and non_negative(difference):
+            continue
+        lifted.append(Constraint(left, right, c.relation, c.reason, c.span))
+    builder.need(lifted, span)
+
+
+def add_outputs(builder: Builder, result: Any, span: Span) -> None:
+    """Returns what a composition's last part gave."""
+    items = result if isinstance(result, tuple) else (result,)
+    names = result.names if isinstance(result, Record) else [""] * len(items)
+    for item, name in zip(items, names, strict=True):
+        if isinstance(item, list):
+            builder.graph.outputs.append(Output(tuple(w.value for w in item), name, "tensors"))
+        else:
+            builder.graph.outputs.append(Output((item.value,), name, training=item.phase == "train"))
+
+
+def flat(item: Any) -> list[Wire]:
+    if item is None:
+        return []
+    return list(item) if isinstance(item, (list, tuple)) else [item]
+
+
+def type_symbols(type: TensorType) -> set[str]:
+    from archlang.shapes.dim import symbols
+
+    return {name for size in type.shape for name in symbols(size)}

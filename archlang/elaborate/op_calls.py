@@ -1,0 +1,99 @@
+"""Applying an op to wires."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from archlang.elaborate.builder import Builder
+from archlang.elaborate.errors import fail
+from archlang.elaborate.graph_calls import (
+    warn_anonymous,
+)
+from archlang.elaborate.session import Activation
+from archlang.elaborate.values import (
+    OpInstance,
+    Streams,
+    Wire,
+    describe,
+    expand,
+)
+from archlang.ops.base import Context, OpError
+from archlang.report.diagnostic import ArchError, Diagnostic, Label, Span
+
+__all__ = ["apply_op", "wires_text"]
+
+
+def apply_op(cx: Activation, builder: Builder, inst: OpInstance, streams: Streams, span: Span) -> Any:
+    wires = _op_wires(inst, streams, span)
+    types = [w.type for w in wires]
+    need = Context()
+    try:
+        attrs = inst.op.resolve(types, inst.args, need)
+        outputs = inst.op.infer(types, attrs, need)
+        weights = inst.op.weights(attrs)
+    except OpError as error:
+        raise _op_error(inst, wires, error, span) from None
+    builder.need(need.constraints, span)
+    path = None
+    if weights or inst.label is not None or inst.path is not None:
+        if inst.path is None:
+            anonymous = inst.label is None
+            path = builder.claim(inst, inst.default_name)
+            if anonymous and weights:
+                warn_anonymous(cx, inst, path)
+        path = inst.path
+        if weights:
+            builder.fix_op(path or "", inst.op.name, attrs, weights, inst.span, inst.borrowed)
+    results = builder.node(inst.op.name, wires, outputs, span, attrs, path=path if weights else None)
+    return results[0] if len(results) == 1 else results
+
+
+def _op_wires(inst: OpInstance, streams: Streams, span: Span) -> list[Wire]:
+    """The wires for the op's inputs, in order; lists spread into variadic inputs only."""
+    op, items = inst.op, list(streams.items)
+    if streams.context:
+        fail("ARC0213", f"`{op.name}` takes no context", span, help="context after `;` goes to blocks that declare it")
+    wires: list[Wire] = []
+    for number, port in enumerate(op.inputs):
+        if port.variadic:
+            last = len(op.inputs) - number - 1
+            take, items = (items[: len(items) - last], items[len(items) - last :]) if last else (items, [])
+            for item in take:
+                wires += [_wire(inst, w, span) for w in (expand(item) if isinstance(item, list) else [item])]
+            if not wires:
+                fail("ARC0210", f"`{op.name}` gets no wires", span, "the list is empty")
+        elif items:
+            item = items.pop(0)
+            if item is None and port.optional:
+                continue
+            wires.append(_wire(inst, item, span))
+        elif not port.optional:
+            fail(
+                "ARC0210",
+                f"`{op.name}` needs {wires_text(len(op.inputs))}: `{port.name}` is missing",
+                span,
+                "applied here",
+            )
+    if items:
+        fail(
+            "ARC0211", f"`{op.name}` takes {wires_text(len(op.inputs))}, not {len(streams.items)}", span, "applied here"
+        )
+    return wires
+
+
+def wires_text(count: int) -> str:
+    return "no wires" if count == 0 else "one wire" if count == 1 else f"{count} wires"
+
+
+def _wire(inst: OpInstance, value: Any, span: Span) -> Wire:
+    if isinstance(value, Wire):
+        return value
+    fail("ARC0212", f"`{inst.op.name}` takes a wire here, not {describe(value)}", span)
+
+
+def _op_error(inst: OpInstance, wires: Sequence[Wire], error: OpError, span: Span) -> ArchError:
+    """Adds to an op's complaint the spans of the argument and wires at fault."""
+    where = inst.arg_spans.get(error.param or "", span)
+    related = [Label(wires[i].span, f"has type {wires[i].type}") for i in error.inputs if i < len(wires)]
+    return ArchError(Diagnostic(error.code, error.message, where, "", tuple(related), error.help))

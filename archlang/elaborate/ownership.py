@@ -1,0 +1,111 @@
+"""Who owns a module: claiming inline arguments for a callee, lending owned ones, and taking them back by slot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from archlang.elaborate.builder import Builder
+from archlang.elaborate.copying import map_modules
+from archlang.elaborate.values import (
+    BlockInstance,
+    Composition,
+    ExternInstance,
+    Instance,
+    Run,
+)
+from archlang.report.diagnostic import Span
+
+__all__ = ["borrowed_modules", "claim_inline", "take_modules"]
+
+
+def take_modules(inner: Builder, value: Any, stem: str, span: Span, seen: dict[int, Any]) -> Any:
+    """Copies an argument for a callee, claiming the modules in it under `stem`, `stem.i` or their labels."""
+
+    def leaf(name: str) -> Any:
+        def replace(module: Instance | Run) -> Instance | Run | None:
+            if isinstance(module, Run) or module.owner is None:
+                return None
+            slot = name
+            number = 1
+            while slot in inner.slots:
+                number += 1
+                slot = f"{name}_{number}"
+            inner.slots[slot] = module
+            return _borrow(module, inner, slot)
+
+        return replace
+
+    if isinstance(value, list):
+        taken, position = [], 0
+        for item in value:
+            path = f"{stem}.{position}" if stem else str(position)
+            taken.append(_take(inner, item, path, stem, span, seen, leaf(path.replace(".", "_"))))
+            position += item.count if isinstance(item, Run) else 1
+        return taken
+    return _take(inner, value, stem, "", span, seen, leaf(stem or "module"))
+
+
+def _take(inner: Builder, item: Any, path: str, stem: str, span: Span, seen: dict[int, Any], leaf: Any) -> Any:
+    known = id(item) in seen
+    copy = map_modules(item, seen, leaf)
+    if known or not isinstance(copy, (Instance, Run)) or copy.owner is not None:
+        return copy
+    if isinstance(copy, Instance) and copy.label is not None:
+        from archlang.elaborate.builder import check_label
+
+        check_label(copy.label.path, copy.label.span)
+        path = f"{stem}.{copy.label.path}" if stem else copy.label.path
+    inner.claim_at(copy, path, copy.span if isinstance(copy, Instance) else span)
+    return copy
+
+
+def _borrow(module: Instance, inner: Builder, slot: str) -> Instance:
+    from archlang.elaborate.copying import copy_instance
+
+    copy = copy_instance(module, {})
+    copy.owner, copy.path, copy.borrowed, copy.label = inner, slot, True, None
+    return copy
+
+
+def claim_inline(builder: Builder, value: Any, stem: str, span: Span) -> None:
+    items, position = (value if isinstance(value, list) else [value]), 0
+    for item in items:
+        if isinstance(item, (Instance, Run)) and item.owner is None:
+            base = stem if not isinstance(value, list) else f"{stem}.{position}" if stem else str(position)
+            label = item.label if isinstance(item, Instance) else None
+            builder.claim_at(item, label.path if label else base or "module", label.span if label else span)
+        position += item.count if isinstance(item, Run) else 1
+
+
+def borrowed_modules(inst: Instance) -> list[Instance]:
+    """The owned modules inside an instance's arguments, in the order in which a callee takes them as slots."""
+    found: list[Instance] = []
+    seen: set[int] = set()
+
+    def visit(value: Any) -> None:
+        if isinstance(value, Run):
+            visit(value.proto)
+        elif isinstance(value, Instance):
+            if id(value) in seen:
+                return
+            seen.add(id(value))
+            if value.owner is not None and value is not inst:
+                found.append(value)
+            elif isinstance(value, Composition):
+                for part in value.parts:
+                    visit(part)
+            elif isinstance(value, (BlockInstance, ExternInstance)):
+                for arg in value.args.values():
+                    visit(arg)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                visit(item)
+
+    visit(inst if inst.owner is None else _parts(inst))
+    return found
+
+
+def _parts(inst: Instance) -> list[Any]:
+    if isinstance(inst, Composition):
+        return list(inst.parts)
+    return list(inst.args.values()) if isinstance(inst, (BlockInstance, ExternInstance)) else []
