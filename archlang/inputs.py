@@ -90,12 +90,17 @@ class _Search:
         self.choices = choices
         self.blame: Constraint | None = None
         self.budget = SEARCHED
+        self.extents = {n for v in graph.values for n in v.type.shape if not isinstance(n, int)}
 
     def fits(self, sizes: Mapping[str, int]) -> bool:
         self.budget -= 1
         broken = violated(self.graph, sizes)
         self.blame = self.blame or broken
-        return broken is None and _positive(self.graph, sizes)
+        return broken is None and self.positive(sizes)
+
+    def positive(self, sizes: Mapping[str, int]) -> bool:
+        """Whether every tensor of the root has elements: requirements aside, an example should not be empty."""
+        return all(evaluate(n, sizes) > 0 for n in self.extents if symbols(n) <= sizes.keys())
 
     def equal(self, sizes: dict[str, int], extents: list[str]) -> dict[str, int] | None:
         """All extents equal, as images mostly are."""
@@ -121,15 +126,6 @@ class _Search:
                 if found is not None:
                     return found
         return None
-
-
-def _positive(graph: Graph, sizes: Mapping[str, int]) -> bool:
-    """Whether every tensor of the root has elements: requirements aside, an example should not be empty."""
-    for value in graph.values:
-        for size in value.type.shape:
-            if symbols(size) <= sizes.keys() and evaluate(size, sizes) < 1:
-                return False
-    return True
 
 
 def _input_types(graph: Graph) -> list[TensorType]:
