@@ -3,7 +3,7 @@
 # torch must be there already: a reference built for another torch would otherwise replace it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python="${1:-python3}"
+python="${1:-python3.11}"
 "$python" -c 'import torch' || { echo "install torch first: pip install -c constraints.txt torch" >&2; exit 1; }
 "$python" -m pip install --quiet --no-deps -r tests/constraints-oracles.txt
 "$python" -c 'import torchvision, timm, pytorchcv, transformers'

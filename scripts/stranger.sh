@@ -7,7 +7,7 @@ folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 git clone --quiet "$repository" "$folder/archlang"
 cd "$folder/archlang"
-command="$(python3 scripts/readme_command.py 1)"
+command="$(python3.11 scripts/readme_command.py 1)"
 echo "+ $command"
 env -u PYTHONPATH -u VIRTUAL_ENV bash -euo pipefail -c "$command"
 cp resnet50.py "$folder/"
