@@ -30,6 +30,7 @@ class Builder:
     phase: str | None = None
     iterations: list[int] = field(default_factory=list)
     taken: dict[str, Span] = field(default_factory=dict)
+    runs: dict[str, list[tuple[range, Span]]] = field(default_factory=dict)  # stem -> numbers taken by runs
     containers: dict[str, Span] = field(default_factory=dict)  # prefixes of taken paths
     stems: dict[str, _Site] = field(default_factory=dict)
     slots: dict[str, Instance] = field(default_factory=dict)  # borrowed slot -> what the caller passed
@@ -39,8 +40,9 @@ class Builder:
     # -- paths ---------------------------------------------------------------------------------------------------------
     def reserve(self, path: str, span: Span) -> None:
         """Takes a relative path; two different things under one path are an error."""
-        if path in self.taken:
-            where = [(self.taken[path], f"`{path}` is first used here")]
+        first = self.taken.get(path) or self._run_holding(path)
+        if first is not None:
+            where = [(first, f"`{path}` is first used here")]
             fail(
                 "ARC0402",
                 f"two different things are called `{path}`",
@@ -66,6 +68,23 @@ class Builder:
         self.taken[path] = span
         for prefix in prefixes:
             self.containers.setdefault(prefix, span)
+
+    def _run_holding(self, path: str) -> Span | None:
+        stem, _, number = path.rpartition(".")
+        if not self.runs or not number.isdecimal():
+            return None
+        return next((span for numbers, span in self.runs.get(stem, ()) if int(number) in numbers), None)
+
+    def _reserve_run(self, path: str, count: int, span: Span) -> None:
+        """Takes `count` consecutive numbered paths, at a cost that does not grow with the count."""
+        self.reserve(path, span)
+        stem, _, first = path.rpartition(".")
+        numbers = range(int(first), int(first) + count)
+        for other, where in self.taken.items():
+            other_stem, _, number = other.rpartition(".")
+            if other != path and other_stem == stem and number.isdecimal() and int(number) in numbers:
+                self.reserve(other, span)
+        self.runs.setdefault(stem, []).append((numbers, span))
 
     def free_path(self, base: str, span: Span) -> str:
         """A path for something that the author did not label: `base`, `base_2`, ...; in loops `base.i`."""
@@ -101,8 +120,7 @@ class Builder:
         """Takes an element of a list, or a module argument, under a path that its place decides."""
         if isinstance(item, Run):
             stem, _, first = path.rpartition(".")
-            for i in range(item.count):
-                self.reserve(f"{stem}.{int(first) + i}" if stem else str(int(first) + i), span)
+            self._reserve_run(path, item.count, span)
             item.owner, item.stem, item.first = self, stem, int(first)
         else:
             self.reserve(path, span)
