@@ -18,6 +18,7 @@ __all__ = ["MAX_HEIGHT", "Failure", "Splice", "run"]
 MAX_HEIGHT = 500  # of the tree: the later stages walk it recursively
 
 _LOOK_BACK = 60
+_ITEMS = frozenset(("block", "reversible", "extern", "verify", "use"))
 
 Actions = dict[str, Callable[..., Any]]
 
@@ -78,7 +79,7 @@ def run(
             if len(found) >= MAX_ERRORS:
                 return None
             depth = _innermost_body(values)
-            index = _skip(tokens, index, depth > 0)
+            index = _skip(source, tokens, index, depth > 0)
             del states[depth + 1 :], values[depth:], starts[depth:], ends[depth:], heights[depth:]
             if tokens[index].type == END:
                 return None
@@ -192,8 +193,11 @@ def _innermost_body(values: list[Any]) -> int:
     return 0
 
 
-def _skip(tokens: list[Token], index: int, inside: bool) -> int:
-    """The index of the token at which the next statement starts, or of the `}` that ends the body."""
+def _skip(source: Source, tokens: list[Token], index: int, inside: bool) -> int:
+    """The index of the token at which the next statement starts, or of the `}` that ends the body.
+
+    Outside of bodies what is indented is passed over: it is the rest of a body that a stray `}` has ended.
+    """
     depth = 0
     while True:
         kind = tokens[index].type
@@ -206,7 +210,9 @@ def _skip(tokens: list[Token], index: int, inside: bool) -> int:
                 return index if inside else index + 1
             depth -= 1
         elif kind == NEWLINE and depth == 0:
-            return index + 1
+            following = tokens[index + 1]
+            if inside or following.type in _ITEMS or source.text[following.start - 1] in "\r\n;":
+                return index + 1
         index += 1
 
 
