@@ -17,7 +17,7 @@ from archlang.ops.base import Context, Op, OpError, Param, register
 from archlang.ops.code import Expr, In
 from archlang.ops.rearrange import Plan, code
 from archlang.ops.rules import numel, require_float
-from archlang.shapes.dim import Size, size_str
+from archlang.shapes.dim import Dim, Size, size_str
 
 __all__ = ["Pattern", "parse_pattern"]
 
@@ -151,6 +151,8 @@ class _Patterned(Op):
     def solve(self, pattern: Pattern, x: TensorType, given: dict[str, Size], cx: Context) -> dict[str, Size]:
         """The size of every axis: given ones, then those of the input's dimensions, split by division."""
         for name, size in given.items():
+            if isinstance(size, bool) or not isinstance(size, int | Dim):
+                raise OpError("ARC0354", f"`{self.name}`: the size of axis `{name}` is an int", param=name)
             if isinstance(size, int) and size < 1:
                 raise OpError("ARC0354", f"`{self.name}`: axis `{name}` cannot have size {size}", param=name)
         sizes: dict[str, Size] = {a: int(_show(a)) for a in _flat((*pattern.left, *pattern.right)) if "#" in a}

@@ -1,14 +1,14 @@
-"""Selecting and moving elements: indexing, gather, where, pad, roll, flip, triangles, repetition."""
+"""Selecting and moving elements by place: indexing, where, masks, one-hot, triangles, flip, roll."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, Fixed, In, Item, Lit, Method
-from archlang.ops.rules import as_dims, broadcast, dim_of, kind_of_scalar, promote, promote_scalar, require_index
+from archlang.ops.rules import as_dims, broadcast, kind_of_scalar, promote, promote_scalar
 from archlang.shapes.dim import Size, ceil_div, size_str
 
 __all__: list[str] = []
@@ -119,101 +119,6 @@ def _item(item: Any) -> Expr | tuple[Expr | None, Expr | None, Expr | None]:
         start, stop, step = (None if bound is None else Lit(bound) for bound in item)
         return start, stop, step
     return Lit(item)
-
-
-@register
-class IndexSelect(Op):
-    """The entries `index` (a vector of integers) of dimension `dim`."""
-
-    name = "index_select"
-    inputs = (Input("x"), Input("index"))
-    params = (Param("dim", "int"),)
-
-    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
-        return {"dim": dim_of(self.name, args["dim"], ins[0])}
-
-    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
-        x, index = ins
-        require_index(self.name, index, 1)
-        if index.rank != 1 or x.rank == 0:
-            raise OpError("ARC0353", f"`index_select` takes a wire and a vector, not {x} and {index}", inputs=(0, 1))
-        dim = attrs["dim"]
-        return (TensorType((*x.shape[:dim], index.shape[0], *x.shape[dim + 1 :]), x.dtype),)
-
-    def call(self, attrs: Attrs, inputs: int) -> Expr:
-        return Method(In(0), "index_select", (Lit(attrs["dim"]), In(1)))
-
-    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
-        return ins[0][(*[slice(None)] * attrs["dim"], ins[1].long())]
-
-
-class _Gather(Op):
-    inputs = (Input("x"), Input("index"))
-    params = (Param("dim", "int"),)
-    free: ClassVar[bool]  # whether the other dimensions of `index` may be shorter, as torch.gather's
-
-    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
-        return {"dim": dim_of(self.name, args["dim"], ins[0])}
-
-    def call(self, attrs: Attrs, inputs: int) -> Expr:
-        name = "gather" if self.free else "take_along_dim"
-        return Method(In(0), name, (Lit(attrs["dim"]), In(1)) if self.free else (In(1), Lit(attrs["dim"])))
-
-    def _check(self, ins: Sequence[TensorType]) -> None:
-        x, index = ins
-        if index.dtype != "int64":
-            message = f"`{self.name}` takes indices of type int64, and this is {index}"
-            raise OpError("ARC0241", message, inputs=(1,), help='convert it first: `cast(x, "int64")`')
-        if x.rank != index.rank or x.rank == 0:
-            message = f"`{self.name}` needs wires with the same number of dimensions, not {x} and {index}"
-            raise OpError("ARC0353", message, inputs=(0, 1))
-
-    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
-        import torch
-
-        x, index = ins
-        dim = attrs["dim"]
-        if not self.free:
-            shape = [max(a, b) if d != dim else b for d, (a, b) in enumerate(zip(x.shape, index.shape, strict=True))]
-            index = index.expand(shape)
-            x = x.expand([s if d != dim else x.shape[dim] for d, s in enumerate(shape)])
-        grid = [
-            torch.arange(size).reshape([-1 if d == i else 1 for i in range(x.dim())])
-            for d, size in enumerate(index.shape)
-        ]
-        grid[dim] = index
-        return x[tuple(grid)]
-
-
-@register
-class Gather(_Gather):
-    """out[i][j][k] = x[i][index[i][j][k]][k] for dim 1, and so on; `index` may be shorter in the other dimensions."""
-
-    name, free = "gather", True
-
-    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
-        self._check(ins)
-        x, index = ins
-        for d, (have, want) in enumerate(zip(x.shape, index.shape, strict=True)):
-            if d != attrs["dim"]:
-                cx.at_least(have, want, f"`gather`: dimension {d} of the index fits into the wire's", inputs=(0, 1))
-        return (TensorType(index.shape, x.dtype),)
-
-
-@register
-class TakeAlong(_Gather):
-    """As gather, with the other dimensions broadcast; for the results of argmax and sort."""
-
-    name, free = "take_along", False
-
-    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
-        self._check(ins)
-        x, index = ins
-        dim = attrs["dim"]
-        rest = [TensorType((*t.shape[:dim], 1, *t.shape[dim + 1 :])) for t in ins]
-        shape = list(broadcast(self.name, rest, cx))
-        shape[dim] = index.shape[dim]
-        return (TensorType(tuple(shape), x.dtype),)
 
 
 @register

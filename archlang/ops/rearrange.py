@@ -23,7 +23,7 @@ class Plan:
     split: (dimension, sizes) of each input dimension that has parts; () drops a dimension of size 1. whole: all sizes
     after it. drop: dimensions to reduce. early: [start, end] runs to merge before `order`, the permutation. new:
     (place, size) of axes to add. late: lengths of the groups to merge at the end (0: a dimension of size 1), with the
-    final shape.
+    final shape. direct: where dimensions of size 1 only become longer, the sizes for `expand`, and nothing else counts.
     """
 
     split: tuple[tuple[int, tuple[Size, ...]], ...]
@@ -34,6 +34,7 @@ class Plan:
     new: tuple[tuple[int, Size], ...]
     late: tuple[int, ...]
     shape: tuple[Size, ...]
+    direct: tuple[Size, ...]
 
     @staticmethod
     def of(extents: Sequence[Size], left: Sequence[Group], right: Sequence[Group], sizes: Mapping[str, Size]) -> Plan:
@@ -63,6 +64,7 @@ class Plan:
             tuple((place, sizes[axis]) for place, axis in enumerate(flat) if axis not in kept),
             tuple(len(g) for g in groups) if any(len(g) != 1 for g in groups) else (),
             tuple(numel([sizes[a] for a in group]) for group in right),
+            _expansion(left, right, sizes),
         )
 
     def as_attr(self) -> Attr:
@@ -74,6 +76,16 @@ class Plan:
         return Plan(*attr)
 
 
+def _expansion(left: Sequence[Group], right: Sequence[Group], sizes: Mapping[str, Size]) -> tuple[Size, ...]:
+    """The arguments of `expand` where it does it all: "1 t d -> b t d"; else ()."""
+    if len(left) != len(right) or tuple(left) == tuple(right):
+        return ()
+    for here, there in zip(left, right, strict=True):
+        if here != there and not (here == () and len(there) == 1 and there not in left):
+            return ()
+    return tuple(-1 if here == there else sizes[there[0]] for here, there in zip(left, right, strict=True))
+
+
 def _adjacent(group: Group, axes: Sequence[str]) -> bool:
     if not all(axis in axes for axis in group):
         return False
@@ -83,6 +95,8 @@ def _adjacent(group: Group, axes: Sequence[str]) -> bool:
 
 def code(plan: Plan, x: Expr, reduction: str) -> Expr:
     """The expression that carries out the plan on `x`."""
+    if plan.direct:
+        return Method(x, "expand", tuple(Lit(size) for size in plan.direct))
     x = _split(plan, x)
     if plan.drop:
         x = _reduce(plan, x, reduction)
