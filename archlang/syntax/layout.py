@@ -158,7 +158,8 @@ class _Layout:
         if self._crossed(token):
             return self._wrong_closer(token)
         while self.open[-1][0].type != opener:
-            if self.open[-1][0].type == "{" and token.type != "}":
+            brace = self.open[-1][0]
+            if brace.type == "{" and token.type != "}" and "\n" in self.source.text[brace.start : token.start]:
                 return self._closes_nothing(token)
             self._never_closed(token)
         bracket, _ = self.open.pop()
@@ -219,7 +220,7 @@ class _Layout:
                 help=f"add the missing `{missing}`",
             )
         )
-        if bracket.type == "{":
+        if bracket.type == "{" and (closer is None or closer.type not in (")", "]")):
             self._virtual("}")
         else:
             del self.out[place:]
