@@ -19,10 +19,10 @@ from archlang.codegen.body import (
     Target,
     TwoWay,
 )
-from archlang.codegen.construct import Constructor
+from archlang.codegen.construct import Constructor, extern_arguments
 from archlang.codegen.convert import convert
 from archlang.codegen.errors import fail
-from archlang.codegen.forms import Forms, entry
+from archlang.codegen.forms import Forms, entry, is_class
 from archlang.codegen.names import Scope, identifier
 from archlang.codegen.shared import Shared
 from archlang.ir.graph import Child, Graph, Node, Value
@@ -118,11 +118,17 @@ class _Builder:
         target: Target = outs[0] if len(outs) == 1 else outs
         label = self.label(node)
         if node.op == "extern":
-            return [Step(target, py.Call(self.module(node), tuple(ins)), node.phase, label, node.span)]
+            return [Step(target, self.extern(node, tuple(ins)), node.phase, label, node.span)]
         op = entry(node)
         self.shared.help(op.helpers(node.attrs))
         code = convert(op.call(node.attrs, len(ins)), ins, lambda: self.module(node), node.attrs)
         return [Step(target, code, node.phase, label, node.span)]
+
+    def extern(self, node: Node, ins: tuple[py.Py, ...]) -> py.Py:
+        if is_class(node.attrs["target"]):
+            return py.Call(self.module(node), ins)
+        name = self.shared.extern(node.attrs["target"], node.span)
+        return py.Call(py.Raw(name), ins, extern_arguments(node.attrs))
 
     def weight(self, node: Node) -> list[StepItem]:
         assert node.path is not None
@@ -233,7 +239,7 @@ class _Builder:
         module = py.Raw("layer")
         ins = [self.value(v) for v in node.inputs]
         if node.op == "extern":
-            return True
+            return is_class(node.attrs["target"])
         return convert(entry(node).call(node.attrs, len(ins)), ins, lambda: module, {}) == py.Call(module, tuple(ins))
 
     def shape(self, node: Node) -> tuple[object, ...]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from archlang.codegen import exprs as py
 from archlang.codegen.body import Marked, Rule
-from archlang.codegen.convert import convert
-from archlang.codegen.forms import Forms, entry
+from archlang.codegen.convert import convert, literal
+from archlang.codegen.forms import Forms, entry, is_class
 from archlang.codegen.layout import Layout, Slot
 from archlang.codegen.names import attribute
 from archlang.codegen.shared import Shared
@@ -18,9 +18,13 @@ from archlang.ops import code, init
 from archlang.ops.base import registry
 from archlang.report.diagnostic import Span
 
-__all__ = ["HOLE", "Constructor"]
+__all__ = ["HOLE", "Constructor", "extern_arguments"]
 
 HOLE = py.Var(-1)  # stands for the weight in an initialisation
+
+
+def extern_arguments(attrs: Attrs) -> tuple[py.Kwarg, ...]:
+    return tuple(py.Kwarg(name, literal(value, name)) for name, value in attrs.get("args", ()))
 
 
 class Constructor:
@@ -108,8 +112,7 @@ class Constructor:
     def _module(self, op: str, attrs: Attrs, span: Span | None) -> py.Py | None:
         if op == "extern":
             name = self._shared.extern(attrs["target"], span)
-            params = {k: v for k, v in attrs.items() if k != "target"}
-            return py.Call(py.Raw(name), (), tuple(py.Kwarg(k, py.Leaf(v, k)) for k, v in params.items()))
+            return py.Call(py.Raw(name), (), extern_arguments(attrs)) if is_class(attrs["target"]) else None
         rules = registry()[op]
         module = rules.module(attrs)
         if module is None:

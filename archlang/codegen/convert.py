@@ -11,7 +11,7 @@ from archlang.codegen.printer import measured
 from archlang.ops import code
 from archlang.shapes.dim import Dim
 
-__all__ = ["convert", "mentions_self", "symbolic", "walk"]
+__all__ = ["convert", "literal", "mentions_self", "symbolic", "walk"]
 
 
 def convert(

@@ -44,6 +44,8 @@ def docstring(paragraphs: list[str], indent: int) -> list[str]:
         if i == 0:
             wrapped[0] = wrapped[0].lstrip()
         lines += ([""] if i else []) + wrapped
+    if len(lines) == 1 and not lines[0].endswith(('"', "\\")):
+        return [f'{pad}"""{lines[0]}"""']
     lines[0] = f'"""{lines[0]}'
     return [f"{pad}{line}".rstrip() for line in lines] + [f'{pad}"""']
 

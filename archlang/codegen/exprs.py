@@ -145,10 +145,11 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class Rep:
-    """Several fresh evaluations: `*(element for _ in range(count))`."""
+    """Several fresh evaluations: `*(element for _ in range(count))`, without the star where it is the only argument."""
 
     element: Py
     count: Py
+    star: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from archlang.ir.paths import Paths
 from archlang.ops import code
 from archlang.ops.base import Op, registry
 
-__all__ = ["Forms", "entry"]
+__all__ = ["Forms", "entry", "is_class"]
 
 _SPECIAL = ("call", "weight", "phase", "extern")
 
@@ -18,6 +18,11 @@ _SPECIAL = ("call", "weight", "phase", "extern")
 def entry(node: Node) -> Op:
     """The registry's entry of an op node."""
     return registry()[node.op]
+
+
+def is_class(target: str) -> bool:
+    """Whether an extern's target is a class, by the spelling of its name: it makes a module; else it is a function."""
+    return target.rpartition(":")[2].rpartition(".")[2][:1].isupper()
 
 
 @dataclass
@@ -115,7 +120,7 @@ class Forms:
             outputs = [(o.kind, o.training) for o in callee.outputs]
             return ports == [("tensor", 1)] and outputs == [("tensor", False)] and not callee.borrowed
         if node.op == "extern":
-            return node.path is not None
+            return node.path is not None and is_class(node.attrs["target"])
         op = entry(node)
         module = op.module(node.attrs)
         if module is None or any(isinstance(p, code.Lit) and symbolic(p.value) for p in walk(module)):

@@ -146,7 +146,7 @@ class _Forward:
         made = list(targets(line))
         name = ", ".join(self._value(v) for v in made)
         extra = 4 if line.phase else 0
-        if any(self.groups.find(v) in self.returned_groups for v in made) and not self._typed(line.value):
+        if any(self.groups.find(v) in self.returned_groups for v in made):
             extra += len(": Tensor")
         return self.indent + extra + max(len(name) + 3, len("return ")) + len(text) <= WIDTH
 
@@ -175,7 +175,7 @@ class _Forward:
     # -- lines -------------------------------------------------------------------------------------------------------
     def _print(self, lines: list[Line]) -> list[str]:
         self.declared = set(self.scalars.values())
-        self.returned = self._returned_names()
+        self.returned = self._returned_names(lines)
         out = self._size_lines()
         finish = self._direct_return(lines)
         self.last_note = ""
@@ -213,7 +213,7 @@ class _Forward:
         head: list[str] = []
         if isinstance(line.target, int):
             name = self._value(line.target)
-            if name in self.returned and name not in self.declared and not self._typed(line.value):
+            if name in self.returned and name not in self.declared:
                 name = f"{name}: Tensor"
             self.declared.add(self._value(line.target))
         else:
@@ -343,9 +343,18 @@ class _Forward:
         return out
 
     # -- results -----------------------------------------------------------------------------------------------------
-    def _returned_names(self) -> set[str]:
-        """Variables returned as they are: mypy must know that they are tensors."""
-        return {self._value(v) for v in self._returned_values()}
+    def _returned_names(self, lines: list[Line]) -> set[str]:
+        """Variables returned as they are, and once assigned what mypy does not know to be a tensor.
+
+        A name whose type is only inferred forgets it at such an assignment: it has to be declared.
+        """
+        vague = {
+            self._value(v)
+            for line in lines
+            if not (isinstance(line, Step) and isinstance(line.target, int) and self._typed(line.value))
+            for v in targets(line)
+        }
+        return {self._value(v) for v in self._returned_values()} & vague
 
     def _returned_values(self) -> list[int]:
         return [r.items[0].values[0] for r in self.results if len(r.items) == 1 and r.items[0].kind == "tensor"]

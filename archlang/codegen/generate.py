@@ -135,6 +135,7 @@ def _imports(definitions: list[str], shared: Shared) -> list[list[str]]:
     if names:
         third.append(f"from torch import {', '.join(names)}")
     for (module, name), local in sorted(shared.externs.items()):
-        third.append(f"from {module} import {name}" + (f" as {local}" if local != name else ""))
+        first = name.partition(".")[0]
+        third.append(f"from {module} import {first}" + (f" as {local}" if local != first else ""))
     typing = ["from typing import NamedTuple"] if "NamedTuple" in used else []
     return [group for group in (typing, third) if group]

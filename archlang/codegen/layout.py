@@ -7,7 +7,7 @@ segments, a bare nn.Module filled with `add_module`. State-dict keys are the pat
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Union
 
 from archlang.codegen.body import Do, ForRange, InitItem, SetAttr
@@ -203,7 +203,9 @@ def _container(box: _Box) -> Py:
 
 def _items(box: _Box) -> Py:
     values = tuple(_value(e) for e in box.entries.values())
-    return values[0] if len(values) == 1 and isinstance(values[0], Rep) else Seq(values, "list")
+    if len(values) == 1 and isinstance(values[0], Rep):
+        return replace(values[0], star=False)
+    return Seq(values, "list")
 
 
 # -- statements --------------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ _OPS = {
     "|": _OR, "&": _AND, "+": _SUM, "-": _SUM,
     "*": _PRODUCT, "/": _PRODUCT, "//": _PRODUCT, "%": _PRODUCT, "@": _PRODUCT, "**": _POWER,
 }  # fmt: skip
+_CONTAINERS = frozenset({"nn.ModuleDict", "nn.ModuleList", "nn.Sequential"})
 _SIMPLE_POWER = re.compile(r"-?[A-Za-z_0-9.]+\Z")
 _SIMPLE_SLICE = re.compile(r"-?\w+\Z")
 
@@ -134,7 +135,7 @@ class Printer:
         return f"{self.text(e.element)} for _ in range({self.text(e.count)})"
 
     def _arguments(self, e: Call) -> list[str]:
-        if len(e.args) == 1 and not e.kwargs and isinstance(e.args[0], Rep):
+        if e.args and isinstance(e.args[0], Rep) and not e.args[0].star:
             return [self._generator(e.args[0])]
         return [self.text(a) for a in e.args] + [f"{k.name}={self.text(k.value)}" for k in written(e)]
 
@@ -196,15 +197,25 @@ class Printer:
                 return [f"{pad}{before}(", *self.statement(e, indent + 4), f"{pad}){after}"]
             return [flat]
         head, parts, close = opened
+        body = self._joined(e)
+        if body and indent + 4 + len(body) <= WIDTH:
+            return [f"{pad}{before}{head}", f"{pad}    {body}", f"{pad}{close}{after}"]
         lines = [f"{pad}{before}{head}"]
         for part in parts:
             lines += self._element(part, indent + 4)
         return [*lines, f"{pad}{close}{after}"]
 
+    def _joined(self, e: Py) -> str:
+        """The arguments of a call on one line; containers of modules list theirs one a line."""
+        if not isinstance(e, Call) or (isinstance(e.func, Raw) and e.func.text in _CONTAINERS):
+            return ""
+        nested = any(isinstance(a, (Rep, Map, Seq)) for a in e.args)
+        return "" if nested else ", ".join(self._arguments(e))
+
     def _open(self, e: Py) -> tuple[str, tuple[Any, ...], str] | None:
         if isinstance(e, Call) and (e.args or e.kwargs):
             args: tuple[Any, ...] = (*e.args, *written(e))
-            if len(args) == 1 and isinstance(args[0], Rep):
+            if isinstance(args[0], Rep) and not args[0].star:
                 args = ((args[0],),)
             return f"{self.text(e.func, _ATOM)}(", args, ")"
         if isinstance(e, Seq) and e.items:

@@ -52,13 +52,12 @@ class Shared:
     def extern(self, target: str, span: Span | None) -> str:
         """Imports `module:Class`; gives the name it has in the file."""
         module, _, name = target.partition(":")
-        words = module.split(".")
-        if not all(_is_name(w) for w in (*words, name)):
+        if not all(_is_name(w) for w in (*module.split("."), *name.split("."))):
             fail("ARC0704", f"`{target}` does not name a Python class", span, help='write it as "package.module:Class"')
         key = (module, name)
         if key not in self.externs:
-            self.externs[key] = self.names.take(identifier(name))
-        return self.externs[key]
+            self.externs[key] = self.names.take(identifier(name.partition(".")[0]))
+        return ".".join([self.externs[key], *name.split(".")[1:]])
 
     def same_instance(self, child: Child, node: Node) -> None:
         """One instance is applied with another graph: both must come out as the same code (checked at the end)."""
