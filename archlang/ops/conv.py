@@ -152,7 +152,7 @@ class Conv(Op):
         attrs: dict[str, Any] = _sized(self.name, args, channels(self.name, x, cx), rank, cx)
         attrs["padding"] = _padding(self.name, args["padding"], rank)
         if attrs["padding"] == "same" and set(attrs["stride"]) != {1}:
-            help = 'use "tf_same" for ceil(size / stride) outputs, or `padding=(kernel_size - 1) / 2`'
+            help = 'use "tf_same" for ceil(size / stride) outputs, or `padding=kernel_size // 2` for an odd kernel'
             raise OpError("ARC0222", '`conv`: padding "same" needs stride 1, as in torch', param="padding", help=help)
         if attrs["padding"] == "tf_same" and attrs["padding_mode"] != "zeros":
             raise OpError("ARC0222", '`conv`: padding "tf_same" pads with zeros only', param="padding_mode")
