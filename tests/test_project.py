@@ -44,7 +44,7 @@ def test_no_machine_paths_and_no_hosts() -> None:
     files = [ROOT / name for name in listed.stdout.splitlines()]
     if listed.returncode or not files:
         pytest.skip("not a git checkout")
-    wanted = re.compile("/" + r"(work|opt|root|home)/\w|pypi\." + r"org|python" + "hosted|download\.pytorch\." + "org")
+    wanted = re.compile("/" + r"(work|opt|root|home)/\w|pypi\." + r"org|python" + r"hosted|download\.pytorch\." + "org")
     for path in files:
         if path.is_file():
             found = wanted.search(path.read_text(encoding="utf-8", errors="replace"))
