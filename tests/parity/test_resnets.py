@@ -1,0 +1,52 @@
+"""Residual networks against torchvision and pytorchcv."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.parity.oracles import assert_parity, pytorchcv_model, renamed, torchvision_model
+
+
+@pytest.mark.parametrize(
+    ("spec", "entry"),
+    [
+        ("resnet.arch", "resnet18"),
+        ("resnet.arch", "resnet50"),
+        ("resnet.arch", "resnet152"),
+        ("resnext.arch", "resnext50_32x4d"),
+        ("wide_resnet.arch", "wide_resnet50_2"),
+    ],
+)
+def test_torchvision(spec: str, entry: str) -> None:
+    assert_parity(spec, entry, torchvision_model(entry), (2, 3, 64, 64))
+
+
+# pytorchcv numbers the units of a stage from one, wraps everything but the classifier into `features`, the branch of a
+# unit into `body`, and each convolution with the normalisation before it into `convN`.
+PYTORCHCV = renamed(
+    (r"^features\.", ""),
+    (r"^init_block\.", "conv."),
+    (r"^post_activ\.", ""),
+    (r"^output\.", "fc."),
+    (r"\bunit(\d+)\b", lambda unit: str(int(unit[1]) - 1)),
+    (r"\bbody\.conv(\d)\.(bn|conv)\b", lambda layer: f"{layer[2]}{layer[1]}"),
+    (r"\bidentity_conv\b", "downsample"),
+)
+
+
+def test_the_key_map_is_what_it_says() -> None:
+    assert PYTORCHCV("features.stage2.unit1.body.conv3.bn.running_var") == "stage2.0.bn3.running_var"
+    assert PYTORCHCV("features.stage2.unit10.identity_conv.weight") == "stage2.9.downsample.weight"
+    assert PYTORCHCV("features.post_activ.bn.bias") == "bn.bias"
+
+
+@pytest.mark.parametrize(
+    ("spec", "entry", "reference"),
+    [
+        ("preresnet.arch", "preresnet20", "preresnet20_cifar10"),
+        ("preresnet.arch", "preresnet1001", "preresnet1001_cifar10"),
+        ("wide_resnet.arch", "wrn28_10", "wrn28_10_cifar10"),
+    ],
+)
+def test_pytorchcv(spec: str, entry: str, reference: str) -> None:
+    assert_parity(spec, entry, pytorchcv_model(reference), (2, 3, 32, 32), key_map=PYTORCHCV)
