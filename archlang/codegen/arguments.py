@@ -73,7 +73,7 @@ class Arguments:
 
     def match(self, values: tuple[Any, ...]) -> str | None:
         """The expression for a vector if the existing arguments can give it (for comments)."""
-        use = self._uses.get(_key(values)) or self._derive(values, [(a.name, a.values) for a in self.all])
+        use = self._uses.get(_key(values)) or self._derive(values, [(a.name, a.values) for a in self.all], distinct=2)
         return None if use is None else f"{use.before}{use.argument}{use.after}"
 
     # -- choice ------------------------------------------------------------------------------------------------------
@@ -113,8 +113,8 @@ class Arguments:
         return self._arguments[key].name
 
     @staticmethod
-    def _derive(values: tuple[Any, ...], given: list[tuple[str, tuple[Any, ...]]]) -> _Use | None:
-        """`k * a`, `a // k`, `a + k` for an argument a and a number k."""
+    def _derive(values: tuple[Any, ...], given: list[tuple[str, tuple[Any, ...]]], distinct: int = 3) -> _Use | None:
+        """`k * a`, `a // k`, `a + k` for an argument a and a number k; sums of few values would be coincidence."""
         if not all(type(v) is int for v in values):
             return None
         numbers = [(n, g) for n, g in given if all(type(v) is int for v in g) and len(set(g)) > 1]
@@ -130,7 +130,7 @@ class Arguments:
                     return _Use(name, "", f" // {k}")
         for name, other in numbers:
             k = values[0] - other[0]
-            if len(set(values)) > 2 and all(v == o + k for v, o in zip(values, other, strict=True)):
+            if len(set(values)) >= distinct and all(v == o + k for v, o in zip(values, other, strict=True)):
                 return _Use(name, "", f" + {k}" if k > 0 else f" - {-k}")
         return None
 

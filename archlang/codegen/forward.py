@@ -32,17 +32,19 @@ class Forward:
     result: str  # shape
 
 
-def print_forward(unit: Unit, shapes: Shapes, found: list[Result], scope: Scope) -> Forward:
-    return _Forward(unit, shapes, found, scope).run()
+def print_forward(unit: Unit, shapes: Shapes, found: list[Result], scope: Scope, typed: frozenset[str]) -> Forward:
+    """scope: names of the file; typed: its functions, whose results mypy knows."""
+    return _Forward(unit, shapes, found, scope, typed).run()
 
 
 class _Forward:
-    def __init__(self, unit: Unit, shapes: Shapes, found: list[Result], scope: Scope) -> None:
+    def __init__(self, unit: Unit, shapes: Shapes, found: list[Result], scope: Scope, typed: frozenset[str]) -> None:
         assert unit.body is not None and unit.arguments is not None
         self.unit, self.shapes, self.results = unit, shapes, found
         self.body: Body = unit.body
         self.arguments = unit.arguments
         self.global_names = scope
+        self.typed = typed
         self.indent = 4 if unit.function else 8
         self.stored: dict[str, None] = {}
         self.used: set[str] = set()
@@ -374,7 +376,7 @@ class _Forward:
         """Whether mypy knows that the expression is a tensor."""
         if isinstance(e, Call) and isinstance(e.func, Raw):
             text = e.func.text
-            return text not in _UNTYPED and not text.startswith("self")
+            return text in self.typed or (text.startswith(("F.", "torch.")) and text not in _UNTYPED)
         return isinstance(e, Apply)
 
     def _returns(self) -> list[str]:

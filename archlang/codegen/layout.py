@@ -134,6 +134,8 @@ class Layout:
         if first == 0 and count == total:
             return whole
         upper = None if first + count == total else Leaf(first + count, "stop")
+        if whole is SELF:  # a slice of a subclass would call the subclass's constructor
+            whole = Call(Raw("list"), (SELF,))
         return Item(whole, (Slice(Leaf(first) if first else None, upper),))
 
     def weight(self, path: str) -> Py:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from archlang.codegen.arguments import Arguments
 from archlang.codegen.body import Body
-from archlang.shapes.dim import Size, size_str, symbol, symbols
+from archlang.codegen.printer import Printer, measured
+from archlang.shapes.dim import Size, symbol, symbols
 
 __all__ = ["Shapes"]
 
@@ -35,7 +36,7 @@ class Shapes:
     def _size(self, sizes: tuple[Size, ...]) -> str:
         first = sizes[0]
         if all(s == first for s in sizes[1:]):
-            return _spaced(size_str(first))
+            return Printer().text(measured(first))
         if all(isinstance(s, int) for s in sizes):
             return self._arguments.match(sizes) or "_"
         return self._strided(sizes) or "_"
@@ -57,7 +58,3 @@ class Shapes:
                 if all(size == k * s for size, k in pairs):
                     return f"{argument.name} * {name}"
         return None
-
-
-def _spaced(text: str) -> str:
-    return text.replace("*", " * ") if "*" in text else text
