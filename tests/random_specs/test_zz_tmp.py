@@ -1,0 +1,65 @@
+"""500 random valid specs: the generated module equals the interpreter bit for bit, and nothing is lost on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from tests.random_specs.strategy import SIZE, Spec, specs
+
+import archlang
+from archlang.interpret import Interpreter
+from archlang.ir.serialize import from_json, to_json
+from archlang.ir.text import to_text
+
+torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
+
+EXAMPLES = 400
+
+
+def flat(result: Any) -> list[Any]:
+    if isinstance(result, torch.Tensor):
+        return [result]
+    return [t for item in result for t in flat(item)]
+
+
+def randomise(module: Any) -> dict[str, Any]:
+    """Random weights and statistics, so that nothing is trivially zero or one."""
+    state = module.state_dict()
+    for name, tensor in state.items():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.rand_like(tensor) * 0.5 + (0.5 if name.endswith("running_var") else -0.2))
+    return state
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=False,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(specs())
+def test_generated_module_equals_the_interpreter(spec: Spec) -> None:
+    compiled = archlang.compile(spec.text, entry="net")
+    module = archlang.build(spec.text, entry="net")
+    torch.manual_seed(0)
+    state = randomise(module)
+    inputs = [torch.randn(2, c, SIZE, SIZE) for c in spec.channels]
+    interpreter = Interpreter(compiled.program)
+    with torch.no_grad():
+        for training in (False, True):
+            module.train(training)
+            before = {k: v.clone() for k, v in state.items()}
+            torch.manual_seed(1)
+            expected = flat(interpreter.run(inputs, before, training=training))
+            torch.manual_seed(1)
+            actual = flat(module(*inputs))
+            assert len(actual) == len(expected)
+            for a, e in zip(actual, expected, strict=True):
+                assert torch.equal(a, e)
+            for key, tensor in module.state_dict().items():
+                assert torch.equal(tensor, before[key]), f"buffer {key} after a {training=} step"
+    text = to_text(compiled.program)
+    assert to_text(from_json(to_json(compiled.program))) == text
