@@ -29,6 +29,9 @@ def run(args: argparse.Namespace) -> int:
             found += check(load(path, bounds), bounds)
         except ArchError as error:
             found += error.diagnostics
+        except RecursionError:  # one such file must not hide what is wrong with the others
+            help = "split the expression or the blocks that nest deepest"
+            found.append(Diagnostic("ARC0991", f"`{path}` nests too deeply to be processed", None, help=help))
     _print(found, args.format, len(files))
     return 1 if any(d.severity is Severity.ERROR for d in found) else 0
 

@@ -40,6 +40,23 @@ def test_check_takes_folders_and_goes_on_after_mistakes(capsys: Capture) -> None
     assert shown.splitlines()[-1].startswith("2 errors")
 
 
+def test_check_goes_on_after_a_file_that_nests_too_deeply(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    import archlang.elaborate
+
+    def fail(module: archlang.elaborate.LoadedModule, limits: object) -> list[object]:
+        if module.source.path == "a.arch":
+            raise RecursionError
+        return []
+
+    Path("a.arch").write_text(NET)
+    Path("z.arch").write_text("block (")
+    monkeypatch.setattr(archlang.elaborate, "check", fail)
+    assert main(["check"]) == 1
+    shown = capsys.readouterr().out
+    assert "error[ARC0991]: `a.arch` nests too deeply to be processed" in shown
+    assert "--> z.arch:1:" in shown
+
+
 def test_check_as_json(capsys: Capture) -> None:
     Path("broken.arch").write_text(BROKEN)
     assert main(["check", "--format", "json", "net.arch", "broken.arch"]) == 1
