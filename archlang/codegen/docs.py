@@ -24,8 +24,9 @@ def escape(text: str) -> str:
 
 
 def _code(char: str) -> str:
+    """The code of a character that cannot be seen, as text: the docstring shows it and does not hold it."""
     code = ord(char)
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+    return f"\\\\x{code:02x}" if code < 256 else f"\\\\u{code:04x}" if code < 65536 else f"\\\\U{code:08x}"
 
 
 def docstring(paragraphs: list[str], indent: int) -> list[str]:

@@ -263,7 +263,7 @@ def op_argument(op: Op, name: str, value: Any, span: Span) -> Any:
     if value is None and optional:
         return None
     checked = _checked(kind, value)
-    if checked is None:
+    if checked is _WRONG:
         wanted = _KINDS.get(kind, f"`{kind}`")
         fail(
             "ARC0201",
@@ -283,6 +283,8 @@ def op_argument(op: Op, name: str, value: Any, span: Span) -> Any:
     return checked
 
 
+_WRONG = object()  # what a check gives for a value that does not fit; None is a value
+
 _KINDS = {
     "int": "an int",
     "float": "a number",
@@ -298,33 +300,33 @@ _KINDS = {
 
 
 def _checked(kind: str, value: Any) -> Any:
-    """The value in the form that op entries expect, or None where it does not fit."""
+    """The value in the form that op entries expect, or _WRONG where it does not fit."""
     if kind == "init":
         from archlang.ops.init import as_init
 
-        return as_init(value)
+        return as_init(value) or _WRONG
     if kind in ("ints", "sizes", "floats"):
         element = {"ints": "int", "sizes": "size", "floats": "float"}[kind]
         if isinstance(value, (list, tuple)):
             items = tuple(_checked(element, v) for v in expand(value))
-            return None if any(v is None for v in items) else items
+            return _WRONG if any(v is _WRONG for v in items) else items
         return _checked(element, value)
     if kind == "any":
         return _plain(value)
     if isinstance(value, bool):
-        return value if kind == "bool" else None
+        return value if kind == "bool" else _WRONG
     if kind == "dtype":
-        return DTYPES.get(value) if isinstance(value, str) else None
+        return DTYPES.get(value, _WRONG) if isinstance(value, str) else _WRONG
     accepted: dict[str, tuple[Any, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "size": (int, Dim)}
     if isinstance(value, accepted.get(kind, ())):
         return value
     if kind == "float" and isinstance(value, Dim):
         return value
-    return None
+    return _WRONG
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         items = tuple(_plain(v) for v in expand(value))
-        return None if any(v is None for v in items) else items
-    return value if isinstance(value, (bool, int, float, str, Dim, Init)) else None
+        return _WRONG if any(v is _WRONG for v in items) else items
+    return value if value is None or isinstance(value, (bool, int, float, str, Dim, Init)) else _WRONG

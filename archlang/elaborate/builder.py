@@ -80,7 +80,7 @@ class Builder:
         self.reserve(path, span)
         stem, _, first = path.rpartition(".")
         numbers = range(int(first), int(first) + count)
-        for other, where in self.taken.items():
+        for other in self.taken:
             other_stem, _, number = other.rpartition(".")
             if other != path and other_stem == stem and number.isdecimal() and int(number) in numbers:
                 self.reserve(other, span)

@@ -315,18 +315,26 @@ def _call_op(
     cx: Activation, op: Op, args: Args, span: Span, label: LabelText | None, flowing: Streams | None, wires: bool
 ) -> Any:
     inputs = [p.name for p in op.inputs]
-    if not wires and not op.inputs:
-        return apply(cx, _op_instance(op, args, span), Streams(()), span)
+    if not wires and flowing is None and all(p.optional for p in op.inputs):
+        return apply(cx, labelled(_op_instance(op, args, span), label), Streams(()), span)
     if not wires:
         return labelled(_op_instance(op, args, span), label)
-    streams = [a.value for a in args.positional if has_wire(a.value)]
-    plain = Args(
-        [a for a in args.positional if not has_wire(a.value)],
-        {k: a for k, a in args.named.items() if k not in inputs},
-    )
+    streams: list[Any] = [] if flowing is None else [*flowing.items]
+    positional: list[Arg] = []
+    named = {k: a for k, a in args.named.items() if k not in inputs}
+    place = len(streams)
+    for arg in args.positional:
+        number = op.inputs[place].number if place < len(op.inputs) else None
+        if has_wire(arg.value):
+            streams.append(arg.value)
+            place += 1
+        elif number is not None and number not in named:
+            named[number] = arg
+            place += 1
+        else:
+            positional.append(arg)
+    plain = Args(positional, named)
     by_name = {k: a.value for k, a in args.named.items() if k in inputs}
-    if flowing is not None:
-        streams = [*flowing.items, *streams]
     if by_name:
         rest = iter(streams)
         ordered = [by_name[name] if name in by_name else next(rest, None) for name in inputs]
@@ -421,7 +429,8 @@ def _call_init(cx: Activation, init: Init, args: Args, span: Span) -> Any:
     """`normal(std=0.02)`; `zeros([2, 3])` with a shape is the constant tensor."""
     if init.name in ("zeros", "ones") and (args.positional or args.named):
         value = Arg(0.0 if init.name == "zeros" else 1.0, span)
-        full = Args([args.positional[0], value, *args.positional[1:]] if args.positional else [], dict(args.named))
+        named = {"dtype": Arg("float", span), **args.named}
+        full = Args([args.positional[0], value, *args.positional[1:]] if args.positional else [], named)
         return call_value(cx, OpTemplate(registry()["full"]), full, span)
     try:
         return make(init.name, [a.value for a in args.positional], {k: a.value for k, a in args.named.items()})

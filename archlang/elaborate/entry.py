@@ -9,6 +9,7 @@ from typing import Any
 
 from archlang.elaborate.apply import apply
 from archlang.elaborate.arguments import Arg, Args
+from archlang.elaborate.bounds import deep_stack
 from archlang.elaborate.builder import Builder
 from archlang.elaborate.calls import instantiate, to_module
 from archlang.elaborate.errors import Poisoned, fail, nearest
@@ -61,7 +62,10 @@ def elaborate(
 
 def _guarded(session: Session, run: Any) -> Graph:
     try:
-        graph: Graph = run()
+        with deep_stack():
+            graph: Graph = run()
+    except RecursionError:
+        raise ArchError([*session.diagnostics, *session.endless().diagnostics]) from None
     except ArchError as error:
         with contextlib.suppress(StopElaboration):
             session.report(error)
@@ -157,6 +161,7 @@ def _root(cx: Activation, instance: Instance, template: BlockTemplate) -> Graph:
     for name, value in instance.args.items():
         scope.bind(name, value, None, fixed=True)
     types = Activation(cx.session, instance.block.module, scope)
+    cx.session.root = template.tree.name_span
     given = [declared_type(types, p.type, p.span, p.name) for p in inputs if p.default is None]
     return _built(cx, instance, template.name, given, template.tree.name_span)
 

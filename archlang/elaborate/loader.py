@@ -8,10 +8,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from archlang.elaborate.errors import fail, nearest
+from archlang.elaborate.bounds import deep_stack
+from archlang.elaborate.errors import Poisoned, fail, nearest
 from archlang.elaborate.scope import Scope
-from archlang.elaborate.session import Activation, Limits, Session
-from archlang.elaborate.values import BlockTemplate, ExternTemplate, Fn, Namespace
+from archlang.elaborate.session import Activation, Limits, Session, StopElaboration
+from archlang.elaborate.values import POISON, BlockTemplate, ExternTemplate, Fn, Namespace
 from archlang.report.diagnostic import ArchError, Diagnostic, Fix, Source, Span
 from archlang.syntax import tree
 from archlang.syntax.parser import parse
@@ -102,12 +103,24 @@ class _Loader:
 
     def _constant(self, module: LoadedModule, item: tree.Let) -> None:
         from archlang.elaborate.expressions import evaluate
-        from archlang.elaborate.statements import assign_target
+        from archlang.elaborate.statements import assign_target, target_names
 
-        cx = Activation(Session(self.limits), module, module.scope)
-        assign_target(cx, item.target, evaluate(cx, item.value), fixed=True)
-        if cx.session.diagnostics:
-            raise ArchError(cx.session.diagnostics)
+        session = Session(self.limits)
+        cx = Activation(session, module, module.scope)
+        try:
+            with deep_stack():
+                assign_target(cx, item.target, evaluate(cx, item.value), fixed=True)
+            return
+        except RecursionError:
+            found = session.endless().diagnostics
+        except (Poisoned, StopElaboration):
+            found = session.diagnostics
+        except ArchError as error:
+            found = [*session.diagnostics, *error.diagnostics]
+        for name in target_names(item.target):  # known, so that their uses say nothing more
+            module.scope.bind(name, POISON, item.span, fixed=True, kind="let")
+        if found:
+            raise ArchError(found)
 
     # -- use ---------------------------------------------------------------------------------------------------------
     def _use(self, module: LoadedModule, use: tree.Use, path: Path) -> None:

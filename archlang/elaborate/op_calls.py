@@ -40,7 +40,7 @@ def apply_op(cx: Activation, builder: Builder, inst: OpInstance, streams: Stream
         if inst.path is None:
             anonymous = inst.label is None
             path = builder.claim(inst, inst.default_name)
-            if anonymous and weights:
+            if anonymous and any(w.persistent for w in weights):
                 warn_anonymous(cx, inst, path)
         path = inst.path
         if weights:

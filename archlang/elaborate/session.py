@@ -14,7 +14,7 @@ from archlang.report.diagnostic import ArchError, Diagnostic, Label, Severity, S
 if TYPE_CHECKING:
     from archlang.elaborate.loader import LoadedModule
 
-__all__ = ["Activation", "Limits", "NeedConcrete", "Session", "Split"]
+__all__ = ["Activation", "Limits", "NeedConcrete", "Session", "Split", "StopElaboration"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Limits:
 
     source_bytes: int = 1 << 20
     loop: int = 100_000  # iterations of one loop, elements of one list
-    steps: int = 1_000_000  # expressions evaluated and statements executed in one elaboration
+    steps: int = 300_000  # expressions evaluated and statements executed in one elaboration
     depth: int = 150  # nested activations of blocks and functions
     errors: int = 50  # findings after which elaboration stops
 
@@ -50,14 +50,17 @@ class Session:
     emitted: dict[int, int] = field(default_factory=dict)  # id(graph) -> how many of its last outputs are `emit`s
     stack: list[tuple[str, Span]] = field(default_factory=list)
     steps: int = 0
+    measured: dict[int, tuple[Any, int, int]] = field(default_factory=dict)  # nested lists: elements, levels
+    last_call: tuple[str, Span, int] | None = None
+    root: Span | None = None  # where the design itself is declared: no call led to it
     abstract: int = 0  # > 0 while a comprehension is tried for an interval of its variable
 
     @property
     def error_count(self) -> int:
         return sum(d.severity is Severity.ERROR for d in self.diagnostics)
 
-    def tick(self, span: Span) -> None:
-        self.steps += 1
+    def tick(self, span: Span, steps: int = 1) -> None:
+        self.steps += steps
         if self.steps > self.limits.steps:
             fail(
                 "ARC0502",
@@ -68,15 +71,18 @@ class Session:
             )
 
     def enter(self, name: str, span: Span) -> None:
+        self.last_call = (name, span, len(self.stack))
         if len(self.stack) >= self.limits.depth:
-            fail(
-                "ARC0503",
-                f"`{name}` is nested {self.limits.depth} calls deep: it seems never to end",
-                span,
-                "stopped at this call",
-                help="a recursive block needs a case that does not call itself",
-            )
+            raise self.endless()
         self.stack.append((name, span))
+
+    def endless(self) -> ArchError:
+        """The finding that calls nest too deeply."""
+        assert self.last_call is not None
+        name, span, depth = self.last_call
+        message = f"`{name}` is nested {depth} calls deep: it seems never to end"
+        help = f"`{name}` needs a case that does not lead to itself again"
+        return ArchError(Diagnostic("ARC0503", message, span, "stopped at this call", help=help))
 
     def leave(self) -> None:
         self.stack.pop()
@@ -95,7 +101,7 @@ class Session:
             self.diagnostics.append(warning)
 
     def _placed(self, diagnostic: Diagnostic) -> Diagnostic:
-        calls = [(name, span) for name, span in self.stack if span is not diagnostic.span]
+        calls = [(name, span) for name, span in self.stack if span not in (diagnostic.span, self.root)]
         if not calls or diagnostic.code in ("ARC0502", "ARC0503"):
             return diagnostic
         name, span = calls[-1]

@@ -31,7 +31,7 @@ from archlang.ir.graph import Output
 from archlang.report.diagnostic import ArchError, Span
 from archlang.syntax import tree
 
-__all__ = ["assign_target", "execute", "run_body", "run_function", "run_inline"]
+__all__ = ["assign_target", "execute", "run_body", "run_function", "run_inline", "target_names"]
 
 
 class _Return(Exception):
@@ -166,7 +166,7 @@ def _poison(cx: Activation, stmt: tree.Stmt) -> None:
 
 def _bound_names(stmt: tree.Stmt) -> list[str]:
     if isinstance(stmt, (tree.Let, tree.Assign)):
-        return _target_names(stmt.target)
+        return target_names(stmt.target)
     if isinstance(stmt, (tree.Weight, tree.New, tree.Function)):
         return [stmt.name]
     if isinstance(stmt, tree.If):
@@ -176,15 +176,16 @@ def _bound_names(stmt: tree.Stmt) -> list[str]:
     return []
 
 
-def _target_names(target: tree.Target) -> list[str]:
+def target_names(target: tree.Target) -> list[str]:
+    """The names that a target binds."""
     if isinstance(target, tree.Name):
         return [target.id]
     if isinstance(target, tree.Index):
-        return _target_names(target.value) if isinstance(target.value, (tree.Name, tree.Index)) else []
+        return target_names(target.value) if isinstance(target.value, (tree.Name, tree.Index)) else []
     if isinstance(target, tree.Star):
-        return _target_names(target.value) if isinstance(target.value, tree.Name) else []
+        return target_names(target.value) if isinstance(target.value, tree.Name) else []
     parts = (item for item in target.items if isinstance(item, (tree.Name, tree.Index, tree.TupleDisplay, tree.Star)))
-    return [n for item in parts for n in _target_names(item)]
+    return [n for item in parts for n in target_names(item)]
 
 
 def _let(cx: Activation, stmt: tree.Let) -> None:
@@ -325,7 +326,7 @@ def _for(cx: Activation, stmt: tree.For) -> None:
         if builder is not None:
             builder.iterations.append(number)
         try:
-            for name in _target_names(stmt.target):
+            for name in target_names(stmt.target):
                 if name in cx.scope.names and not cx.scope.frame:
                     del cx.scope.names[name]
             inner = cx.nested()

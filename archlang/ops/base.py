@@ -39,11 +39,15 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A wire input. `variadic` takes a list of wires or several; `optional` may be left out."""
+    """A wire input. `variadic` takes a list of wires or several; `optional` may be left out.
+
+    number: the parameter that takes a number standing where this wire would (`where(c, x, 0)`).
+    """
 
     name: str
     variadic: bool = False
     optional: bool = False
+    number: str | None = None
 
 
 class OpError(Exception):

@@ -126,7 +126,11 @@ class Where(Op):
     """`input` where `condition` is true, else `other`; either may be a number: `if_true`, `if_false`."""
 
     name = "where"
-    inputs = (Input("condition"), Input("input", optional=True), Input("other", optional=True))
+    inputs = (
+        Input("condition"),
+        Input("input", optional=True, number="if_true"),
+        Input("other", optional=True, number="if_false"),
+    )
     params = (Param("if_true", "float?", None), Param("if_false", "float?", None))
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:

@@ -13,4 +13,4 @@ def test_vgg16_bn() -> None:
 
 
 def test_densenet121() -> None:
-    assert_parity("densenet.arch", "densenet121", torchvision_model("densenet121"), (2, 3, 64, 64))
+    assert_parity("densenet.arch", "densenet121", torchvision_model("densenet121"), (4, 3, 32, 32))

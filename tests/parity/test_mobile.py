@@ -10,10 +10,17 @@ from archlang.ir.walk import parameters
 from tests.parity.oracles import SPECS, assert_parity, torchvision_model
 
 
-def test_mobilenet_v2() -> None:
-    assert_parity(
-        "mobilenet_v2.arch", "mobilenet_v2", torchvision_model("mobilenet_v2"), (2, 3, 64, 64), {"dropout_p": 0.0}
-    )
+# A unit ends with a normalisation, and the next begins with a 1x1 convolution and another, which takes the mean away
+# again: the bias of the first has no effect.
+MOBILENET_BIASES = r"features\.(1\.conv\.2|\d+\.conv\.3)\.bias"
+EFFICIENTNET_BIASES = r"features\.(1\.0\.block\.2|\d\.\d\.block\.3)\.1\.bias"
+
+
+@pytest.mark.parametrize(("width_mult", "classes"), [(1.0, 1000), (0.35, 10)])
+def test_mobilenet_v2(width_mult: float, classes: int) -> None:
+    reference = torchvision_model("mobilenet_v2", width_mult=width_mult, num_classes=classes)
+    params = {"width_mult": width_mult, "classes": classes, "dropout_p": 0.0}
+    assert_parity("mobilenet_v2.arch", "mobilenet_v2", reference, (2, 3, 64, 64), params, no_gradient=MOBILENET_BIASES)
 
 
 def test_efficientnet_b0() -> None:

@@ -18,7 +18,7 @@ from tests.parity.oracles import assert_parity, pytorchcv_model, renamed, torchv
     ],
 )
 def test_torchvision(spec: str, entry: str) -> None:
-    assert_parity(spec, entry, torchvision_model(entry), (2, 3, 64, 64))
+    assert_parity(spec, entry, torchvision_model(entry), (2, 3, 33, 33))
 
 
 # pytorchcv numbers the units of a stage from one, wraps everything but the classifier into `features`, the branch of a
@@ -49,4 +49,4 @@ def test_the_key_map_is_what_it_says() -> None:
     ],
 )
 def test_pytorchcv(spec: str, entry: str, reference: str) -> None:
-    assert_parity(spec, entry, pytorchcv_model(reference), (2, 3, 32, 32), key_map=PYTORCHCV)
+    assert_parity(spec, entry, pytorchcv_model(reference), (1, 3, 32, 32), key_map=PYTORCHCV)
