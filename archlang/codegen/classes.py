@@ -107,7 +107,11 @@ class Classes:
     def _title(self, unit: Unit) -> str:
         """The block's name; compositions that have none are called after their label."""
         graph = unit.members[0]
-        return unit.block if identifier(unit.block, "") else self._labels.get(id(graph)) or "block"
+        return (
+            unit.block
+            if any(c.isalnum() and c.isascii() for c in unit.block)
+            else self._labels.get(id(graph)) or "block"
+        )
 
     # -- joining -----------------------------------------------------------------------------------------------------
     def _join(self, unit: Unit) -> None:

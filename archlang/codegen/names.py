@@ -56,7 +56,7 @@ def identifier(text: str, default: str = "x") -> str:
     """An ASCII identifier that is no keyword, builtin, or name of the generated file."""
     name = re.sub(r"\W", "_", text, flags=re.ASCII).lstrip("_") or default
     if name[0].isdigit():
-        name = f"{default}_{name}" if name.isdecimal() else f"_{name}"
+        name = f"{default}_{name}"
     reserved = keyword.iskeyword(name) or name in _BUILTINS or name in FILE_NAMES or name in _CONFUSABLE
     return f"{name}_" if reserved else name
 

@@ -63,14 +63,21 @@ class Block:
         attrs = entry.resolve(types, given, cx)
         made = entry.infer(types, attrs, cx)
         weights = entry.weights(attrs)
-        if path is not None and path not in self.graph.borrowed and path not in self.graph.children:
+        known = {*self.graph.borrowed, *self.graph.children, *self.graph.aliases}
+        if path is not None and path not in known:
             self.graph.children[path] = Child(path, None, op, attrs, weights, count=count)
         outs = tuple(Value(t, bind) for t in made)
         self.graph.nodes.append(Node(op, ins, outs, None, attrs, path, count=count, phase=self.phase))
         return outs
 
     def call(
-        self, callee: Graph, *ins: Value, path: str, bind: str = "", count: int = 1, modules: dict[str, str] | None = None
+        self,
+        callee: Graph,
+        *ins: Value,
+        path: str,
+        bind: str = "",
+        count: int = 1,
+        modules: dict[str, str] | None = None,
     ) -> Value:
         return self.calls(callee, *ins, path=path, bind=(bind,), count=count, modules=modules)[0]
 

@@ -11,7 +11,9 @@ Shapes = tuple[tuple[int, ...] | list[tuple[int, ...]], ...]
 FEATURES: dict[str, tuple[Callable[[], Program], Shapes]] = {}
 
 
-def feature(*shapes: tuple[int, ...] | list[tuple[int, ...]]) -> Callable[[Callable[[], Program]], Callable[[], Program]]:
+def feature(
+    *shapes: tuple[int, ...] | list[tuple[int, ...]],
+) -> Callable[[Callable[[], Program]], Callable[[], Program]]:
     def add(make: Callable[[], Program]) -> Callable[[], Program]:
         FEATURES[make.__name__] = (make, shapes)
         return make
@@ -172,8 +174,7 @@ def shared_module() -> Program:
     x = r.input(B, 8)
     x = r.op("relu", r.op("linear", x, path="fc", out_features=8))
     x = r.op("linear", x, path="fc", out_features=8)
-    r.graph.aliases["head"] = "fc"
-    r.graph.aliases["tied.head"] = "fc"
+    r.graph.aliases = {"head": "fc", "tied.head": "fc"}
     r.returns(r.op("linear", x, path="head", out_features=8))
     return program(r.graph)
 

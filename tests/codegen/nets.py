@@ -13,7 +13,10 @@ def bottleneck(channels: int, width: int, stride: int) -> Graph:
     """torchvision's residual bottleneck."""
     b = Block(f"bottleneck_{channels}_{width}_{stride}", block="bottleneck", line=5, width=width, stride=stride)
     x = b.input(B, channels, H, W)
-    y = b.op("relu", b.op("batchnorm", b.op("conv", x, path="conv1", out_channels=width, kernel_size=1, bias=False), path="bn1"))
+    y = b.op(
+        "relu",
+        b.op("batchnorm", b.op("conv", x, path="conv1", out_channels=width, kernel_size=1, bias=False), path="bn1"),
+    )
     y = b.op("conv", y, path="conv2", out_channels=width, kernel_size=3, stride=stride, padding=1, bias=False)
     y = b.op("relu", b.op("batchnorm", y, path="bn2"))
     y = b.op("conv", y, path="conv3", out_channels=4 * width, kernel_size=1, bias=False)
@@ -27,7 +30,9 @@ def bottleneck(channels: int, width: int, stride: int) -> Graph:
 
 
 def resnet(depths: tuple[int, ...] = (3, 4, 6, 3), classes: int = 1000) -> Program:
-    r = Block("resnet50", line=20, doc="Deep Residual Learning (He et al., 2015).\n\nMore.", depths=depths, classes=classes)
+    r = Block(
+        "resnet50", line=20, doc="Deep Residual Learning (He et al., 2015).\n\nMore.", depths=depths, classes=classes
+    )
     image = r.input(B, 3, H, W, name="image")
     x = r.op("conv", image, path="conv1", out_channels=64, kernel_size=7, stride=2, padding=3, bias=False)
     x = r.op("relu", r.op("batchnorm", x, path="bn1"))
