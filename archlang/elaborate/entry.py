@@ -12,6 +12,7 @@ from archlang.elaborate.arguments import Arg, Args
 from archlang.elaborate.bounds import deep_stack
 from archlang.elaborate.builder import Builder
 from archlang.elaborate.calls import instantiate, to_module
+from archlang.elaborate.copying import free_names
 from archlang.elaborate.errors import Poisoned, fail, nearest
 from archlang.elaborate.expressions import evaluate
 from archlang.elaborate.loader import LoadedModule
@@ -183,15 +184,29 @@ def _built(cx: Activation, instance: Instance, name: str, types: Sequence[Tensor
 
 
 def check(module: LoadedModule, limits: Limits | None = None) -> list[Diagnostic]:
-    """Elaborates every block that can stand alone and every design under `verify`; gives all findings, once each."""
+    """Elaborates every design of a file and every one under `verify`; gives all findings, once each.
+
+    A design is a block that can stand alone and that no other block of the file uses: what others use is checked
+    where it is used, with the sizes that it has there.
+    """
     found: list[Diagnostic] = []
+    used = _used_blocks(module)
     for block in module.blocks.values():
-        if stands_alone(module, block):
+        if block.name not in used and stands_alone(module, block):
             found += _findings(lambda block=block: elaborate(module, block.name, limits=limits))
     for item in module.syntax.items:
         if isinstance(item, tree.Verify):
             found += _findings(lambda item=item: elaborate_design(module, item, limits))
     return _distinct(found)
+
+
+def _used_blocks(module: LoadedModule) -> set[str]:
+    """Names that the bodies and aliases of other blocks mention."""
+    used: set[str] = set()
+    for block in module.blocks.values():
+        names = free_names(block.body) | (free_names(block.alias) if block.alias is not None else frozenset())
+        used |= names - {block.name}
+    return used
 
 
 def _findings(run: Any) -> list[Diagnostic]:
