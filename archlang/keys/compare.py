@@ -126,7 +126,19 @@ def _best(key: str, candidates: Sequence[tuple[str, str]]) -> str | None:
         shared = len(commonprefix((key, text))) + len(commonprefix((backwards, reverse)))  # noqa: RUF071 - by character
         return min(shared, len(key), len(text)) / max(len(key), len(text), 1)
 
+    def full(text: str) -> tuple[float, float]:
+        ratio = SequenceMatcher(None, key, text, autojunk=False).ratio()
+        return ratio + 0.1 * _shared_segments(key.split("."), text.split(".")), ratio
+
     few = sorted(candidates, key=rough, reverse=True)[:SHORT_LIST]
-    rated = [(SequenceMatcher(None, key, text, autojunk=False).ratio(), text) for text, _ in few]
-    score, text = max(rated, key=lambda item: item[0], default=(0.0, ""))
-    return text if score >= CLOSE else None
+    rated = [(*full(text), text) for text, _ in few]
+    _, ratio, text = max(rated, key=lambda item: item[0], default=(0.0, 0.0, ""))
+    return text if ratio >= CLOSE else None
+
+
+def _shared_segments(a: Sequence[str], b: Sequence[str]) -> int:
+    """Equal segments at the beginning and at the end: `stages.2.0.conv` is `layer3.0.conv`, not `layer3.20.conv`."""
+    n = min(len(a), len(b))
+    head = next((i for i in range(n) if a[i] != b[i]), n)
+    tail = next((i for i in range(n) if a[-1 - i] != b[-1 - i]), n)
+    return min(head + tail, n)

@@ -77,6 +77,16 @@ def test_the_same_shape_goes_before_a_nearer_name() -> None:
     assert result.missing[0].nearest == "head.weight"
 
 
+def test_indices_at_the_end_are_kept() -> None:
+    spec = {f"layer3.{i}.conv2.weight": (4, 4) for i in range(36)}
+    result = compare(entries(spec), {key.replace("layer3", "stages.2"): shape for key, shape in spec.items()})
+    for missing in result.missing:
+        assert missing.nearest == missing.entry.key.replace("layer3", "stages.2")
+    for unexpected in result.unexpected:
+        assert unexpected.nearest is not None
+        assert unexpected.nearest.key == unexpected.key.replace("stages.2", "layer3")
+
+
 def test_nothing_near_is_nothing() -> None:
     result = compare(entries({"fc.weight": (10, 8)}), {"optimizer_step": ()})
     assert result.missing[0].nearest is None
