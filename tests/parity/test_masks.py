@@ -9,38 +9,40 @@ from torch import nn
 import archlang
 from tests.parity.oracles import SPECS, difference, timm_model, torchvision_model
 
-SIZE = {"mobilenet_v2": 64, "efficientnet_b0": 64}
+EFFICIENTNET = ("efficientnet.arch", "efficientnet_b0")
+VIT = ("vit.arch", "vit", {"width": 192, "heads": 3, "size": 64, "drop": 0.5})
+MIXER = ("mlp_mixer.arch", "mixer", {"width": 512, "depth": 8, "size": 64, "drop": 0.5})
 
 
 @pytest.mark.parametrize(
-    ("spec", "entry", "params", "options"),
+    ("spec", "entry", "params", "reference"),
     [
-        ("mobilenet_v2.arch", "mobilenet_v2", {"dropout_p": 0.5}, {"dropout": 0.5}),
-        ("efficientnet.arch", "efficientnet_b0", {}, {}),
-        ("efficientnet.arch", "efficientnet_b0", {"drop": 0.6}, {"stochastic_depth_prob": 0.6}),
-        ("vit.arch", "vit_tiny_patch16_224", {"drop": 0.5}, {"drop_path_rate": 0.5}),
-        ("mlp_mixer.arch", "mixer_s16_224", {"drop": 0.5}, {"drop_path_rate": 0.5}),
+        ("mobilenet_v2.arch", "mobilenet_v2", {"dropout_p": 0.5}, ("mobilenet_v2", {"dropout": 0.5})),
+        (*EFFICIENTNET, {}, ("efficientnet_b0", {})),
+        (*EFFICIENTNET, {"drop": 0.6}, ("efficientnet_b0", {"stochastic_depth_prob": 0.6})),
+        (*VIT, ("vit_tiny_patch16_224", {"img_size": 64, "drop_path_rate": 0.5})),
+        (*MIXER, ("mixer_s16_224", {"img_size": 64, "drop_path_rate": 0.5})),
     ],
 )
-def test_same_seed_same_masks(spec: str, entry: str, params: dict[str, float], options: dict[str, float]) -> None:
+def test_same_seed_same_masks(
+    spec: str, entry: str, params: dict[str, float], reference: tuple[str, dict[str, float]]
+) -> None:
     torch.manual_seed(0)
-    side = SIZE.get(entry, 224)
-    # fifty classes: a network whose last weights are zero has nothing to compare
-    make = torchvision_model if side == 64 else timm_model
-    reference = make(entry, num_classes=50, **options)
-    nn.init.normal_(last_linear(reference).weight, std=0.1)
-    module = archlang.build(SPECS / spec, entry, classes=50, **params)
-    module.load_state_dict(reference.state_dict(), strict=True)
+    name, options = reference
+    theirs = (timm_model if "224" in name else torchvision_model)(name, num_classes=50, **options)
+    nn.init.normal_(last_linear(theirs).weight, std=0.1)  # timm's are zero, which would hide everything
+    ours = archlang.build(SPECS / spec, entry, classes=50, **params)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
 
+    side = 64 if "size" in params else 32
     image = torch.randn(4, 3, side, side, dtype=torch.float64)
-    ours = [drawn(module, image, seed) for seed in (1, 2)]
-    theirs = [drawn(reference, image, seed) for seed in (1, 2)]
-    assert difference(theirs[0], theirs[1]) > 1e-3, "the reference draws nothing"
-    for mine, other in zip(ours, theirs, strict=True):
-        assert difference(mine, other) <= 1e-6  # timm rounds its rates to float32
+    expected = [drawn(theirs, image, seed) for seed in (1, 2)]
+    assert difference(*expected) > 1e-3, "the reference draws nothing"
+    for seed, result in zip((1, 2), expected, strict=True):
+        assert difference(drawn(ours, image, seed), result) <= 1e-6  # timm rounds its rates to float32
 
     with torch.no_grad():
-        assert torch.equal(module.eval()(image), module(image)), "something is drawn in evaluation"
+        assert torch.equal(ours.eval()(image), ours(image)), "something is drawn in evaluation"
 
 
 def last_linear(model: nn.Module) -> nn.Linear:

@@ -9,7 +9,6 @@ import archlang
 from archlang.ir.walk import parameters
 from tests.parity.oracles import SPECS, assert_parity, torchvision_model
 
-
 # A unit ends with a normalisation, and the next begins with a 1x1 convolution and another, which takes the mean away
 # again: the bias of the first has no effect.
 MOBILENET_BIASES = r"features\.(1\.conv\.2|\d+\.conv\.3)\.bias"
