@@ -143,7 +143,7 @@ def _block_graph(
     session.enter(block.name, span)
     try:
         _bind_arguments(callee, inst, inner)
-        _bind_inputs(callee, block, form, types)
+        _bind_inputs(callee, block, form, types, span)
         run_body(callee, block)
         if session.error_count == before:
             finish(session, inner)
@@ -165,7 +165,9 @@ def _bind_arguments(callee: Activation, inst: BlockInstance, inner: Builder) -> 
         callee.scope.bind(param.name, value, param.name_span, fixed=True, kind="parameter")
 
 
-def _bind_inputs(callee: Activation, block: tree.Block, form: Sequence[int], types: Sequence[TensorType]) -> None:
+def _bind_inputs(
+    callee: Activation, block: tree.Block, form: Sequence[int], types: Sequence[TensorType], call: Span
+) -> None:
     """Makes the ports, matches their declared types, and binds the names."""
     builder = callee.builder
     assert builder is not None
@@ -176,6 +178,7 @@ def _bind_inputs(callee: Activation, block: tree.Block, form: Sequence[int], typ
         names = [param.name] if size == -2 else [f"{param.name}{i}" for i in range(count)]
         values = tuple(Value(rest.pop(0), name) for name in names)
         wires = [Wire(v, builder, param.span) for v in values]
+        builder.declared.update((id(v), param.span) for v in values)
         value: Any = None if size == -1 else wires[0] if size == -2 else wires
         if size != -1:
             kind = "tensor" if size == -2 else "tensors"
@@ -184,7 +187,7 @@ def _bind_inputs(callee: Activation, block: tree.Block, form: Sequence[int], typ
     builder.graph.symbols = tuple(sorted({s for t in types for s in type_symbols(t)}))
     for param, wires, value in bound:
         for wire in wires:
-            match(callee, param.type, wire.type, param.span, f"`{param.name}`")
+            match(callee, param.type, wire.type, call, f"`{param.name}` of `{block.name}`")
         callee.scope.bind(param.name, value, param.name_span)
 
 
@@ -204,7 +207,7 @@ def _inline(cx: Activation, builder: Builder, inst: BlockInstance, items: Sequen
             scope.bind(param.name, value, param.name_span, fixed=True, kind="parameter")
         for param, item in zip(block.inputs or (), items, strict=True):
             for wire in flat(item):
-                match(callee, param.type, wire.type, span, f"`{param.name}`")
+                match(callee, param.type, wire.type, span, f"`{param.name}` of `{block.name}`")
             scope.bind(param.name, item, param.name_span)
         return run_inline(callee, block, span)
     finally:

@@ -16,6 +16,9 @@ from archlang.shapes.dim import Size, size_str
 __all__ = ["Builder", "check_label"]
 
 
+_Shapes = Mapping[str, tuple[int, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Site:
     """Where an unlabelled name is given: the same place in a loop keeps its stem, with the iteration appended."""
@@ -36,20 +39,24 @@ class Builder:
     slots: dict[str, Instance] = field(default_factory=dict)  # borrowed slot -> what the caller passed
     owned: list[Instance | Run] = field(default_factory=list)  # named or passed in: must be applied
     emits: list[tuple[str, Wire]] = field(default_factory=list)
+    declared: dict[int, Span] = field(default_factory=dict)  # id of an input's value -> its declaration
+    first_use: dict[str, Span] = field(default_factory=dict)  # path of a module -> where it was first applied
 
     # -- paths ---------------------------------------------------------------------------------------------------------
     def reserve(self, path: str, span: Span) -> None:
         """Takes a relative path; two different things under one path are an error."""
         first = self.taken.get(path) or self._run_holding(path)
         if first is not None:
-            where = [(first, f"`{path}` is first used here")]
+            again = first == span
             fail(
                 "ARC0402",
-                f"two different things are called `{path}`",
+                f"two different things are called `{path}`" + (": this line runs more than once" if again else ""),
                 span,
-                "and again here",
-                related=where,
-                help='give one of them another label, or put the loop variable into it: "name{i}": ...',
+                "reached again" if again else "and again here",
+                related=[] if again else [(first, f"`{path}` is first used here")],
+                help='put the loop variable into the label, as in "name{i}": ...; without a label each gets a number'
+                if again
+                else "give one of them another label",
             )
         inside = self.containers.get(path)
         parts = path.split(".")
@@ -171,31 +178,47 @@ class Builder:
 
     # -- children ------------------------------------------------------------------------------------------------------
     def fix_op(
-        self, path: str, op: str, attrs: Attrs, weights: tuple[WeightDecl, ...], span: Span, borrowed: bool
+        self, path: str, op: str, attrs: Attrs, weights: tuple[WeightDecl, ...], span: Span, borrowed: bool, use: Span
     ) -> None:
         """Registers an op module at its first application; later ones must find the same weights."""
         table = self.graph.borrowed if borrowed else self.graph.children
         known = table.get(path)
         if known is None:
             table[path] = Child(path, span, op, dict(attrs), weights)
+            self.first_use[path] = use
             return
         before = {w.name: w.shape for w in known.weights}
         after = {w.name: w.shape for w in weights}
         if before != after:
             name = next(n for n in {**before, **after} if before.get(n) != after.get(n))
-            _disagree(path, f"{name} {_shape(before.get(name))}", f"{name} {_shape(after.get(name))}", known.span, span)
+            self._disagree(path, name, before, after, span, use)
 
-    def fix_graph(self, path: str, graph: Graph, count: int, span: Span, borrowed: bool) -> None:
+    def fix_graph(self, path: str, graph: Graph, count: int, span: Span, borrowed: bool, use: Span) -> None:
         """Registers `count` instances of a graph at their first application."""
         table = self.graph.borrowed if borrowed else self.graph.children
         known = table.get(path)
         if known is None:
             table[path] = Child(path, span, graph=graph, count=count)
+            self.first_use[path] = use
         elif known.graph is not graph and known.graph is not None:
             before, after = signature(known.graph), signature(graph)
             if before != after:
                 key = next(k for k in {**before, **after} if before.get(k) != after.get(k))
-                _disagree(path, f"{key} {_shape(before.get(key))}", f"{key} {_shape(after.get(key))}", known.span, span)
+                self._disagree(path, key, before, after, span, use)
+
+    def _disagree(self, path: str, key: str, before: _Shapes, after: _Shapes, made: Span, use: Span) -> None:
+        related = [(made, "it is one module, with one set of weights")]
+        first = self.first_use.get(path)
+        if first is not None and first != use:
+            related.append((first, f"here {key} {_shape(before.get(key))}"))
+        fail(
+            "ARC0404",
+            f"`{path}` is used twice with sizes that need different weights",
+            use,
+            f"here {key} {_shape(after.get(key))}",
+            related=related,
+            help="make two modules if they are not meant to share weights",
+        )
 
 
 def signature(graph: Graph) -> dict[str, tuple[int, ...]]:
@@ -234,15 +257,3 @@ def check_label(path: str, span: Span) -> None:
 
 def _shape(shape: tuple[int, ...] | None) -> str:
     return "is absent" if shape is None else "is [" + ", ".join(size_str(s) for s in shape) + "]"
-
-
-def _disagree(path: str, before: str, after: str, first: Span | None, span: Span) -> None:
-    related = [(first, f"sizes were fixed by its first use: {before}")] if first else []
-    fail(
-        "ARC0404",
-        f"`{path}` is used twice with sizes that need different weights",
-        span,
-        f"here {after}",
-        related=related,
-        help="make two modules if they are not meant to share weights",
-    )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from archlang.elaborate.bounds import bounded
 from archlang.elaborate.builtins import check_length
 from archlang.elaborate.errors import fail
 from archlang.elaborate.session import Activation, NeedConcrete, Split
@@ -22,6 +23,7 @@ def comprehension(cx: Activation, expr: tree.Comprehension) -> list[Any]:
     """`[element for target in iterable if condition ...]`."""
     values: list[Any] = []
     _clause(cx.nested(), expr, 0, values)
+    bounded(cx, values, expr.span)
     return values
 
 

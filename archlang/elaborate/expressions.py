@@ -7,6 +7,7 @@ from typing import Any
 
 from archlang.elaborate import operators
 from archlang.elaborate.arguments import Args
+from archlang.elaborate.bounds import bounded
 from archlang.elaborate.builtins import check_length, floor_of_quotient, text_of
 from archlang.elaborate.calls import apply_step, call_value, evaluate_args, evaluate_call, labelled, to_module
 from archlang.elaborate.comprehension import comprehension
@@ -57,7 +58,8 @@ def _none(cx: Activation, expr: tree.NoneLit) -> Any:
 
 
 def _string(cx: Activation, expr: tree.String) -> str:
-    return "".join(p if isinstance(p, str) else text_of(evaluate(cx, p), p.span) for p in expr.parts)
+    parts = [p if isinstance(p, str) else text_of(evaluate(cx, p), p.span) for p in expr.parts]
+    return str(bounded(cx, "".join(parts), expr.span))
 
 
 def _name(cx: Activation, expr: tree.Name) -> Any:
@@ -173,7 +175,7 @@ def _elements(cx: Activation, items: tuple[tree.Expr, ...]) -> list[Any]:
                 values.append(evaluate(cx, item.value))
         else:
             values.append(evaluate(cx, item))
-    check_length(cx, len(values), items[0].span)
+    bounded(cx, values, items[0].span)
     return values
 
 

@@ -60,7 +60,7 @@ def call_graph(
         if anonymous and (graph.weights or graph.children):
             warn_anonymous(cx, inst, path)
     assert inst.path is not None
-    builder.fix_graph(inst.path, graph, count, inst.span, inst.borrowed)
+    builder.fix_graph(inst.path, graph, count, inst.span, inst.borrowed, span)
     modules = bind_borrowed(cx, builder, inst, graph, span)
     _lift_constraints(builder, graph, local, span)
     types = [substituted(v.type, local) for out in graph.outputs for v in out.values]
@@ -136,9 +136,9 @@ def bind_borrowed(cx: Activation, builder: Builder, inst: Instance, graph: Graph
         module.used = True
         modules[slot] = module.path
         if child.op is not None:
-            builder.fix_op(module.path, child.op, child.attrs, child.weights, module.span, module.borrowed)
+            builder.fix_op(module.path, child.op, child.attrs, child.weights, module.span, module.borrowed, span)
         elif child.graph is not None:
-            builder.fix_graph(module.path, child.graph, child.count, module.span, module.borrowed)
+            builder.fix_graph(module.path, child.graph, child.count, module.span, module.borrowed, span)
     return modules
 
 

@@ -10,6 +10,7 @@ from archlang.elaborate.errors import fail
 from archlang.elaborate.graph_calls import (
     warn_anonymous,
 )
+from archlang.elaborate.origins import made_at
 from archlang.elaborate.session import Activation
 from archlang.elaborate.values import (
     OpInstance,
@@ -44,7 +45,7 @@ def apply_op(cx: Activation, builder: Builder, inst: OpInstance, streams: Stream
                 warn_anonymous(cx, inst, path)
         path = inst.path
         if weights:
-            builder.fix_op(path or "", inst.op.name, attrs, weights, inst.span, inst.borrowed)
+            builder.fix_op(path or "", inst.op.name, attrs, weights, inst.span, inst.borrowed, span)
     results = builder.node(inst.op.name, wires, outputs, span, attrs, path=path if weights else None)
     return results[0] if len(results) == 1 else results
 
@@ -94,6 +95,14 @@ def _wire(inst: OpInstance, value: Any, span: Span) -> Wire:
 
 def _op_error(inst: OpInstance, wires: Sequence[Wire], error: OpError, span: Span) -> ArchError:
     """Adds to an op's complaint the spans of the argument and wires at fault."""
-    where = inst.arg_spans.get(error.param or "", span)
-    related = [Label(wires[i].span, f"has type {wires[i].type}") for i in error.inputs if i < len(wires)]
+    where = inst.arg_spans.get(error.param or "", inst.op_span or span)
+    related: list[Label] = []
+    for i in error.inputs:
+        if i < len(wires):
+            place = inst.wire_spans[i] if i < len(inst.wire_spans) else wires[i].span
+            related.append(Label(place, f"has type {wires[i].type}"))
+    for i, dim in zip(error.inputs, error.dims, strict=False):
+        made = made_at(wires[i], dim)
+        if made is not None and made.span not in (where, *(label.span for label in related)):
+            related.append(made)
     return ArchError(Diagnostic(error.code, error.message, where, "", tuple(related), error.help))

@@ -6,11 +6,13 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from archlang.elaborate.bounds import bounded
 from archlang.elaborate.errors import fail
 from archlang.elaborate.session import Activation, Split
 from archlang.elaborate.values import (
     IndexRange,
     Instance,
+    OpInstance,
     OpTemplate,
     Phase,
     Wire,
@@ -105,9 +107,9 @@ def binary(cx: Activation, expr: tree.Binary, left: Any, right: Any) -> Any:
     if op in ("==", "!="):
         return _equal(expr, left, right) == (op == "==")
     if op == "+" and isinstance(left, list) and isinstance(right, list):
-        return [*left, *right]
+        return bounded(cx, [*left, *right], expr.span)
     if op == "+" and isinstance(left, str) and isinstance(right, str):
-        return left + right
+        return bounded(cx, left + right, expr.span)
     if op == "*" and isinstance(left, list) and isinstance(right, int):
         return _repeated(cx, left, right, expr.span)
     if not (_number(left) and _number(right)):
@@ -141,7 +143,7 @@ def _arithmetic(cx: Activation, expr: tree.Binary, left: Any, right: Any) -> Any
         if op == "**" and isinstance(right, int) and 0 <= right <= 8:
             power: Any = 1
             for _ in range(right):
-                power = power * left
+                power = bounded(cx, power * left, expr.span)
             return power
         fail(
             "ARC0327",
@@ -154,7 +156,7 @@ def _arithmetic(cx: Activation, expr: tree.Binary, left: Any, right: Any) -> Any
             return left / right
         if op == "**" and isinstance(left, int) and isinstance(right, int) and abs(right) > 4096:
             raise OverflowError
-        result = _ARITHMETIC[op](left, right)
+        result = bounded(cx, _ARITHMETIC[op](left, right), expr.span)
     except (OverflowError, ZeroDivisionError, ValueError):
         fail("ARC0219", f"`{left} {op} {right}` is not a number that fits", expr.span)
     if isinstance(result, complex) or (isinstance(result, int) and result.bit_length() > 4096):
@@ -233,11 +235,20 @@ def _repeated(cx: Activation, items: list[Any], times: int, span: Span) -> list[
             span,
             help="write `[layer() for _ in 0..n]` for modules of their own",
         )
-    return items * times
+    bounded(cx, repeated := items * times, span)
+    return repeated
 
 
 # -- wires -------------------------------------------------------------------------------------------------------------
-def _apply_op(cx: Activation, name: str, wires: Sequence[Wire], params: dict[str, Any], span: Span) -> Any:
+def _apply_op(
+    cx: Activation,
+    name: str,
+    wires: Sequence[Wire],
+    params: dict[str, Any],
+    span: Span,
+    operands: tuple[Span, ...] = (),
+    op_span: Span | None = None,
+) -> Any:
     from archlang.elaborate.apply import apply
     from archlang.elaborate.arguments import Arg, Args
     from archlang.elaborate.calls import instantiate
@@ -245,6 +256,8 @@ def _apply_op(cx: Activation, name: str, wires: Sequence[Wire], params: dict[str
 
     args = Args([], {k: Arg(v, span) for k, v in params.items()})
     inst = instantiate(cx, OpTemplate(registry()[name]), args, span)
+    assert isinstance(inst, OpInstance)
+    inst.wire_spans, inst.op_span = operands, op_span
     return apply(cx, inst, Streams(tuple(wires)), span)
 
 
@@ -257,7 +270,7 @@ def _on_wires(cx: Activation, expr: tree.Binary, left: Any, right: Any) -> Any:
     if name is None:
         fail("ARC0201", f"`{expr.op}` does not work on wires", expr.span)
     if isinstance(left, Wire) and isinstance(right, Wire):
-        return _apply_op(cx, name, (left, right), {}, expr.span)
+        return _apply_op(cx, name, (left, right), {}, expr.span, (expr.left.span, expr.right.span), expr.op_span)
     wire, scalar = (left, right) if isinstance(left, Wire) else (right, left)
     if isinstance(scalar, bool) or not isinstance(scalar, (int, float, Dim)):
         where = expr.right.span if scalar is right else expr.left.span
@@ -343,7 +356,7 @@ def index_wire(cx: Activation, wire: Wire, expr: tree.Index) -> Any:
 
 def _apply_index(cx: Activation, wire: Wire, items: tuple[Any, ...], span: Span) -> Any:
     from archlang.elaborate.apply import apply
-    from archlang.elaborate.values import OpInstance, Streams
+    from archlang.elaborate.values import Streams
 
     op = registry()["index"]
     inst = OpInstance(span=span, op=op, args={"items": items})

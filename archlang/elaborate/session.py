@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["Activation", "Limits", "NeedConcrete", "Session", "Split", "StopElaboration"]
 
 
+_CALL = 6  # steps that a call costs
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds that make elaboration total. Each has a diagnostic of its own."""
@@ -71,6 +74,7 @@ class Session:
             )
 
     def enter(self, name: str, span: Span) -> None:
+        self.tick(span, _CALL)
         self.last_call = (name, span, len(self.stack))
         if len(self.stack) >= self.limits.depth:
             raise self.endless()

@@ -97,6 +97,8 @@ class OpInstance(Instance):
     op: Op
     args: dict[str, Any]
     arg_spans: Mapping[str, Span] = field(default_factory=dict)
+    wire_spans: tuple[Span, ...] = ()  # the operands as written, where they are written beside the op
+    op_span: Span | None = None  # the infix operator
 
     @property
     def default_name(self) -> str:

@@ -91,7 +91,9 @@ def wires(inputs: int) -> tuple[Expr, ...]:
 def channels(op: str, x: TensorType, cx: Context, dim: int = 1, index: int = 0) -> int:
     """The extent along `dim`, a number, from which a weight takes its size."""
     what = "channels" if dim == 1 else "last dimension"
-    return cx.known(x.shape[dim], f"the {what} of `{op}`'s input, which sizes its weights", inputs=(index,))
+    return cx.known(
+        x.shape[dim], f"`{op}` sizes its weights by the {what} of its input, which must be a number", inputs=(index,)
+    )
 
 
 def same_channels(op: str, x: TensorType, count: int, cx: Context, dim: int = 1, index: int = 0) -> None:

@@ -53,7 +53,8 @@ class Input:
 class OpError(Exception):
     """A mistake that an op entry found. The elaborator adds the spans.
 
-    param: the argument at fault; inputs: indices of the wires at fault; help: what to do instead.
+    param: the argument at fault; inputs: indices of the wires at fault, dims: the dimension of each;
+    help: what to do instead.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class OpError(Exception):
         *,
         param: str | None = None,
         inputs: tuple[int, ...] = (),
+        dims: tuple[int, ...] = (),
         help: str | None = None,
     ) -> None:
         super().__init__(message)
@@ -70,6 +72,7 @@ class OpError(Exception):
         self.message = message
         self.param = param
         self.inputs = inputs
+        self.dims = dims
         self.help = help
 
 

@@ -31,7 +31,7 @@ def _sizes_beside(op: str, ins: Sequence[TensorType], skip: int | None, cx: Cont
             )
             if skip is None:
                 clash = clash.replace("the other sizes equal", "equal shapes")
-            shape[d] = agree(cx, shape[d], size, what, clash, inputs=(0, i), code="ARC0356")
+            shape[d] = agree(cx, shape[d], size, what, clash, inputs=(0, i), code="ARC0356", dims=(d, d))
     return shape
 
 

@@ -98,10 +98,13 @@ def require_float(op: str, ins: Sequence[TensorType]) -> None:
             raise OpError("ARC0241", message, inputs=(i,), help='convert it first: `cast(x, "float")`')
 
 
+_INDEX_HELP = 'declare the input as `i64[...]`, or convert the wire: `cast(x, "int64")`'
+
+
 def require_index(op: str, x: TensorType, position: int) -> None:
     if x.dtype not in ("int64", "int32"):
         message = f"`{op}` takes indices of type int64 or int32, and this is {x}"
-        raise OpError("ARC0241", message, inputs=(position,), help='convert it first: `cast(x, "int64")`')
+        raise OpError("ARC0241", message, inputs=(position,), help=_INDEX_HELP)
 
 
 def same_dtype(op: str, ins: Sequence[TensorType]) -> str:
@@ -142,12 +145,21 @@ def numel(shape: Sequence[Size]) -> Size:
 
 
 def agree(
-    cx: Context, a: Size, b: Size, what: str, clash: str, *, inputs: tuple[int, ...], code: str, help: str | None = None
+    cx: Context,
+    a: Size,
+    b: Size,
+    what: str,
+    clash: str,
+    *,
+    inputs: tuple[int, ...],
+    code: str,
+    dims: tuple[int, ...] = (),
+    help: str | None = None,
 ) -> Size:
     """Context.equal with the op's own message: `clash` where the sizes can never be equal, `what` as the reason."""
     difference = a - b
     if isinstance(difference, int) and difference != 0:
-        raise OpError(code, clash, inputs=inputs, help=help)
+        raise OpError(code, clash, inputs=inputs, dims=dims, help=help)
     return cx.equal(a, b, what, inputs=inputs)
 
 
@@ -195,7 +207,8 @@ def broadcast(op: str, ins: Sequence[TensorType], cx: Context) -> tuple[Size, ..
             )
             help = _broadcast_help(rank, dim, size, here) if equal_ranks else None
             what = f"`{op}` needs equal sizes in dimension {dim}"
-            size = agree(cx, size, here, what, clash, inputs=(owner, i), code="ARC0350", help=help)
+            dims = (ins[owner].rank - back, x.rank - back)
+            size = agree(cx, size, here, what, clash, inputs=(owner, i), code="ARC0350", dims=dims, help=help)
         shape.append(size)
     return tuple(shape)
 
