@@ -184,5 +184,8 @@ def _variants(units: list[Unit]) -> list[str]:
     parts = [list(dict.fromkeys(b.split(".")[0] for b in u.members[0].children)) for u in units]
     common = set(parts[0]).intersection(*parts[1:])
     extra = [[p for p in own if p not in common and not p.isdecimal()] for own in parts]
+    if all(not p or p[-1].isdigit() for own in extra for p in own):
+        sizes = [str(len(own)) for own in parts]  # more of the same: told apart by how many
+        return sizes if len(set(sizes)) == len(sizes) else [""] * len(units)
     plain = min(range(len(units)), key=lambda i: (len(extra[i]), i))
     return ["" if i == plain else "_".join(e[:1]) for i, e in enumerate(extra)]

@@ -18,7 +18,7 @@ from archlang.ops import code, init
 from archlang.ops.base import registry
 from archlang.report.diagnostic import Span
 
-__all__ = ["HOLE", "Constructor", "extern_arguments"]
+__all__ = ["HOLE", "Constructor", "extern_arguments", "initialisation", "module_class"]
 
 HOLE = py.Var(-1)  # stands for the weight in an initialisation
 
@@ -165,13 +165,15 @@ class Constructor:
                 if self._forms.sequence(child.graph):
                     yield from self._rules(child.graph, path, own=False)
                 continue
+            torch_class = module_class(child)
             for decl in child.weights:
+                swept = (torch_class, decl.name) in self._shared.swept
                 direct = own and child.count == 1 and attribute(child.path) and decl.name == "weight"
                 target = py.Get(py.Get(py.SELF, child.path), "weight") if direct else None
-                yield from _weight_rules(decl, (*path, decl.name), target, frozen=not decl.trainable)
+                yield from _weight_rules(decl, (*path, decl.name), target, swept=swept, frozen=not decl.trainable)
         for decl in graph.weights.values():
             if decl.init is not None and decl.init.name not in ("zeros", "ones", "constant"):
-                yield from _weight_rules(decl, (decl.name,), self.layout().weight(decl.name), frozen=False)
+                yield from _weight_rules(decl, (decl.name,), self.layout().weight(decl.name), swept=False, frozen=False)
 
 
 def _extend(above: tuple[str | Marked, ...], child: Child) -> tuple[str | Marked, ...]:
@@ -182,11 +184,22 @@ def _extend(above: tuple[str | Marked, ...], child: Child) -> tuple[str | Marked
     return (*above, stem, mark) if stem else (*above, mark)
 
 
+def module_class(child: Child) -> str | None:
+    """The torch class of an op module, where it is a plain constructor call."""
+    module = registry()[child.op].module(child.attrs) if child.op not in (None, "extern") else None
+    return module.func if module is not None and isinstance(module.func, str) else None
+
+
+def initialisation(decl: WeightDecl) -> py.Py:
+    """The code that initialises a weight, with a hole in its place."""
+    assert decl.init is not None
+    return convert(init.emit(decl.init, code.In(0), decl.shape), (HOLE,), lambda: py.SELF, {})
+
+
 def _weight_rules(
-    decl: WeightDecl, path: tuple[str | Marked, ...], direct: py.Py | None, *, frozen: bool
+    decl: WeightDecl, path: tuple[str | Marked, ...], direct: py.Py | None, *, swept: bool, frozen: bool
 ) -> Iterator[Rule]:
-    if decl.init is not None:
-        emission = init.emit(decl.init, code.In(0), decl.shape)
-        yield Rule(path, convert(emission, (HOLE,), lambda: py.SELF, {}), decl.kind, direct)
+    if decl.init is not None and not swept:
+        yield Rule(path, initialisation(decl), decl.kind, direct)
     if frozen and decl.kind == "parameter":
         yield Rule(path, py.Call(py.Get(HOLE, "requires_grad_"), (py.Raw("False"),)), decl.kind, direct)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from archlang.codegen.body import Do, ForRange, InitItem, Marked, Rule, SetAttr
 from archlang.codegen.classes import Unit
 from archlang.codegen.construct import HOLE
 from archlang.codegen.exprs import SELF, Bin, Call, Get, Leaf, Py, Raw, Seq
 from archlang.codegen.flow import substitute
 from archlang.codegen.printer import WIDTH, Printer, string
+from archlang.codegen.sweeps import Sweep
 
 __all__ = ["buffers", "print_constructor", "signature"]
 
@@ -18,9 +21,9 @@ def buffers(unit: Unit) -> list[str]:
     return [f"{i.name}: Tensor" for i in unit.body.inits if isinstance(i, SetAttr) and i.buffer]
 
 
-def print_constructor(unit: Unit, stored: list[str]) -> list[str]:
+def print_constructor(unit: Unit, stored: list[str], swept: Sequence[Sweep] = ()) -> list[str]:
     """Lines of `__init__`, indented as in a class; none where nn.Module's own will do."""
-    return _Constructor(unit).run(stored)
+    return _Constructor(unit).run(stored, swept)
 
 
 def signature(name: str, parameters: list[str], result: str, indent: int) -> list[str]:
@@ -38,10 +41,10 @@ class _Constructor:
         self.body, self.arguments = unit.body, unit.arguments
         self.printer = Printer(argument=lambda leaf: self.arguments.text(leaf, lambda name: name))
 
-    def run(self, stored: list[str]) -> list[str]:
+    def run(self, stored: list[str], swept: Sequence[Sweep]) -> list[str]:
         pad = " " * 8
         body = self.body
-        if not (body.inits or body.base or body.rules or stored):
+        if not (body.inits or body.base or body.rules or stored or swept):
             return []
         parameters = ["self", *(f"{a.name}: {a.annotation}" for a in self.arguments.all)]
         out = signature("__init__", parameters, "None", 4)
@@ -49,7 +52,7 @@ class _Constructor:
         out += [f"{pad}self.{name} = {name}" for name in stored]
         for item in body.inits:
             out += self._item(item)
-        return [*out, *self._rules()]
+        return [*out, *self._rules(), *self._sweeps(swept)]
 
     def _item(self, item: InitItem) -> list[str]:
         if isinstance(item, SetAttr):
@@ -86,6 +89,23 @@ class _Constructor:
             for rule in rules:
                 if rule not in plain:
                     out += self._marked(code, rule)
+        return out
+
+    def _sweeps(self, swept: Sequence[Sweep]) -> list[str]:
+        """One loop over all modules, one arm per torch class."""
+        arms: dict[str, list[Sweep]] = {}
+        for sweep in swept:
+            arms.setdefault(sweep.torch_class, []).append(sweep)
+        out = [f"{' ' * 8}for m in self.modules():"] if arms else []
+        for i, (torch_class, items) in enumerate(arms.items()):
+            out.append(f"{' ' * 12}{'elif' if i else 'if'} isinstance(m, {torch_class}):")
+            for item in items:
+                target = Get(Raw("m"), item.weight)
+                indent = 16
+                if item.optional:
+                    out.append(f"{' ' * 16}if m.{item.weight} is not None:")
+                    indent = 20
+                out += self.printer.statement(substitute(item.code, HOLE.index, target), indent)
         return out
 
     def _plain(self, code: Py, kind: str, rules: list[Rule]) -> list[str]:

@@ -30,6 +30,7 @@ class Shared:
     helpers: dict[str, Helper] = field(default_factory=dict)
     externs: dict[tuple[str, str], str] = field(default_factory=dict)  # (module, class) -> local name
     applications: list[tuple[Child, Node]] = field(default_factory=list)
+    swept: frozenset[tuple[str | None, str]] = frozenset()  # (torch class, weight) that the root initialises
     names: Scope = field(default_factory=lambda: Scope(FILE_NAMES))
 
     def help(self, helpers: Iterable[Helper]) -> None:

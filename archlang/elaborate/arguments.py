@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from archlang.elaborate.errors import fail, nearest
+from archlang.elaborate.errors import fail
 from archlang.elaborate.session import Activation
 from archlang.elaborate.values import (
     BlockTemplate,
@@ -23,10 +23,11 @@ from archlang.elaborate.values import (
 from archlang.ir.graph import Init
 from archlang.ops.base import Op, registry
 from archlang.report.diagnostic import Fix, Span
+from archlang.report.suggest import nearest
 from archlang.shapes.dim import Dim
 from archlang.syntax import tree
 
-__all__ = ["Arg", "Args", "as_template", "bind", "coerce", "op_argument", "type_text"]
+__all__ = ["Arg", "Args", "arguments_text", "as_template", "bind", "coerce", "op_argument", "type_text"]
 
 DTYPES = {
     "f64": "float64",
@@ -59,6 +60,7 @@ class Arg:
     value: Any
     span: Span
     name_span: Span | None = None
+    items: tuple[Span, ...] = ()  # the elements, where a list is written out
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def bind(cx: Activation, what: str, params: Sequence[tree.Param], args: Args, sp
     rest = next((p for p in params if p.star), None)
     if len(args.positional) > len(plain) and rest is None:
         extra = args.positional[len(plain)]
-        takes = f"{len(plain)} argument{'s' if len(plain) != 1 else ''}"
+        takes = arguments_text(len(plain))
         fail(
             "ARC0202",
             f"`{what}` takes {takes}, not {len(args.positional)}",
@@ -125,6 +127,11 @@ def _unknown_name(what: str, name: str, names: set[str], arg: Arg) -> None:
     fail("ARC0203", f"`{what}` has no parameter `{name}`", span, "unknown name", help=f"it has {listed}")
 
 
+def arguments_text(count: int) -> str:
+    """`no arguments`, `1 argument`, `3 arguments`."""
+    return f"{count or 'no'} argument{'s' if count != 1 else ''}"
+
+
 def _optional(type: tree.Type | None) -> bool:
     return bool(getattr(type, "optional", False))
 
@@ -135,14 +142,14 @@ def type_text(type: tree.Type) -> str:
     return type.span.text
 
 
-def coerce(cx: Activation, value: Any, type: tree.Type | None, span: Span, what: str) -> Any:
+def coerce(cx: Activation, value: Any, type: tree.Type | None, span: Span, what: str, arg: Arg | None = None) -> Any:
     """The value as the declared type, or a diagnostic. Templates become instances where a module is expected."""
     if type is None:
         return value
     if value is None and _optional(type):
         return None
     if isinstance(type, tree.ListType):
-        return _coerce_list(cx, value, type, span, what)
+        return _coerce_list(cx, value, type, span, what, arg)
     if isinstance(type, tree.TupleType):
         if isinstance(value, tuple) and len(value) == len(type.items):
             return tuple(coerce(cx, v, t, span, what) for v, t in zip(value, type.items, strict=True))
@@ -154,7 +161,7 @@ def coerce(cx: Activation, value: Any, type: tree.Type | None, span: Span, what:
     _refuse(value, type, span, what)
 
 
-def _coerce_list(cx: Activation, value: Any, type: tree.ListType, span: Span, what: str) -> list[Any]:
+def _coerce_list(cx: Activation, value: Any, type: tree.ListType, span: Span, what: str, arg: Arg | None) -> list[Any]:
     if isinstance(value, tuple):
         value = list(value)
     if not isinstance(value, list):
@@ -164,8 +171,17 @@ def _coerce_list(cx: Activation, value: Any, type: tree.ListType, span: Span, wh
         and getattr(type.element, "name", "module") == "module"
     )
     if modules:
-        return [v if isinstance(v, Run) else coerce(cx, v, type.element, span, what) for v in value]
-    return [coerce(cx, v, type.element, span, what) for v in expand(value)]
+        places = arg.items if arg is not None and len(arg.items) == len(value) else (span,) * len(value)
+        return [
+            v if isinstance(v, Run) else coerce(cx, v, type.element, place, f"element {i} of {what}")
+            for i, (v, place) in enumerate(zip(value, places, strict=True))
+        ]
+    values = expand(value)
+    places = arg.items if arg is not None and len(arg.items) == len(values) else (span,) * len(values)
+    return [
+        coerce(cx, v, type.element, place, f"element {i} of {what}")
+        for i, (v, place) in enumerate(zip(values, places, strict=True))
+    ]
 
 
 def _coerce_named(cx: Activation, value: Any, type: tree.NamedType, span: Span, what: str) -> Any:

@@ -68,11 +68,11 @@ def _fill(block: tree.Block, params: Sequence[tree.Param], items: Sequence[Any],
         rest = given[star : len(given) - after]
         given = [*given[:star], [w for r in rest for w in flat(r)], *given[len(given) - after :]]
     if len(given) > len(params):
-        takes = f"{len(params)} {word}{'s' if len(params) != 1 else ''}"
+        takes = f"{len(params) or 'no'} {word}{'s' if len(params) != 1 else ''}"
         wants_list = len(params) == 1 and getattr(params[0].type, "name", "") == "tensors"
         fail(
             "ARC0211",
-            f"`{block.name}` takes {takes}, and {len(given)} flow in",
+            f"`{block.name}` takes {takes}, and {len(given)} {'flows' if len(given) == 1 else 'flow'} in",
             span,
             "applied here",
             related=[(block.name_span, "declared here")],

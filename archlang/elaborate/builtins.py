@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from archlang.elaborate.arguments import Arg, Args
+from archlang.elaborate.arguments import Arg, Args, arguments_text
 from archlang.elaborate.errors import fail
 from archlang.elaborate.session import Activation
 from archlang.elaborate.values import Composition, Run, describe, expand, length, settled
@@ -223,5 +223,12 @@ def call_builtin(cx: Activation, name: str, args: Args, span: Span) -> Any:
             fail("ARC0203", f"`{name}` has no parameter `{first}`", where, help="its arguments go by place")
     count = len(args.positional)
     if count < least or (most is not None and count > most):
-        fail("ARC0202", f"`{name}` takes {least if least == most else f'{least} or more'} arguments, not {count}", span)
+        takes = (
+            arguments_text(least)
+            if least == most
+            else f"{least} or more arguments"
+            if most is None
+            else f"{least} to {most} arguments"
+        )
+        fail("ARC0202", f"`{name}` takes {takes}, not {count}", span)
     return function(cx, args.positional, span)

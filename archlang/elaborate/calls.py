@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from archlang.elaborate.apply import apply
-from archlang.elaborate.arguments import Arg, Args, bind, coerce, op_argument
+from archlang.elaborate.arguments import Arg, Args, arguments_text, bind, coerce, op_argument
 from archlang.elaborate.builtins import call_builtin
-from archlang.elaborate.errors import fail, nearest
+from archlang.elaborate.errors import fail
 from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation
 from archlang.elaborate.streams import streams_of
@@ -35,6 +35,7 @@ from archlang.ir.graph import Init
 from archlang.ops.base import REQUIRED, Op, OpError, registry
 from archlang.ops.init import make
 from archlang.report.diagnostic import Span
+from archlang.report.suggest import nearest
 from archlang.syntax import tree
 
 __all__ = [
@@ -85,10 +86,17 @@ def evaluate_args(cx: Activation, call: tree.Call) -> Args:
                 fail(
                     "ARC0204", f"`{arg.name}` is given twice", arg.span, related=[(named[arg.name].span, "first here")]
                 )
-            named[arg.name] = Arg(settled(value), arg.value.span, arg.name_span)
+            named[arg.name] = Arg(settled(value), arg.value.span, arg.name_span, _items(arg.value))
         else:
-            positional.append(Arg(settled(value), arg.span))
+            positional.append(Arg(settled(value), arg.span, None, _items(arg.value)))
     return Args(positional, named, context)
+
+
+def _items(expr: tree.Expr) -> tuple[Span, ...]:
+    """Where each element of a list stands that is written out."""
+    if isinstance(expr, tree.ListDisplay) and not any(isinstance(i, (tree.Star, tree.Guarded)) for i in expr.items):
+        return tuple(item.span for item in expr.items)
+    return ()
 
 
 def call_value(
@@ -140,7 +148,7 @@ def call_function(cx: Activation, fn: Fn, args: Args, span: Span) -> Any:
     try:
         for param in fn.params:
             value, where = _argument(callee, param, bound, span)
-            value = coerce(callee, value, param.type, where, f"`{param.name}` of `{fn.name}`")
+            value = coerce(callee, value, param.type, where, f"`{param.name}` of `{fn.name}`", bound.get(param.name))
             scope.bind(param.name, value, param.name_span, fixed=True, kind="parameter")
         if isinstance(fn.body, tuple):
             return run_function(callee, fn, span)
@@ -206,7 +214,8 @@ def block_arguments(cx: Activation, template: BlockTemplate | ExternTemplate, ar
     values: dict[str, Any] = {}
     for param in params:
         value, where = _argument(callee, param, bound, span)
-        value = settled(coerce(callee, value, param.type, where, f"`{param.name}` of `{template.name}`"))
+        what = f"`{param.name}` of `{template.name}`"
+        value = settled(coerce(callee, value, param.type, where, what, bound.get(param.name)))
         if isinstance(value, Wire):
             fail(
                 "ARC0216",
@@ -247,9 +256,11 @@ def _op_instance(op: Op, args: Args, span: Span) -> OpInstance:
     names = [p.name for p in params]
     if len(args.positional) > len(params):
         extra = args.positional[len(params)]
+        if args.positional[0].value == [] and any(p.variadic for p in op.inputs):
+            fail("ARC0210", f"`{op.name}` gets no wires", args.positional[0].span, "this list is empty")
         fail(
             "ARC0202",
-            f"`{op.name}` takes {len(params)} arguments, not {len(args.positional)}",
+            f"`{op.name}` takes {arguments_text(len(params))}, not {len(args.positional)}",
             extra.span,
             "one too many",
             help=f"its parameters are {', '.join(names)}" if names else None,
@@ -371,8 +382,26 @@ def _call_block(
         rest = iter(streams)
         streams = [by_name[p.name] if p.name in by_name else next(rest, None) for p in inputs] + list(rest)
     context = [a.value for a in args.context] or list(flowing.context if flowing else ())
+    _no_wire_for_module(block, plain, args, len(streams) - len(inputs))
     inst = labelled(instantiate(cx, block, plain, span), label)
     return apply(cx, inst, Streams(tuple(streams), tuple(context)), span)
+
+
+def _no_wire_for_module(block: BlockTemplate, plain: Args, args: Args, surplus: int) -> None:
+    """Refuses `x -> residual(relu(x))`: a wire too many, and a module missing."""
+    given = {p.name for p in block.tree.params[: len(plain.positional)]} | set(plain.named)
+    missing = next((p for p in block.tree.params if p.name not in given and p.default is None), None)
+    wire = next((a for a in args.positional if has_wire(a.value)), None)
+    if surplus <= 0 or missing is None or wire is None or getattr(missing.type, "name", "") not in ("module", "block"):
+        return
+    fail(
+        "ARC0215",
+        f"`{missing.name}` of `{block.name}` takes a module, and this is a wire",
+        wire.span,
+        "this is a wire",
+        related=[(missing.span, "declared here")],
+        help="pass the layer itself, as in `residual(conv(64, 3))`; it is applied inside",
+    )
 
 
 def _call_module(cx: Activation, module: Instance | Run, args: Args, span: Span, flowing: Streams | None) -> Any:

@@ -13,7 +13,7 @@ from archlang.elaborate.bounds import deep_stack
 from archlang.elaborate.builder import Builder
 from archlang.elaborate.calls import instantiate, to_module
 from archlang.elaborate.copying import free_names
-from archlang.elaborate.errors import Poisoned, fail, nearest
+from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.expressions import evaluate
 from archlang.elaborate.loader import LoadedModule
 from archlang.elaborate.patterns import declared_type
@@ -22,6 +22,7 @@ from archlang.elaborate.session import Activation, Limits, Session, StopElaborat
 from archlang.elaborate.values import BlockInstance, BlockTemplate, Instance, LabelText, Streams, Wire
 from archlang.ir.graph import Graph, Program, TensorType, Value
 from archlang.report.diagnostic import ArchError, Diagnostic, Severity, Span
+from archlang.report.suggest import nearest
 from archlang.syntax import tree
 
 __all__ = ["Elaborated", "check", "elaborate"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from typing import NoReturn
 
 from archlang.report.diagnostic import ArchError, Diagnostic, Fix, Label, Severity, Span
 
-__all__ = ["Poisoned", "fail", "nearest", "warning"]
+__all__ = ["Poisoned", "fail", "warning"]
 
 
 class Poisoned(Exception):
@@ -44,11 +44,25 @@ def warning(
     return Diagnostic(code, message, span, label, marks, help, (), Severity.WARNING)
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that the author most likely meant."""
-    candidates = sorted(known)
-    lowered = {c.lower(): c for c in candidates}
-    if name.lower() in lowered:
-        return lowered[name.lower()]
-    found = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
-    return found[0] if found else None
+def _plain(name: str) -> str:
+    """`BatchNorm2d`, `batch_norm` -> `batchnorm`."""
+    return re.sub(r"[123]d$", "", name.lower()).replace("_", "")
+
+
+_FOREIGN = {  # what other libraries call things
+    "cat": "concat",
+    "concatenate": "concat",
+    "convolution": "conv",
+    "convtranspose": "conv_transpose",
+    "deconv": "conv_transpose",
+    "false": "false",
+    "fc": "linear",
+    "fullyconnected": "linear",
+    "meanpool": "avgpool",
+    "null": "none",
+    "sequential": "chain",
+    "subtract": "sub",
+    "swish": "silu",
+    "upsample": "interpolate",
+    "view": "reshape",
+}

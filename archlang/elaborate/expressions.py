@@ -11,7 +11,7 @@ from archlang.elaborate.bounds import bounded
 from archlang.elaborate.builtins import check_length, floor_of_quotient, text_of
 from archlang.elaborate.calls import apply_step, call_value, evaluate_args, evaluate_call, labelled, to_module
 from archlang.elaborate.comprehension import comprehension
-from archlang.elaborate.errors import fail, nearest
+from archlang.elaborate.errors import fail
 from archlang.elaborate.names import lookup
 from archlang.elaborate.session import Activation, NeedConcrete
 from archlang.elaborate.streams import streams_of
@@ -32,6 +32,7 @@ from archlang.elaborate.values import (
     has_wire,
 )
 from archlang.report.diagnostic import Fix
+from archlang.report.suggest import nearest
 from archlang.shapes.dim import Dim
 from archlang.syntax import tree
 

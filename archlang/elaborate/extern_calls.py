@@ -46,6 +46,6 @@ def apply_extern(cx: Activation, builder: Builder, inst: ExternInstance, streams
     attrs = {"target": target, "args": tuple(inst.args.items()), "pure": declared.pure}
     if inst.path is None:
         builder.claim(inst, inst.default_name)
-    builder.fix_op(inst.path or "", "extern", attrs, (), inst.span, inst.borrowed, span)
+    builder.fix_op(inst.path or "", "extern", attrs, (), inst.named_at, inst.borrowed, span)
     results = builder.node("extern", list(streams.items), types, span, attrs, path=inst.path)
     return results[0] if len(results) == 1 else results

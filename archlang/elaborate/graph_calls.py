@@ -60,7 +60,7 @@ def call_graph(
         if anonymous and (graph.weights or graph.children):
             warn_anonymous(cx, inst, path)
     assert inst.path is not None
-    builder.fix_graph(inst.path, graph, count, inst.span, inst.borrowed, span)
+    builder.fix_graph(inst.path, graph, count, inst.named_at, inst.borrowed, span)
     modules = bind_borrowed(cx, builder, inst, graph, span)
     _lift_constraints(builder, graph, local, span)
     types = [substituted(v.type, local) for out in graph.outputs for v in out.values]

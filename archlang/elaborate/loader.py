@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from archlang.elaborate.bounds import deep_stack
-from archlang.elaborate.errors import Poisoned, fail, nearest
+from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation, Limits, Session, StopElaboration
 from archlang.elaborate.values import POISON, BlockTemplate, ExternTemplate, Fn, Namespace
 from archlang.report.diagnostic import ArchError, Diagnostic, Fix, Source, Span
+from archlang.report.suggest import nearest
 from archlang.syntax import tree
 from archlang.syntax.parser import parse
 from archlang.syntax.source import read_file
@@ -151,8 +152,8 @@ class _Loader:
         if path in self.done:
             return self.done[path]
         if any(path == active for active, _ in self.active):
-            names = [active.stem for active, _ in self.active]
-            cycle = " -> ".join([*names[names.index(path.stem) :], path.stem])
+            chain = [*dict.fromkeys(active for active, _ in self.active)]
+            cycle = " -> ".join(p.stem for p in [*chain[chain.index(path) :], path])
             fail(
                 "ARC0104",
                 f"`use` goes in a circle: {cycle}",

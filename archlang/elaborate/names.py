@@ -7,13 +7,15 @@ from typing import Any
 
 from archlang.elaborate.arguments import DTYPES
 from archlang.elaborate.builtins import BUILTINS
-from archlang.elaborate.errors import fail, nearest
+from archlang.elaborate.elsewhere import bound_elsewhere
+from archlang.elaborate.errors import fail
 from archlang.elaborate.session import Activation
 from archlang.elaborate.values import TRAINING, Builtin, OpTemplate
 from archlang.ir.graph import Init
 from archlang.ops.base import registry
 from archlang.ops.init import INITIALISERS
 from archlang.report.diagnostic import Fix
+from archlang.report.suggest import nearest
 from archlang.syntax import tree
 
 __all__ = ["lookup", "visible_names"]
@@ -27,6 +29,17 @@ def lookup(cx: Activation, name: tree.Name) -> Any:
     found = builtin(name.id)
     if found is not None:
         return found
+    elsewhere = bound_elsewhere(cx, name.id, name.span)
+    if elsewhere is not None:
+        help = "bind it on every path, before this"
+        fail(
+            "ARC0101",
+            f"there is no `{name.id}` here",
+            name.span,
+            "unknown name",
+            related=[(elsewhere.span, elsewhere.text)],
+            help=help,
+        )
     close = nearest(name.id, visible_names(cx))
     fail(
         "ARC0101",

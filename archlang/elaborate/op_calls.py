@@ -45,7 +45,7 @@ def apply_op(cx: Activation, builder: Builder, inst: OpInstance, streams: Stream
                 warn_anonymous(cx, inst, path)
         path = inst.path
         if weights:
-            builder.fix_op(path or "", inst.op.name, attrs, weights, inst.span, inst.borrowed, span)
+            builder.fix_op(path or "", inst.op.name, attrs, weights, inst.named_at, inst.borrowed, span)
     results = builder.node(inst.op.name, wires, outputs, span, attrs, path=path if weights else None)
     return results[0] if len(results) == 1 else results
 

@@ -211,7 +211,8 @@ def _ordered(expr: tree.Binary, left: Any, right: Any) -> bool:
             "ARC0305",
             f"whether {left} {expr.op} {right} is not known when the network is built",
             expr.span,
-            help="a condition may use sizes that are numbers only",
+            help="what a network is made of can depend on numbers only: write them into the input's type, or make them "
+            "parameters",
         )
     return COMPARISONS[expr.op](difference, 0)
 
@@ -265,7 +266,14 @@ def _on_wires(cx: Activation, expr: tree.Binary, left: Any, right: Any) -> Any:
     if left is None or right is None:
         if expr.op in ("==", "!="):
             return (left is right) == (expr.op == "==")
-        fail("ARC0201", f"`{expr.op}` takes wires, not `none`", (expr.left if left is None else expr.right).span)
+        none = expr.left if left is None else expr.right
+        fail(
+            "ARC0201",
+            f"`{expr.op}` takes wires, not `none`",
+            none.span,
+            "this is `none` here",
+            help=f"ask first: `if {none.span.text} != none {{ ... }}`",
+        )
     name = _OPS.get(expr.op)
     if name is None:
         fail("ARC0201", f"`{expr.op}` does not work on wires", expr.span)
@@ -311,8 +319,8 @@ def wire_attribute(wire: Wire, expr: tree.Attribute) -> Any:
         return len(shape)
     if name == "dtype":
         return wire.type.dtype
-    from archlang.elaborate.errors import nearest
     from archlang.report.diagnostic import Fix
+    from archlang.report.suggest import nearest
 
     close = nearest(name, ("channels", "features", "shape", "spatial", "rank", "dtype"))
     fail(

@@ -211,7 +211,7 @@ def result_type(cx: Activation, declared: tree.Type) -> tuple[TensorType, ...]:
     return tuple(types)
 
 
-def check_result(cx: Activation, block: tree.Block) -> None:
+def check_result(cx: Activation, block: tree.Block, returned: Span) -> None:
     """Compares what a block returns with the type that it declares."""
     declared = block.result
     if declared is None or cx.builder is None:
@@ -219,21 +219,35 @@ def check_result(cx: Activation, block: tree.Block) -> None:
     outputs = [o for o in cx.builder.graph.outputs if not o.training]
     wanted = declared.items if isinstance(declared, tree.TupleType) else (declared,)
     if len(wanted) != len(outputs):
-        fail("ARC0331", f"`{block.name}` declares {len(wanted)} results and returns {len(outputs)}", declared.span)
+        fail(
+            "ARC0331",
+            f"`{block.name}` declares {_results(len(wanted))} and returns {len(outputs)}",
+            returned,
+            related=[(declared.span, "declared here")],
+        )
     for type, output in zip(wanted, outputs, strict=True):
         name = getattr(type, "name", None)
         if (name == "tensors") != (output.kind == "tensors") and name is not None:
             kind = "a list of wires" if output.kind == "tensors" else "one wire"
-            fail("ARC0331", f"`{block.name}` declares `{name}` and returns {kind}", type.span)
+            fail(
+                "ARC0331",
+                f"`{block.name}` declares `{name}` and returns {kind}",
+                returned,
+                related=[(type.span, "declared here")],
+            )
         if output.kind == "tensor":
-            _match_result(cx, block, type, output.values[0].type)
+            _match_result(cx, block, type, output.values[0].type, returned)
 
 
-def _match_result(cx: Activation, block: tree.Block, declared: tree.Type, type: TensorType) -> None:
+def _results(count: int) -> str:
+    return "one result" if count == 1 else f"{count} results"
+
+
+def _match_result(cx: Activation, block: tree.Block, declared: tree.Type, type: TensorType, returned: Span) -> None:
     scope = cx.scope
     cx.scope = type_scope = Scope(scope)
     try:
-        match(cx, declared, type, block.name_span, f"the result of `{block.name}`")
+        match(cx, declared, type, returned, f"the result of `{block.name}`")
     finally:
         cx.scope = scope
     scope.names.update({k: v for k, v in type_scope.names.items() if k not in scope.names})

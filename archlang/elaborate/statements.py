@@ -56,7 +56,7 @@ def run_body(cx: Activation, block: tree.Block) -> None:
         add_outputs(builder, tuple(streams) if len(streams) > 1 else streams[0], block.name_span)
     else:
         _add_returned(cx, returned)
-    check_result(cx, block)
+    check_result(cx, block, returned.span if returned is not None else block.name_span)
 
 
 def _streams(cx: Activation, block: tree.Block) -> list[Any]:
@@ -66,11 +66,20 @@ def _streams(cx: Activation, block: tree.Block) -> list[Any]:
             "ARC0274",
             f"`{block.name}` returns nothing",
             block.name_span,
-            "no `return` in its body",
+            "no `return` is reached for these arguments" if _has_return(block.body) else "no `return` in its body",
             help="end it with `return x`",
         )
     names = [p.name for p in block.inputs or () if not p.context] + cx.new_streams
     return [cx.read(n, cx.scope.names[n].value) for n in names]
+
+
+def _has_return(body: Sequence[tree.Stmt]) -> bool:
+    return any(
+        isinstance(stmt, tree.Return)
+        or (isinstance(stmt, tree.If) and (_has_return(stmt.then) or _has_return(stmt.otherwise)))
+        or (isinstance(stmt, tree.For) and _has_return(stmt.body))
+        for stmt in body
+    )
 
 
 def _add_returned(cx: Activation, returned: _Return) -> None:

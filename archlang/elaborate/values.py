@@ -91,6 +91,11 @@ class Instance:
     def default_name(self) -> str:
         raise NotImplementedError
 
+    @property
+    def named_at(self) -> Span:
+        """What makes its state-dict keys: the label where there is one."""
+        return self.label.span if self.label is not None else self.span
+
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class OpInstance(Instance):

@@ -156,7 +156,8 @@ class Comparison(Binary):
 
 
 for _name, _symbol in (("eq", "=="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">=")):
-    register(type(_name.capitalize(), (Comparison,), {"name": _name, "symbol": _symbol}))
+    _doc = f"`a {_symbol} b`; the result is bool."
+    register(type(_name.capitalize(), (Comparison,), {"name": _name, "symbol": _symbol, "__doc__": _doc}))
 
 
 @register
@@ -214,14 +215,13 @@ class _Extremum(Op):
         return result
 
 
-register(type("Maximum", (_Extremum,), {"name": "maximum"}))
-register(type("Minimum", (_Extremum,), {"name": "minimum"}))
+for _name in ("maximum", "minimum"):
+    _doc = f"Elementwise {_name} of the wires."
+    register(type(_name.capitalize(), (_Extremum,), {"name": _name, "__doc__": _doc}))
 
 
 class _Logical(Op):
-    """A logical connective of two wires; numbers count as true where they are not 0."""
-
-    inputs: ClassVar[tuple[Input, ...]] = (Input("a"), Input("b"))
+    """A logical connective of one or two wires."""
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         return (TensorType(broadcast(self.name, ins, cx), "bool"),)
@@ -236,6 +236,8 @@ class _Logical(Op):
         return true[0] & true[1] if self.name == "logical_and" else true[0] | true[1]
 
 
-register(type("LogicalAnd", (_Logical,), {"name": "logical_and"}))
-register(type("LogicalOr", (_Logical,), {"name": "logical_or"}))
-register(type("LogicalNot", (_Logical,), {"name": "logical_not", "inputs": (Input("x"),)}))
+_NONZERO = "numbers count as true where they are not 0."
+for _name, _ins in (("and", ("a", "b")), ("or", ("a", "b")), ("not", ("x",))):
+    _doc = f"Logical {_name}; {_NONZERO}"
+    _members = {"name": f"logical_{_name}", "inputs": tuple(map(Input, _ins)), "__doc__": _doc}
+    register(type(f"Logical{_name.capitalize()}", (_Logical,), _members))

@@ -270,8 +270,9 @@ class _Arg(Op):
         return index.reshape([1] * x.dim()) if dim is None and keepdim else index
 
 
-register(type("Argmax", (_Arg,), {"name": "argmax"}))
-register(type("Argmin", (_Arg,), {"name": "argmin"}))
+for _name, _what in (("argmax", "largest"), ("argmin", "smallest")):
+    _doc = f"Index of the {_what} element along `dim`; without `dim`, in the flattened tensor."
+    register(type(_name.capitalize(), (_Arg,), {"name": _name, "__doc__": _doc}))
 
 
 @register

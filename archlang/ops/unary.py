@@ -54,7 +54,8 @@ _TABLE: dict[str, Callable[[str], str] | None] = {
     "square": _number,
 }
 for _name, _result in _TABLE.items():
-    register(type(_name.capitalize(), (_Function,), {"name": _name, "result": _result}))
+    _doc = f"`torch.{_name}`, element by element."
+    register(type(_name.capitalize(), (_Function,), {"name": _name, "result": _result, "__doc__": _doc}))
 
 
 @register

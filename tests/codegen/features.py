@@ -249,3 +249,16 @@ def numbered_class() -> Program:
     a, b = r.calls(c.graph, r.input(B, 8, name="a"), r.input(B, 8, name="b"), path="chain")
     r.returns(r.op("add", a, b))
     return program(r.graph)
+
+
+@feature((2, 3, 8, 8))
+def swept() -> Program:
+    """A rule that all convolutions share is one loop in the root."""
+    rule = {"init": Init("kaiming_normal", (("mode", "fan_out"),)), "kernel_size": 1}
+    f = Block("inner", line=4)
+    x = f.op("conv", f.input(B, 3, H, W), path="a", out_channels=3, bias_init=Init("zeros"), **rule)
+    f.returns(f.op("linear", f.op("global_avgpool", x), path="fc", out_features=3))
+    r = Block("net")
+    x = r.op("conv", r.input(B, 3, H, W), path="conv", out_channels=3, bias=False, **rule)
+    r.returns(r.call(f.graph, x, path="inner"))
+    return program(r.graph)

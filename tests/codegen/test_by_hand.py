@@ -112,3 +112,13 @@ def test_shared_and_borrowed_modules_are_one() -> None:
     net = network(FEATURES["shared_module"][0]())
     assert net.get_submodule("fc") is net.get_submodule("head") is net.get_submodule("tied.head")
     assert len(list(network(FEATURES["borrowed_module"][0]()).parameters())) == 2
+
+
+def test_swept_initialisation() -> None:
+    """The root's loop reaches the convolutions of its blocks, biases included, and nothing else."""
+    torch.manual_seed(0)
+    net = network(FEATURES["swept"][0]())
+    assert torch.equal(net.get_parameter("inner.a.bias"), torch.zeros(3))
+    assert net.get_parameter("inner.fc.bias").abs().max() > 0
+    draws = torch.cat([network(FEATURES["swept"][0]()).get_parameter("inner.a.weight").flatten() for _ in range(200)])
+    assert abs(float(draws.std()) - (2 / 3) ** 0.5) < 0.05
