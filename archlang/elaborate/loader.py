@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import resources
@@ -58,12 +59,12 @@ def load(source: Source, limits: Limits | None = None) -> LoadedModule:
 class _Loader:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.done: dict[Path, LoadedModule] = {}
-        self.active: list[tuple[Path, Span | None]] = []
+        self.done: dict[Path, LoadedModule | None] = {}  # None: it has mistakes, which were reported
+        self.active: list[Path] = []
 
     def load(self, source: Source, path: Path) -> LoadedModule:
         module = LoadedModule(source, parse(source))
-        self.active.append((_resolved(path), None))
+        self.active.append(_resolved(path))
         errors: list[Diagnostic] = []
         try:
             for item in module.syntax.items:
@@ -71,6 +72,8 @@ class _Loader:
                     self._declare(module, item, path)
                 except ArchError as error:
                     errors += error.diagnostics
+                except Poisoned:
+                    pass
         finally:
             self.active.pop()
         if errors:
@@ -125,8 +128,12 @@ class _Loader:
 
     # -- use ---------------------------------------------------------------------------------------------------------
     def _use(self, module: LoadedModule, use: tree.Use, path: Path) -> None:
-        target = self._find(use, path)
-        used = self._file(target, use.span)
+        try:
+            used = self._file(self._find(use, path), use.span)
+        except (ArchError, Poisoned):
+            for _, name, span in use.names:  # known, so that their uses say nothing more
+                module.scope.bind(name, POISON, span, fixed=True, kind="let")
+            raise
         if not use.names:
             name = use.alias or use.path[-1]
             self._bind(module, name, Namespace(used), use.span)
@@ -148,12 +155,9 @@ class _Loader:
             module.private.add(local)
 
     def _file(self, path: Path, span: Span) -> LoadedModule:
-        path = _resolved(path)
-        if path in self.done:
-            return self.done[path]
-        if any(path == active for active, _ in self.active):
-            chain = [*dict.fromkeys(active for active, _ in self.active)]
-            cycle = " -> ".join(p.stem for p in [*chain[chain.index(path) :], path])
+        shown, path = path, _resolved(path)
+        if path in self.active:
+            cycle = " -> ".join(p.stem for p in [*self.active[self.active.index(path) :], path])
             fail(
                 "ARC0104",
                 f"`use` goes in a circle: {cycle}",
@@ -161,13 +165,15 @@ class _Loader:
                 "this closes the circle",
                 help="move what both need into a third file",
             )
-        self.active.append((path, span))
-        try:
-            module = _Loader.load(self, read_file(path, max_bytes=self.limits.source_bytes), path)
-        finally:
-            self.active.pop()
-        self.done[path] = module
-        return module
+        if path not in self.done:
+            self.done[path] = None
+            source = read_file(shown, max_bytes=self.limits.source_bytes)
+            source.path = _display(shown)
+            self.done[path] = self.load(source, shown)
+        known = self.done[path]
+        if known is None:
+            raise Poisoned
+        return known
 
     def _find(self, use: tree.Use, path: Path) -> Path:
         """The file that a `use` names: `std.x` from the library, `zoo.x` from the specs, `.x` beside this file."""
@@ -192,14 +198,16 @@ class _Loader:
             candidate = root.joinpath(*parts).with_suffix(".arch")
             if candidate.is_file():
                 return candidate
-        known = sorted({p.stem for root in roots if root.is_dir() for p in root.joinpath(*parts[:-1]).glob("*.arch")})
+        known = sorted(
+            {p.stem for root in roots if root.is_dir() for p in root.joinpath(*parts[:-1]).glob("*.arch")} - {path.stem}
+        )
         close = nearest(parts[-1], known)
         fail(
             "ARC0106",
             f"no file `{'/'.join(parts)}.arch` for this `use`",
             use.span,
             "not found",
-            help=f"did you mean `{close}`?" if close else f"there are: {', '.join(known) or 'none'}",
+            help=f"did you mean `{close}`?" if close else f"the files there are {', '.join(known) or '(none)'}",
         )
 
 
@@ -208,6 +216,15 @@ def _resolved(path: Path) -> Path:
         return path.resolve()
     except OSError:
         return path
+
+
+def _display(path: Path) -> str:
+    """The path as it is shown: of library files the same on every machine."""
+    for name in ("std", "zoo"):
+        for root in _library(name):
+            if path.is_relative_to(root):
+                return f"{name}/{path.relative_to(root).as_posix()}"
+    return os.path.normpath(path)
 
 
 def _library(name: str) -> list[Path]:
