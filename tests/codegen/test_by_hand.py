@@ -121,4 +121,4 @@ def test_swept_initialisation() -> None:
     assert torch.equal(net.get_parameter("inner.a.bias"), torch.zeros(3))
     assert net.get_parameter("inner.fc.bias").abs().max() > 0
     draws = torch.cat([network(FEATURES["swept"][0]()).get_parameter("inner.a.weight").flatten() for _ in range(200)])
-    assert abs(float(draws.std()) - (2 / 3) ** 0.5) < 0.05
+    assert abs(float(draws.detach().std()) - (2 / 3) ** 0.5) < 0.05
