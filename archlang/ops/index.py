@@ -239,8 +239,9 @@ class _Triangle(Op):
         return x.masked_fill(outside, 0)
 
 
-register(type("Tril", (_Triangle,), {"name": "tril"}))
-register(type("Triu", (_Triangle,), {"name": "triu"}))
+for _name, _which in (("tril", "lower"), ("triu", "upper")):
+    _doc = f"The {_which} triangle of the last two dimensions; zeros elsewhere."
+    register(type(_name.capitalize(), (_Triangle,), {"name": _name, "__doc__": _doc}))
 
 
 @register
