@@ -299,11 +299,12 @@ def _signature(op: Op) -> str:
 
 
 def _literal(value: Any) -> str:
-    return (
-        {True: "true", False: "false", None: "none"}.get(value, repr(value))
-        if not isinstance(value, (int, float)) or isinstance(value, bool)
-        else repr(value)
-    )
+    """A default as a spec writes it."""
+    if isinstance(value, str):
+        return f'"{value}"'
+    if value is None or isinstance(value, bool):
+        return {True: "true", False: "false", None: "none"}[value]
+    return repr(value)
 
 
 def _unknown_parameter(op: Op, name: str, names: list[str], arg: Arg) -> None:

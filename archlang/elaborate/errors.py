@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -42,27 +41,3 @@ def warning(
 ) -> Diagnostic:
     marks = tuple(Label(where, text) for where, text in related)
     return Diagnostic(code, message, span, label, marks, help, (), Severity.WARNING)
-
-
-def _plain(name: str) -> str:
-    """`BatchNorm2d`, `batch_norm` -> `batchnorm`."""
-    return re.sub(r"[123]d$", "", name.lower()).replace("_", "")
-
-
-_FOREIGN = {  # what other libraries call things
-    "cat": "concat",
-    "concatenate": "concat",
-    "convolution": "conv",
-    "convtranspose": "conv_transpose",
-    "deconv": "conv_transpose",
-    "false": "false",
-    "fc": "linear",
-    "fullyconnected": "linear",
-    "meanpool": "avgpool",
-    "null": "none",
-    "sequential": "chain",
-    "subtract": "sub",
-    "swish": "silu",
-    "upsample": "interpolate",
-    "view": "reshape",
-}

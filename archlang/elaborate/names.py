@@ -21,6 +21,23 @@ from archlang.syntax import tree
 __all__ = ["lookup", "visible_names"]
 
 
+FOREIGN = {  # what other libraries call things
+    "cat": "concat",
+    "concatenate": "concat",
+    "convolution": "conv",
+    "convtranspose": "conv_transpose",
+    "deconv": "conv_transpose",
+    "fc": "linear",
+    "fullyconnected": "linear",
+    "meanpool": "avgpool",
+    "sequential": "chain",
+    "subtract": "sub",
+    "swish": "silu",
+    "upsample": "interpolate",
+    "view": "reshape",
+}
+
+
 def lookup(cx: Activation, name: tree.Name) -> Any:
     """The value of a name, or a diagnostic that suggests the nearest one."""
     binding = cx.scope.find(name.id)
@@ -40,7 +57,9 @@ def lookup(cx: Activation, name: tree.Name) -> Any:
             related=[(elsewhere.span, elsewhere.text)],
             help=help,
         )
-    close = nearest(name.id, visible_names(cx))
+    visible = set(visible_names(cx))
+    foreign = FOREIGN.get(name.id.lower().replace("_", ""))
+    close = foreign if foreign in visible else nearest(name.id, visible)
     fail(
         "ARC0101",
         f"there is no `{name.id}` here",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 __all__ = ["did_you_mean", "nearest"]
@@ -12,10 +13,15 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that the author most likely meant; None where nothing is near."""
     candidates = sorted(known)
     for candidate in candidates:
-        if candidate.lower() == name.lower():
+        if _plain(candidate) == _plain(name):
             return candidate
-    found = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6 if len(name) < 5 else 0.72)
     return found[0] if found else None
+
+
+def _plain(name: str) -> str:
+    """`BatchNorm2d` and `batch_norm` are both `batchnorm`."""
+    return re.sub(r"[123]d$", "", name.lower()).replace("_", "")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:

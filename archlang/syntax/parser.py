@@ -20,6 +20,7 @@ __all__ = ["MAX_TOKENS", "parse", "parse_expression"]
 
 MAX_TOKENS = 400_000  # for each MiB of text
 _LARGE = 50_000  # characters
+_LONGEST_STRING = 20  # lines that a string with a forgotten quote is thought to have
 _PER_EXPRESSION = 10  # what starting on an interpolated expression costs, in tokens
 
 
@@ -102,4 +103,21 @@ class _Parser:
         if self.found:
             unique = {(d.code, d.span.start if d.span else 0): d for d in reversed(self.found)}
             ordered = sorted(unique.values(), key=lambda d: d.span.start if d.span else 0)
-            raise ArchError(ordered[:MAX_ERRORS])
+            raise ArchError(_without_echoes(ordered)[:MAX_ERRORS])
+
+
+def _without_echoes(found: list[Diagnostic]) -> list[Diagnostic]:
+    """Leaves out what only follows from a misplaced quote: the rest of its line, and the lines up to a closing one."""
+    strings = {d.span.line: d.span for d in found if d.code == "ARC0025" and d.span is not None}
+    kept: list[Diagnostic] = []
+    quiet = last = 0  # the lines up to which nothing is said; the line of the finding before
+    for diagnostic in found:
+        line = diagnostic.span.line if diagnostic.span is not None else 0
+        if line and (line <= quiet or (line == last and line in strings)):
+            continue
+        kept.append(diagnostic)
+        last = line
+        if diagnostic.code == "ARC0025":
+            closing = next((n for n in sorted(strings) if n > line and not strings[n].text.strip('" ),]}')), line)
+            quiet = closing if closing - line <= _LONGEST_STRING else line
+    return kept
