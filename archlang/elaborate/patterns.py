@@ -11,7 +11,7 @@ from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation
 from archlang.ir.graph import Constraint, TensorType
 from archlang.report.diagnostic import Span
-from archlang.shapes.dim import Dim, Size, exact_div, size_str, symbol
+from archlang.shapes.dim import Dim, Size, size_str, symbol
 from archlang.syntax import tree
 
 __all__ = ["Localiser", "check_result", "declared_type", "match", "result_type"]
@@ -165,7 +165,7 @@ def _match_size(cx: Activation, dim: tree.Expr, size: Size, span: Span, what: st
         if dim.id != "_":
             cx.scope.bind(dim.id, size, dim.span, fixed=True, kind="size")
         return
-    if _solve(cx, dim, size):
+    if _solve(cx, dim, size, span, what):
         return
     wanted = _dim_value(cx, dim)
     difference = wanted - size
@@ -185,16 +185,30 @@ def _match_size(cx: Activation, dim: tree.Expr, size: Size, span: Span, what: st
     cx.builder.need([Constraint(size, wanted, "==", reason, dim.span)], span)
 
 
-def _solve(cx: Activation, dim: tree.Expr, size: Size) -> bool:
-    """`2*C` against 64 binds C = 32 where C is new."""
+def _solve(cx: Activation, dim: tree.Expr, size: Size, span: Span, what: str) -> bool:
+    """`2*C` against 64 binds C = 32 where C is new; against H it binds H // 2, and H must be even."""
     if not (isinstance(dim, tree.Binary) and dim.op == "*"):
         return False
     for factor, unknown in ((dim.left, dim.right), (dim.right, dim.left)):
         if isinstance(unknown, tree.Name) and not _is_size(cx, unknown.id) and isinstance(factor, tree.Number):
-            quotient = exact_div(size, int(factor.value))
-            if quotient is not None:
-                cx.scope.bind(unknown.id, quotient, unknown.span, fixed=True, kind="size")
-                return True
+            times = int(factor.value)
+            if times < 1 or times != factor.value:
+                return False
+            quotient = size // times
+            rest = size - quotient * times
+            if isinstance(rest, int) and rest:
+                fail(
+                    "ARC0304",
+                    f"{what} must have a multiple of {times} where it has {size_str(size)}",
+                    span,
+                    related=[(dim.span, "declared here")],
+                )
+            if rest != 0:
+                assert cx.builder is not None
+                reason = f"{what} is declared with {dim.span.text}"
+                cx.builder.need([Constraint(size, quotient * times, "==", reason, dim.span)], span)
+            cx.scope.bind(unknown.id, quotient, unknown.span, fixed=True, kind="size")
+            return True
     return False
 
 
