@@ -152,7 +152,7 @@ def _initialisers() -> str:
     rows += ["| initialiser | fills |", "| --- | --- |"]
     for name, entry in sorted(INITIALISERS.items()):
         params = "initialisers..." if entry.variadic else ", ".join(_param(p) for p in entry.params)
-        least = f"{entry.least_rank} dimensions or more" if entry.least_rank else "any shape"
+        least = f"dimensions: {entry.least_rank} or more" if entry.least_rank else "any shape"
         rows.append(f"| `{name}({params})` | {least} |" if params else f"| `{name}` | {least} |")
     return "\n".join(rows) + "\n"
 
