@@ -39,8 +39,6 @@ def apply_composition(cx: Activation, builder: Builder, comp: Composition, strea
     transparent = comp.label is not None and comp.label.path == ""
     if transparent or (comp.owner is None and comp.label is None and not comp.chained):
         return _flow_through(cx, builder, comp, streams, span, claim=transparent)
-    if comp.owner is None:
-        builder.claim(comp, comp.default_name)
     items = [*streams.items, *streams.context]
     wires = [w for item in items for w in flat(item)]
     local = Localiser()
