@@ -44,9 +44,11 @@ def choose_sizes(graph: Graph, given: Mapping[str, int]) -> dict[str, int]:
     return {name: found[name] for name in names}
 
 
-def violated(graph: Graph, sizes: Mapping[str, int]) -> Constraint | None:
-    """The first requirement that the sizes break."""
+def violated(graph: Graph, sizes: Mapping[str, int], phase: str = "eval") -> Constraint | None:
+    """The first requirement of a phase, "eval" or "train", that the sizes break."""
     for constraint in graph.constraints:
+        if constraint.phase not in (None, phase):
+            continue
         if not symbols(constraint.left) | symbols(constraint.right) <= sizes.keys():
             continue
         try:

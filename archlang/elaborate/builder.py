@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from archlang.elaborate.errors import fail
 from archlang.elaborate.reserved import MODULE_ATTRIBUTES
@@ -170,11 +170,15 @@ class Builder:
 
     def need(self, constraints: Sequence[Constraint], span: Span) -> None:
         """Records what a node needs of symbolic sizes."""
-        known = {(c.left, c.right, c.relation) for c in self.graph.constraints}
+        known = {(c.left, c.right, c.relation, c.phase) for c in self.graph.constraints}
         for c in constraints:
-            if (c.left, c.right, c.relation) not in known:
-                known.add((c.left, c.right, c.relation))
-                self.graph.constraints.append(Constraint(c.left, c.right, c.relation, c.reason, c.span or span))
+            if c.phase is not None and self.phase not in (None, c.phase):
+                continue  # what training needs of an arm that runs in evaluation only
+            c = replace(c, span=c.span or span, phase=c.phase or self.phase)
+            key = (c.left, c.right, c.relation, c.phase)
+            if key not in known:
+                known.add(key)
+                self.graph.constraints.append(c)
 
     # -- children ------------------------------------------------------------------------------------------------------
     def fix_op(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from archlang.elaborate.builder import Builder
@@ -15,7 +16,7 @@ from archlang.elaborate.values import (
     Record,
     Wire,
 )
-from archlang.ir.graph import Constraint, Graph, Output, TensorType
+from archlang.ir.graph import Graph, Output, TensorType
 from archlang.report.diagnostic import Span
 from archlang.shapes.dim import non_negative, size_str, substitute
 
@@ -151,6 +152,9 @@ def _lift_constraints(builder: Builder, graph: Graph, local: Localiser, span: Sp
         if isinstance(difference, int):
             if difference == 0 or (c.relation == ">=" and difference > 0):
                 continue
+            if c.phase is not None:  # the other phase may do
+                lifted.append(replace(c, left=left, right=right))
+                continue
             message = (
                 f"{c.reason}: {size_str(left)} {'is not' if c.relation == '==' else 'is less than'} {size_str(right)}"
             )
@@ -163,7 +167,7 @@ def _lift_constraints(builder: Builder, graph: Graph, local: Localiser, span: Sp
             )
         if c.relation == ">=" and non_negative(difference):
             continue
-        lifted.append(Constraint(left, right, c.relation, c.reason, c.span))
+        lifted.append(replace(c, left=left, right=right))
     builder.need(lifted, span)
 
 

@@ -181,7 +181,8 @@ def _exact(cx: Activation, expr: tree.Binary, left: Any, right: Any) -> Any:
     from archlang.ir.graph import Constraint
 
     builder = cx.graph_builder(expr.span)
-    builder.need([Constraint(left, quotient * right, "==", f"`{expr.span.text}` must divide", expr.span)], expr.span)
+    reason = f"`{expr.span.text}` must divide"
+    builder.need([Constraint(left, quotient * right, "==", reason, expr.span, rule="language")], expr.span)
     return quotient
 
 

@@ -182,7 +182,7 @@ def _match_size(cx: Activation, dim: tree.Expr, size: Size, span: Span, what: st
         )
     assert cx.builder is not None
     reason = f"{what} is declared with {dim.span.text}"
-    cx.builder.need([Constraint(size, wanted, "==", reason, dim.span)], span)
+    cx.builder.need([Constraint(size, wanted, "==", reason, dim.span, rule="language")], span)
 
 
 def _solve(cx: Activation, dim: tree.Expr, size: Size, span: Span, what: str) -> bool:

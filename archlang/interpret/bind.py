@@ -68,6 +68,8 @@ class Plan:
         if missing:
             raise InterpretError(f"`{graph.name}`: nothing gives the size `{min(missing)}`")
         for c in graph.constraints:
+            if c.phase is not None:
+                continue  # torch itself refuses what one phase does not take
             left, right = evaluate(c.left, env), evaluate(c.right, env)
             if not (left == right if c.relation == "==" else left >= right):
                 where = f" ({c.span})" if c.span is not None else ""

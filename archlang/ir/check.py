@@ -87,7 +87,7 @@ class _GraphCheck:
         self.paths = Paths(graph)
         self.phase: dict[int, str | None] = {}  # id of a defined value -> the mode in which it exists
         self.same_state: dict[tuple[int, int], bool] = {}
-        self.sizes = Equalities((c.left, c.right) for c in graph.constraints if c.relation == "==")
+        self.sizes = Equalities((c.left, c.right) for c in graph.constraints if c.relation == "==" and c.phase is None)
 
     def fail(self, message: str, node: Node | None = None) -> NoReturn:
         raise IRError(message, self.graph, node)

@@ -178,13 +178,19 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """`left == right`, or `left >= right` with relation ">=", that the graph needs of its symbols."""
+    """`left == right`, or `left >= right` with relation ">=", that the graph needs of its symbols.
+
+    rule: who refuses other sizes: "torch"; "broadcast" for torch too, unless one side is 1, where it would broadcast;
+    "language" for what a spec promises and torch does not look at (declared sizes, parts that must be equal).
+    """
 
     left: Size
     right: Size
     relation: str
     reason: str
     span: Span | None
+    phase: str | None = None  # None: always; "train" or "eval": in that phase only
+    rule: str = "torch"
 
     def __str__(self) -> str:
         return f"{size_str(self.left)} {self.relation} {size_str(self.right)}"

@@ -156,6 +156,8 @@ class ConstraintModel(Model):
     relation: Literal["==", ">="]
     reason: str
     span: SpanModel | None = None
+    phase: Literal["train", "eval"] | None = None
+    rule: Literal["torch", "broadcast", "language"] = "torch"
 
 
 class GraphModel(Model):

@@ -167,7 +167,7 @@ class _Writer:
     def constraint(self, c: Constraint) -> ConstraintModel:
         return ConstraintModel(
             left=_size(c.left), right=_size(c.right), relation=c.relation,  # type: ignore[arg-type]
-            reason=c.reason, span=self.span(c.span),
+            reason=c.reason, span=self.span(c.span), phase=c.phase, rule=c.rule,  # type: ignore[arg-type]
         )  # fmt: skip
 
 
@@ -298,7 +298,8 @@ class _Reader:
         )  # fmt: skip
 
     def constraint(self, m: ConstraintModel) -> Constraint:
-        return Constraint(_read_size(m.left), _read_size(m.right), m.relation, m.reason, self.span(m.span))
+        left, right = _read_size(m.left), _read_size(m.right)
+        return Constraint(left, right, m.relation, m.reason, self.span(m.span), m.phase, m.rule)
 
 
 def _read_attrs(models: dict[str, Any]) -> dict[str, Attr]:

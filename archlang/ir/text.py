@@ -78,7 +78,8 @@ def _header(graph: Graph) -> str:
 
 def _body(graph: Graph, names: Mapping[int, str]) -> Iterator[tuple[str, Span | None]]:
     for constraint in graph.constraints:
-        yield f"require {constraint}: {_one_line(constraint.reason)}", constraint.span
+        phase = f" in {constraint.phase}" if constraint.phase else ""
+        yield f"require {constraint}{phase}: {_one_line(constraint.reason)}", constraint.span
     for port in graph.inputs:
         yield _port(port, names), None
     for path, decl in graph.weights.items():

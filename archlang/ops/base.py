@@ -82,17 +82,35 @@ class Context:
 
     constraints: list[Constraint] = field(default_factory=list)
 
-    def equal(self, a: Size, b: Size, reason: str, *, inputs: tuple[int, ...] = (), help: str | None = None) -> Size:
-        """The two sizes must agree; returns the simpler one."""
+    def equal(
+        self,
+        a: Size,
+        b: Size,
+        reason: str,
+        *,
+        inputs: tuple[int, ...] = (),
+        help: str | None = None,
+        rule: str = "torch",
+    ) -> Size:
+        """The two sizes must agree; returns the simpler one. rule: as in `Constraint`."""
         difference = a - b
         if difference == 0:
             return a
         if isinstance(difference, int):
             raise OpError("ARC0301", f"{reason}: {size_str(a)} is not {size_str(b)}", inputs=inputs, help=help)
-        self.constraints.append(Constraint(a, b, "==", reason, None))
+        self.constraints.append(Constraint(a, b, "==", reason, None, rule=rule))
         return a if isinstance(a, int) else b
 
-    def at_least(self, a: Size, b: Size, reason: str, *, inputs: tuple[int, ...] = (), help: str | None = None) -> None:
+    def at_least(
+        self,
+        a: Size,
+        b: Size,
+        reason: str,
+        *,
+        inputs: tuple[int, ...] = (),
+        help: str | None = None,
+        rule: str = "torch",
+    ) -> None:
         """`a >= b` must hold."""
         difference = a - b
         if isinstance(difference, int):
@@ -101,9 +119,25 @@ class Context:
                 raise OpError("ARC0302", message, inputs=inputs, help=help)
             return
         if not non_negative(difference):
-            self.constraints.append(Constraint(a, b, ">=", reason, None))
+            self.constraints.append(Constraint(a, b, ">=", reason, None, rule=rule))
 
-    def divides(self, n: Size, a: Size, reason: str, *, inputs: tuple[int, ...] = (), param: str | None = None) -> Size:
+    def more_than_one(self, count: Size, reason: str, phase: str | None) -> None:
+        """`count >= 2` must hold in a phase (None: in both). What fails in one phase only is no error here."""
+        if phase is None and isinstance(count, int) and count < 2:
+            raise OpError("ARC0302", f"{reason}, and there is {count}", inputs=(0,))
+        if not isinstance(count, int) or count < 2:
+            self.constraints.append(Constraint(count, 2, ">=", reason, None, phase))
+
+    def divides(
+        self,
+        n: Size,
+        a: Size,
+        reason: str,
+        *,
+        inputs: tuple[int, ...] = (),
+        param: str | None = None,
+        rule: str = "torch",
+    ) -> Size:
         """`n` must divide `a`; returns the quotient."""
         if isinstance(n, int) and n == 0:
             raise OpError("ARC0303", f"{reason}: division by zero", param=param)
@@ -114,7 +148,7 @@ class Context:
         if isinstance(rest, int):
             message = f"{reason}: {size_str(a)} is not divisible by {size_str(n)}"
             raise OpError("ARC0304", message, inputs=inputs, param=param)
-        self.constraints.append(Constraint(a, quotient * n, "==", reason, None))
+        self.constraints.append(Constraint(a, quotient * n, "==", reason, None, rule=rule))
         return quotient
 
     def known(self, a: Size, reason: str, *, inputs: tuple[int, ...] = ()) -> int:

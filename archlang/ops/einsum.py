@@ -240,5 +240,7 @@ def _sizes(
                     f"{size_str(size)} in {x}"
                 )
                 what = f'`einsum` "{written}" needs one size for `{name}`'
-                sizes[name] = agree(cx, sizes[name], size, what, clash, inputs=(owner[name], i), code="ARC0364")
+                both = (owner[name], i)
+                size = agree(cx, sizes[name], size, what, clash, inputs=both, code="ARC0364", rule="broadcast")
+                sizes[name] = size
     return sizes, broadcast(f'einsum "{written}"', batch, cx)

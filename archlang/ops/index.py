@@ -81,11 +81,11 @@ class Index(Op):
         return x
 
 
-def _within(cx: Context, size: Size, least: Size, what: str) -> None:
+def _within(cx: Context, size: Size, least: Size, what: str, rule: str = "torch") -> None:
     short = size - least
     if isinstance(short, int) and short < 0:
         raise OpError("ARC0361", f"{what} is out of range: the size is {size_str(size)}", param="items", inputs=(0,))
-    cx.at_least(size, least, f"{what} is in range", inputs=(0,))
+    cx.at_least(size, least, f"{what} is in range", inputs=(0,), rule=rule)
 
 
 def _slice_length(item: tuple[Any, Any, Any], size: Size, where: str, cx: Context) -> Size:
@@ -100,13 +100,15 @@ def _slice_length(item: tuple[Any, Any, Any], size: Size, where: str, cx: Contex
             ends.append(absent)
             continue
         low = isinstance(bound, int) and bound < 0
-        _within(cx, size, -bound if low else bound, f"slice bound {size_str(bound)} of {where}")
+        what = f"slice bound {size_str(bound)} of {where}"
+        _within(cx, size, -bound if low else bound, what, "language")  # torch would take what there is
         ends.append(size + bound if low else bound)
     length = ends[1] - ends[0]
     if isinstance(length, int) and length < 0:
         message = f"the slice of {where} ends at {size_str(ends[1])}, before it starts at {size_str(ends[0])}"
         raise OpError("ARC0361", message, param="items", inputs=(0,))
-    cx.at_least(ends[1], ends[0], f"the slice of {where} ends after its start", inputs=(0,))
+    reason = f"the slice of {where} ends after its start"
+    cx.at_least(ends[1], ends[0], reason, inputs=(0,), rule="language")
     return length if step is None else ceil_div(length, step)
 
 

@@ -162,7 +162,7 @@ class _Chunks(Op):
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,), dim, chunks = ins, attrs["dim"], attrs["chunks"]
         what = f"`{self.name}`: {chunks} equal parts of dimension {dim} of {x}"
-        size = cx.divides(chunks, x.shape[dim], what, inputs=(0,), param="chunks")
+        size = cx.divides(chunks, x.shape[dim], what, inputs=(0,), param="chunks", rule="language")
         return _parts(x, dim, (size,) * chunks)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
@@ -50,6 +51,7 @@ class _RunningNorm(_ChannelNorm):
     torch_name: ClassVar[str]
     defaults: ClassVar[tuple[bool, bool]]  # affine, track_running_stats
     least_rank: ClassVar[int]
+    over_batch: ClassVar[bool]  # whether the statistics are taken over the batch, too
 
     def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
         attrs = super().resolve(ins, args, cx)
@@ -62,6 +64,11 @@ class _RunningNorm(_ChannelNorm):
             forms = {1: "[B, C, L]", 2: "[B, C, H, W]", 3: "[B, C, D, H, W]"}
             form = forms.get(attrs["spatial"], "[B, C, ...] of at most 5 dimensions")
             raise OpError("ARC0310", f"this `{self.name}` takes {form}, and this is {x}", inputs=(0,))
+        count = prod(x.shape[2:], start=x.shape[0] if self.over_batch else 1)
+        what = "value per channel" if self.over_batch else "spatial element"
+        phase = "train" if attrs["track_running_stats"] else None  # without statistics, evaluation takes the input's
+        when = " in training" if phase else ""
+        cx.more_than_one(count, f"`{self.name}`{when} needs more than one {what}", phase)
         return super().infer(ins, attrs, cx)
 
     def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
@@ -105,6 +112,7 @@ class BatchNorm(_RunningNorm):
     torch_name = "BatchNorm"
     defaults = (True, True)
     least_rank = 2
+    over_batch = True
     params = (
         Param("eps", "float", 1e-5),
         Param("momentum", "float?", 0.1),
@@ -136,6 +144,7 @@ class InstanceNorm(_RunningNorm):
     torch_name = "InstanceNorm"
     defaults = (False, False)
     least_rank = 3
+    over_batch = False
     params = (
         Param("eps", "float", 1e-5),
         Param("momentum", "float?", 0.1),
@@ -172,6 +181,14 @@ class GroupNorm(_ChannelNorm):
         reason = "`groupnorm`: `num_groups` must divide the channels"
         cx.divides(attrs["num_groups"], attrs["num_features"], reason, inputs=(0,), param="num_groups")
         return attrs
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        outs = super().infer(ins, attrs, cx)
+        x = ins[0]
+        # torch counts groups with the batch: `B * C // num_groups` values a sample, in either phase
+        count = prod(x.shape[2:], start=x.shape[0] * (attrs["num_features"] // attrs["num_groups"]))
+        cx.more_than_one(count, "`groupnorm` needs more than one value per group of the batch", None)
+        return outs
 
     def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
         return self.affine(attrs)

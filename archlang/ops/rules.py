@@ -155,12 +155,13 @@ def agree(
     code: str,
     dims: tuple[int, ...] = (),
     help: str | None = None,
+    rule: str = "torch",
 ) -> Size:
     """Context.equal with the op's own message: `clash` where the sizes can never be equal, `what` as the reason."""
     difference = a - b
     if isinstance(difference, int) and difference != 0:
         raise OpError(code, clash, inputs=inputs, dims=dims, help=help)
-    return cx.equal(a, b, what, inputs=inputs)
+    return cx.equal(a, b, what, inputs=inputs, rule=rule)
 
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
@@ -208,7 +209,8 @@ def broadcast(op: str, ins: Sequence[TensorType], cx: Context) -> tuple[Size, ..
             help = _broadcast_help(rank, dim, size, here) if equal_ranks else None
             what = f"`{op}` needs equal sizes in dimension {dim}"
             dims = (ins[owner].rank - back, x.rank - back)
-            size = agree(cx, size, here, what, clash, inputs=(owner, i), code="ARC0350", dims=dims, help=help)
+            where: dict[str, Any] = {"inputs": (owner, i), "dims": dims, "help": help}
+            size = agree(cx, size, here, what, clash, code="ARC0350", rule="broadcast", **where)
         shape.append(size)
     return tuple(shape)
 

@@ -276,9 +276,8 @@ class Expand(Op):
                 shape.append(want)
             else:
                 clash = f"`expand`: dimension {dim} of {x} is {size_str(have)}, and only a 1 becomes {size_str(want)}"
-                shape.append(
-                    agree(cx, have, want, f"`expand` keeps dimension {dim}", clash, inputs=(0,), code="ARC0357")
-                )
+                what = f"`expand` keeps dimension {dim}"
+                shape.append(agree(cx, have, want, what, clash, inputs=(0,), code="ARC0357", rule="broadcast"))
         return (TensorType(tuple(shape), x.dtype),)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
