@@ -17,9 +17,19 @@ from torch import Tensor, nn
 
 import archlang
 from archlang.interpret import InterpreterModule
+from archlang.ir.walk import parameters
 from archlang.loading import instantiate
 
-__all__ = ["SPECS", "Parity", "assert_parity", "pytorchcv_model", "renamed", "timm_model", "torchvision_model"]
+__all__ = [
+    "SPECS",
+    "Parity",
+    "assert_layout",
+    "assert_parity",
+    "pytorchcv_model",
+    "renamed",
+    "timm_model",
+    "torchvision_model",
+]
 
 SPECS = Path(__file__).parents[2] / "specs"
 OUTPUT_TOLERANCE = 1e-5  # eval mode, float32, relative to the largest entry
@@ -46,6 +56,7 @@ def timm_model(name: str, **arguments: Any) -> nn.Module:
 
 def pytorchcv_model(name: str, **arguments: Any) -> nn.Module:
     """A model of pytorchcv with fresh weights; skips the test where pytorchcv is not installed."""
+    _torchvision()  # one of its models imports it
     _package("pytorchcv")
     model: nn.Module = importlib.import_module("pytorchcv.model_provider").get_model(name, **arguments)
     return model
@@ -65,9 +76,10 @@ def _torchvision() -> ModuleType:
             raise
     # Built for another torch: its compiled operators, which no classifier needs, cannot be loaded, but their names
     # are looked up when it is imported.
-    _libraries.append(torch.library.Library("torchvision", "DEF"))
+    _libraries.append(torch.library.Library("torchvision", "DEF"))  # type: ignore[no-untyped-call]
     for name in ("nms", "qnms"):
-        _libraries[-1].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        signature = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        _libraries[-1].define(signature)  # type: ignore[no-untyped-call]
     return _package("torchvision")
 
 
@@ -132,6 +144,24 @@ def assert_parity(
     return Parity(output, gradient, sum(p.numel() for p in module.parameters()))
 
 
+def assert_layout(
+    spec: str,
+    entry: str,
+    reference: Callable[[], nn.Module],
+    params: Mapping[str, object] | None = None,
+    key_map: KeyMap | None = None,
+) -> None:
+    """Compares keys, shapes and dtypes of the state dict alone, without making a tensor."""
+    with torch.device("meta"):
+        theirs = mapped(reference().state_dict(), key_map)
+    program = archlang.compile(SPECS / spec, entry, **dict(params or {})).program
+    ours = {e.key: e.decl for e in parameters(program) if e.decl.persistent}
+    assert ours.keys() == theirs.keys()
+    for key, decl in ours.items():
+        dtype = "float32" if decl.dtype == "float" else decl.dtype
+        assert (decl.shape, f"torch.{dtype}") == (tuple(theirs[key].shape), str(theirs[key].dtype)), key
+
+
 def still(model: nn.Module) -> None:
     """Turns off dropout and stochastic depth, whatever the reference calls their probability."""
     for module in model.modules():
@@ -146,7 +176,7 @@ def randomise(model: nn.Module, input_shape: Sequence[int]) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.numel() and parameter.min() == parameter.max():
-                parameter += torch.empty_like(parameter).uniform_(-0.3, 0.3)
+                parameter.add_(torch.empty_like(parameter).uniform_(-0.3, 0.3))
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         momenta = [m.momentum for m in norms]
         for norm in norms:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.parity.oracles import assert_parity, torchvision_model
+import pytest
+
+from tests.parity.oracles import assert_layout, assert_parity, torchvision_model
 
 
 def test_vgg16_bn() -> None:
@@ -14,3 +16,13 @@ def test_vgg16_bn() -> None:
 
 def test_densenet121() -> None:
     assert_parity("densenet.arch", "densenet121", torchvision_model("densenet121"), (4, 3, 32, 32))
+
+
+@pytest.mark.parametrize("entry", ["vgg11_bn", "vgg13_bn", "vgg19_bn"])
+def test_vgg_layout(entry: str) -> None:
+    assert_layout("vgg.arch", entry, lambda: torchvision_model(entry, init_weights=False))
+
+
+@pytest.mark.parametrize("entry", ["densenet161", "densenet169", "densenet201"])
+def test_densenet_layout(entry: str) -> None:
+    assert_layout("densenet.arch", entry, lambda: torchvision_model(entry))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.parity.oracles import assert_parity, pytorchcv_model, renamed, torchvision_model
+from tests.parity.oracles import assert_layout, assert_parity, pytorchcv_model, renamed, torchvision_model
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,33 @@ def test_the_key_map_is_what_it_says() -> None:
 )
 def test_pytorchcv(spec: str, entry: str, reference: str) -> None:
     assert_parity(spec, entry, pytorchcv_model(reference), (1, 3, 32, 32), key_map=PYTORCHCV)
+
+
+@pytest.mark.parametrize(
+    ("spec", "entry"),
+    [
+        ("resnet.arch", "resnet34"),
+        ("resnet.arch", "resnet101"),
+        ("resnext.arch", "resnext101_32x8d"),
+        ("resnext.arch", "resnext101_64x4d"),
+        ("wide_resnet.arch", "wide_resnet101_2"),
+    ],
+)
+def test_torchvision_layout(spec: str, entry: str) -> None:
+    assert_layout(spec, entry, lambda: torchvision_model(entry))
+
+
+@pytest.mark.parametrize(
+    ("spec", "entry", "reference"),
+    [
+        ("preresnet.arch", "preresnet56", "preresnet56_cifar10"),
+        ("preresnet.arch", "preresnet110", "preresnet110_cifar10"),
+        ("preresnet.arch", "preresnet164", "preresnet164bn_cifar10"),
+        ("preresnet.arch", "preresnet272", "preresnet272bn_cifar10"),
+        ("preresnet.arch", "preresnet542", "preresnet542bn_cifar10"),
+        ("wide_resnet.arch", "wrn16_10", "wrn16_10_cifar10"),
+        ("wide_resnet.arch", "wrn40_8", "wrn40_8_cifar10"),
+    ],
+)
+def test_pytorchcv_layout(spec: str, entry: str, reference: str) -> None:
+    assert_layout(spec, entry, lambda: pytorchcv_model(reference), key_map=PYTORCHCV)
