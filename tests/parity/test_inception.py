@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import archlang
+from archlang.interpret import InterpreterModule, InterpretError
 from tests.parity.oracles import SPECS, assert_parity, difference, torchvision_model
 
 
@@ -21,6 +22,25 @@ def test_without_the_auxiliary_head(transform_input: bool) -> None:
     reference = torchvision_model("inception_v3", init_weights=False, aux_logits=False, **options)
     params = {"aux": False, "dropout_p": 0.0, **options}
     assert_parity("inception_v3.arch", "inception_v3", reference, (2, 3, 75, 91), params)
+
+
+@pytest.mark.parametrize("side", [74, 75, 298, 299])
+def test_valid_sizes_are_those_of_the_reference(side: int) -> None:
+    reference = torchvision_model("inception_v3", init_weights=False, num_classes=2)
+    program = archlang.compile(SPECS / "inception_v3.arch", classes=2).program
+    module = InterpreterModule(program)
+    image = torch.randn(2, 3, side, side)
+    for training, least in ((False, 75), (True, 299)):
+        module.train(training)
+        reference.train(training)
+        if side >= least:
+            reference(image)
+            module(image)
+        else:
+            with pytest.raises((RuntimeError, ValueError)):
+                reference(image)
+            with pytest.raises(InterpretError):
+                module(image)
 
 
 def test_results_of_the_two_phases() -> None:
