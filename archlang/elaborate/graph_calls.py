@@ -58,7 +58,7 @@ def call_graph(
     if inst.path is None:
         anonymous = inst.label is None
         path = builder.claim(inst, name)
-        if anonymous and (graph.weights or graph.children):
+        if anonymous and _has_weights(graph):
             warn_anonymous(cx, inst, path)
     assert inst.path is not None
     builder.fix_graph(inst.path, graph, count, inst.named_at, inst.borrowed, span)
@@ -80,6 +80,20 @@ def call_graph(
         )
     )
     return _structured(builder, inst, graph.outputs, results, cx.session.emitted.get(id(graph), 0))
+
+
+def _has_weights(graph: Graph) -> bool:
+    """Whether a graph, or one that it runs, owns tensors (those of an extern are not known)."""
+    stack, seen = [graph], {id(graph)}
+    while stack:
+        here = stack.pop()
+        if here.weights or any(child.weights or child.op == "extern" for child in here.children.values()):
+            return True
+        for child in here.children.values():
+            if child.graph is not None and id(child.graph) not in seen:
+                seen.add(id(child.graph))
+                stack.append(child.graph)
+    return False
 
 
 def warn_anonymous(cx: Activation, inst: Instance, path: str) -> None:
