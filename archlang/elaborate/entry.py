@@ -35,6 +35,7 @@ class Elaborated:
     program: Program
     warnings: list[Diagnostic]
     entry: str
+    steps: int  # expressions and statements executed
 
 
 def elaborate(
@@ -59,7 +60,7 @@ def elaborate(
         return _root(cx, instance, template)
 
     graph = _guarded(session, run)
-    return Elaborated(Program.of(graph), session.diagnostics, template.name)
+    return Elaborated(Program.of(graph), session.diagnostics, template.name, session.steps)
 
 
 def _guarded(session: Session, run: Any) -> Graph:
@@ -250,4 +251,4 @@ def elaborate_design(module: LoadedModule, verify: tree.Verify, limits: Limits |
         return _built(cx, value, value.default_name, types, verify.design.span)
 
     graph = _guarded(session, run)
-    return Elaborated(Program.of(graph), session.diagnostics, graph.block)
+    return Elaborated(Program.of(graph), session.diagnostics, graph.block, session.steps)
