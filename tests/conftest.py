@@ -1,11 +1,15 @@
-"""Golden files: `pytest --update-golden` writes what a test would otherwise compare."""
+"""Golden files (`pytest --update-golden` writes what a test would otherwise compare), and one thread for torch: on
+small inputs its threads wait for each other longer than they work, the more so beside other test workers."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

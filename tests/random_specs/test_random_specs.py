@@ -14,7 +14,7 @@ from archlang.ir.serialize import from_json, to_json
 from archlang.ir.text import to_text
 
 torch = pytest.importorskip("torch")
-torch.set_num_threads(1)
+
 
 EXAMPLES = 500
 
