@@ -5,13 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Union
 
-from archlang.codegen.exprs import META, Leaf, Py
+from archlang.codegen.exprs import META, Leaf, Py, Var
 from archlang.ir.graph import Output, Port, TensorType
 from archlang.report.diagnostic import Span
 
 __all__ = [
-    "Body", "Do", "ForRange", "InitItem", "Lent", "Loop", "Marked", "PortSig", "Returned", "Rule", "Select", "SetAttr",
-    "SizeRead", "Step", "StepItem", "Target", "TwoWay",
+    "LAYER",
+    "Body",
+    "Do",
+    "ForRange",
+    "InitItem",
+    "Lent",
+    "Loop",
+    "Marked",
+    "PortSig",
+    "Returned",
+    "Rule",
+    "Select",
+    "SetAttr",
+    "SizeRead",
+    "Step",
+    "StepItem",
+    "Target",
+    "TwoWay",
 ]  # fmt: skip
 
 
@@ -86,17 +102,22 @@ class Step:
     span: Span | None = field(default=None, metadata=META)
 
 
+LAYER = Var(-2)  # the module of a loop's pass
+
+
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """`for layer in modules: targets = layer(targets, *rest)`, starting from `initial`."""
+    """`target = value` in every pass, starting from `initial`. The passes go over `modules`, or the `numbered`
+    submodules `prefix.i` from a start on, or just `count` times; `value` reads `streams`, the values of `target`.
+    """
 
-    target: tuple[int, ...]
+    target: Target
+    streams: tuple[int, ...]
     initial: tuple[int, ...]
-    modules: Py | None
-    numbered: tuple[str, int, Leaf] | None = None  # `prefix.i` for count indices i from start, without a list
-    rest: tuple[Py, ...] = ()
-    grouping: tuple[tuple[int, bool], ...] = ()  # sizes of the stream arguments, and whether each is a list
-    results: tuple[tuple[int, bool], ...] = ()
+    value: Py
+    count: Leaf
+    modules: Py | None = None
+    numbered: tuple[str, int] | None = None
     phase: str | None = None
     label: str = field(default="layer", metadata=META)
     span: Span | None = field(default=None, metadata=META)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from archlang.codegen import exprs as py
 from archlang.codegen.body import (
+    LAYER,
     Body,
     Lent,
     Loop,
@@ -32,9 +33,9 @@ from archlang.shapes.dim import Dim, Size, symbols
 __all__ = ["build"]
 
 
-def build(graph: Graph, forms: Forms, shared: Shared, *, as_module: bool = False) -> Body:
-    """The body of a graph: of its class or function, or of the nn.Sequential that it is as a module."""
-    return _Builder(graph, forms, shared).body(as_module or not forms.function(graph))
+def build(graph: Graph, forms: Forms, shared: Shared, *, function: bool = False) -> Body:
+    """The body of a graph: of its function, of its class, or of the nn.Sequential that it is as a module."""
+    return _Builder(graph, forms, shared).body(not function)
 
 
 @dataclass
@@ -171,11 +172,14 @@ class _Builder:
 
     def arguments(self, node: Node) -> tuple[py.Py, ...]:
         """The callee's arguments: wires by port, then the modules that it borrows."""
+        return self.grouped(node, [self.value(v) for v in node.inputs])
+
+    def grouped(self, node: Node, ins: Sequence[py.Py]) -> tuple[py.Py, ...]:
         assert node.callee is not None
-        wires = iter(node.inputs)
+        wires = iter(ins)
         found: list[py.Py] = []
         for port in node.callee.inputs:
-            here = tuple(self.value(next(wires)) for _ in port.values)
+            here = tuple(next(wires) for _ in port.values)
             found.append(py.Seq(here, "list") if port.kind == "tensors" else here[0])
         return (*found, *(self.lend(node, slot) for slot in node.callee.borrowed.values()))
 
@@ -265,30 +269,53 @@ class _Builder:
         for node in nodes:
             self.check_instance(node)
         k = len(first.outputs)
-        modules = self.iterable(nodes)
-        numbered: tuple[str, int, py.Leaf] | None = None
-        if modules is None:  # not in a list: reach each by its number
-            found = split_index(self.paths.canonical(first.path or ""))
-            assert found is not None
-            numbered = (found[0], found[1], py.Leaf(first.count, "depth"))
-        grouping: list[tuple[int, bool]] = []
-        results: list[tuple[int, bool]] = []
-        if first.callee is not None:
-            left = k
-            for port in first.callee.inputs:
-                if left > 0:
-                    grouping.append((len(port.values), port.kind == "tensors"))
-                    left -= len(port.values)
-            results = [(len(o.values), o.kind == "tensors") for o in first.callee.outputs]
-            rest = self.arguments(first)[len(grouping) :]
-        else:
-            grouping = results = [(1, False)] * k
-            rest = tuple(self.value(v) for v in first.inputs[k:])
-        return Loop(
-            tuple(self.index[id(v)] for v in last.outputs),
-            tuple(self.index[id(v)] for v in first.inputs[:k]),
-            modules, numbered, rest, tuple(grouping), tuple(results), first.phase, self.element(first), first.span,
-        )  # fmt: skip
+        streams = tuple(self.index[id(v)] for v in last.outputs)
+        initial = tuple(self.index[id(v)] for v in first.inputs[:k])
+        ins = [*(py.Var(i) for i in streams), *(self.value(v) for v in first.inputs[k:])]
+        target = self.shaped(last, streams)
+        value, by_function = self.step_of_loop(first, ins)
+        modules: py.Py | None = None
+        numbered: tuple[str, int] | None = None
+        if not by_function:
+            modules = self.iterable(nodes)
+            if modules is None:  # not in a list: reach each by its number
+                numbered = split_index(self.paths.canonical(first.path or ""))
+                assert numbered is not None
+        count = py.Leaf(sum(n.count for n in nodes) if by_function or numbered else 0, "depth")
+        label = self.element(first)
+        return Loop(target, streams, initial, value, count, modules, numbered, first.phase, label, first.span)
+
+    def step_of_loop(self, node: Node, ins: list[py.Py]) -> tuple[py.Py, bool]:
+        """What one pass computes, and whether it does so without a module."""
+        if node.callee is not None:
+            args = self.grouped(node, ins)
+            if self.forms.function(node.callee):
+                return py.Apply(node.callee, args), True
+            return py.Call(LAYER, args), False
+        if node.op == "extern":
+            return (py.Call(LAYER, tuple(ins)), False) if is_class(node.attrs["target"]) else (
+                self.extern(node, tuple(ins)), True)  # fmt: skip
+        op = entry(node)
+        self.shared.help(op.helpers(node.attrs))
+        used: list[py.Py] = []
+
+        def module() -> py.Py:
+            used.append(LAYER)
+            return LAYER
+
+        value = convert(op.call(node.attrs, len(ins)), ins, module, node.attrs)
+        return value, not used
+
+    def shaped(self, node: Node, numbers: Sequence[int]) -> Target:
+        """A node's results as they are unpacked: lists as tuples of their own."""
+        if node.callee is None:
+            return numbers[0] if len(numbers) == 1 else tuple(numbers)
+        left = iter(numbers)
+        found: list[Target] = []
+        for output in node.callee.outputs:
+            here = tuple(next(left) for _ in output.values)
+            found.append(here if output.kind == "tensors" else here[0])
+        return found[0] if len(found) == 1 else tuple(found)
 
     def element(self, node: Node) -> str:
         """What one of several modules is called: `layers.0` -> `layer`."""

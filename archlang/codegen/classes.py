@@ -62,23 +62,24 @@ class Classes:
                 if node.callee is not None and node.path is not None:
                     words = [s for s in node.path.split(".") if not s.isdecimal()]
                     self._labels.setdefault(id(node.callee), words[-1] if words else "")
-            if id(graph) in self._forms.constructed and self._forms.sequence(graph) and graph is not self._program.root:
-                body = build(graph, self._forms, self._shared, as_module=True)
+            root = graph is self._program.root
+            if id(graph) in self._forms.constructed and self._forms.sequence(graph) and not root:
+                body = build(graph, self._forms, self._shared)
                 key = structure(body.base, self._identity)
                 self._sequences[id(graph)] = (numbers.setdefault(key, len(numbers)), body)
-            if not self._forms.needed(graph):
-                continue
-            body = build(graph, self._forms, self._shared)
-            root = graph is self._program.root
-            key = (graph.block, root, structure(body, self._identity))
-            unit = known.get(key)
-            if unit is None:
-                unit = known[key] = Unit(len(self.units), graph.block, body.form == "function")
-                self.units.append(unit)
-            unit.places[id(graph)] = len(unit.members)
-            unit.members.append(graph)
-            unit.bodies.append(body)
-            self._unit[id(graph), unit.function] = unit
+            for function in (True, False):
+                if not (self._forms.has_function(graph) if function else self._forms.has_class(graph)):
+                    continue
+                body = build(graph, self._forms, self._shared, function=function)
+                key = (graph.block, root, function, structure(body, self._identity))
+                unit = known.get(key)
+                if unit is None:
+                    unit = known[key] = Unit(len(self.units), graph.block, function)
+                    self.units.append(unit)
+                unit.places[id(graph)] = len(unit.members)
+                unit.members.append(graph)
+                unit.bodies.append(body)
+                self._unit[id(graph), function] = unit
 
     def _identity(self, graph: Graph) -> Hashable:
         """What two references to graphs must have in common."""

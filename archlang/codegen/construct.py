@@ -53,11 +53,8 @@ class Constructor:
     def _slots(self) -> Iterator[Slot]:
         graph = self._graph
         for child in graph.children.values():
-            if child.graph is not None and child.count == 1 and self._forms.function(child.graph):
-                if id(child.graph) not in self._forms.constructed:
-                    continue
-                if not self._is_lent(child.path):
-                    continue
+            if child.graph is not None and self._forms.function(child.graph) and not self._is_lent(child.path):
+                continue
             value = self._child(child)
             if value is not None:
                 yield Slot(child.path, value, child.count)

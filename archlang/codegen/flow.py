@@ -27,7 +27,7 @@ def targets(item: StepItem) -> tuple[int, ...]:
     if isinstance(item, Step):
         return tuple(flat_target(item.target))
     if isinstance(item, Loop):
-        return item.target
+        return item.streams
     if isinstance(item, Select):
         return (item.target,)
     return tuple(dict.fromkeys((*flat_target(item.train), *flat_target(item.evaluation))))
@@ -41,7 +41,7 @@ def reads(item: Any) -> Iterator[int]:
         yield from reads(item.value)
     elif isinstance(item, Loop):
         yield from item.initial
-        yield from reads(item.rest)
+        yield from steady(item)
     elif isinstance(item, Select):
         yield from (item.train, item.evaluation)
     elif isinstance(item, tuple):
@@ -50,6 +50,11 @@ def reads(item: Any) -> Iterator[int]:
     elif hasattr(item, "__dataclass_fields__"):
         for name in item.__dataclass_fields__:
             yield from reads(getattr(item, name))
+
+
+def steady(loop: Loop) -> Iterator[int]:
+    """What every pass of a loop reads besides its streams."""
+    return (v for v in reads(loop.value) if v >= 0 and v not in loop.streams)
 
 
 def use_counts(body: Body) -> dict[int, int]:
@@ -106,7 +111,7 @@ def lower_selects(body: Body, groups: Groups, counts: dict[int, int], scalar_por
 
     for i, item in enumerate(body.steps):
         if isinstance(item, Loop):
-            for target, initial in zip(item.target, item.initial, strict=True):
+            for target, initial in zip(item.streams, item.initial, strict=True):
                 scalar = initial in scalar_ports or (initial in where and not groups.joined(initial))
                 if counts[initial] == 1 and scalar:
                     groups.union(initial, target)
@@ -189,7 +194,7 @@ def last_uses(lines: list[Line], body: Body, groups: Groups) -> dict[int, float]
         for v in reads(line):
             last[groups.find(v)] = max(last.get(groups.find(v), -1.0), i)
         if isinstance(line, Loop):
-            for v in reads(line.rest):
+            for v in steady(line):
                 last[groups.find(v)] = i + 0.5
     for output in body.outputs:
         for v in output.values:

@@ -34,7 +34,6 @@ class Forms:
     sequences: set[int] = field(default_factory=set)
     constructed: set[int] = field(default_factory=set)
     applied: set[int] = field(default_factory=set)
-    _forced: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         for graph in self.program.graphs:
@@ -43,22 +42,22 @@ class Forms:
             if self._is_sequence(graph):
                 self.sequences.add(id(graph))
         self._find_uses()
-        lone = [g for g in self.program.graphs if id(g) in self.constructed & self.pure and not self.sequence(g)]
-        self._forced = {g.block for g in lone}
 
     # -- answers -----------------------------------------------------------------------------------------------------
     def sequence(self, graph: Graph) -> bool:
         return id(graph) in self.sequences
 
     def function(self, graph: Graph) -> bool:
-        """Whether calls of the graph are calls of a plain function."""
-        return id(graph) in self.pure and graph is not self.program.root and graph.block not in self._forced
+        """Whether calls of the graph in a forward are calls of a plain function."""
+        return id(graph) in self.pure and graph is not self.program.root
 
-    def needed(self, graph: Graph) -> bool:
-        """Whether the graph has a class or function of its own in the file."""
-        if graph is self.program.root:
-            return True
-        return not self.sequence(graph) or (self.function(graph) and id(graph) in self.applied)
+    def has_function(self, graph: Graph) -> bool:
+        """Whether the file needs the graph as a function."""
+        return self.function(graph) and id(graph) in self.applied
+
+    def has_class(self, graph: Graph) -> bool:
+        """Whether the file needs the graph as a class: what nn.Sequential expresses does not."""
+        return graph is self.program.root or (id(graph) in self.constructed and not self.sequence(graph))
 
     # -- purity ------------------------------------------------------------------------------------------------------
     def _is_pure(self, graph: Graph) -> bool:
@@ -132,17 +131,16 @@ class Forms:
         """From callers to callees: which graphs stand as modules, and which are called as functions."""
         self.constructed.add(id(self.program.root))
         for graph in reversed(self.program.graphs):
-            as_module = id(graph) in self.sequences and (
-                id(graph) not in self.pure or id(graph) in self.constructed or graph is self.program.root
-            )
-            as_body = id(graph) not in self.sequences or id(graph) in self.applied
+            constructed = id(graph) in self.constructed
+            as_steps = constructed and self.sequence(graph)
+            as_body = id(graph) in self.applied or (constructed and not self.sequence(graph))
             paths = Paths(graph)
             for node in graph.nodes:
                 if node.callee is None:
                     continue
-                if as_module or node.count > 1 or id(node.callee) not in self.pure:
+                if as_steps or (as_body and id(node.callee) not in self.pure):
                     self.constructed.add(id(node.callee))
-                if as_body and node.count == 1 and id(node.callee) in self.pure:
+                if as_body and id(node.callee) in self.pure:
                     self.applied.add(id(node.callee))
                 for path in node.modules.values():
                     child = paths.child(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from archlang.codegen.body import Body, Loop, Step, Target, TwoWay
+from archlang.codegen.body import LAYER, Body, Loop, Step, Target, TwoWay
 from archlang.codegen.classes import Unit
 from archlang.codegen.exprs import Abst, Apply, Bin, Call, Leaf, Py, Raw, Seq, Var
 from archlang.codegen.flow import Groups, Line, inline, lower_selects, reads, targets, use_counts
@@ -56,6 +56,7 @@ class _Forward:
         self._ports()
         self.sizes = self._size_names()
         self.names: Names = {}
+        self.layer = "layer"
         self.printer = Printer(self._value, self._argument, lambda s: self.sizes.get(s, s))
         self.counts = use_counts(self.body)
 
@@ -100,6 +101,8 @@ class _Forward:
         return (name in self.fixed and not scalar) or name in self.global_names
 
     def _value(self, v: int) -> str:
+        if v == LAYER.index:
+            return self.layer
         return self.elements.get(v) or self.names.get(self.groups.find(v)) or "_"
 
     def _argument(self, leaf: Abst) -> str:
@@ -226,10 +229,11 @@ class _Forward:
                 self.declared.add(self._value(v))
         return [*head, *self._noted(line.value, indent, f"{name} = ", note)]
 
-    def _unpack(self, target: Target, *, top: bool = False) -> str:
+    def _unpack(self, target: Target, *, top: bool = False, whole: bool = False) -> str:
+        """Names on the left of `=`; `_` for what nobody reads, unless the `whole` is wanted."""
         if isinstance(target, int):
-            return self._value(target) if self.counts.get(target) else "_"
-        inner = ", ".join(self._unpack(t) for t in target)
+            return self._value(target) if whole or self.counts.get(target) else "_"
+        inner = ", ".join(self._unpack(t, whole=whole) for t in target)
         if len(target) == 1:
             return f"({inner},)"
         return inner if top else f"({inner})"
@@ -254,53 +258,39 @@ class _Forward:
     # -- kinds of lines ----------------------------------------------------------------------------------------------
     def _loop(self, line: Loop, indent: int, note: str) -> list[str]:
         pad = " " * indent
-        names = [self._value(v) for v in line.target]
-        starts = [self._value(v) for v in line.initial]
-        moved = [(n, s) for n, s in zip(names, starts, strict=True) if n != s]
-        out = [f"{pad}{', '.join(n for n, _ in moved)} = {', '.join(s for _, s in moved)}"] if moved else []
-        self.declared.update(n for n, s in moved if len(moved) == 1)
-        label = identifier(line.label)
-        while label in self.names.values() or label in self.fixed or label in self.global_names:
-            label += "_"
-        streams = self._grouped(line.grouping, names, "list")
-        args = ", ".join([*streams, *(self.printer.text(r) for r in line.rest)])
-        target = self._grouped(line.results, names, "tuple")
-        left = ", ".join(target)
-        if len(line.results) == 1 and line.results[0][1]:
-            left = left[1:-1] if len(names) > 1 else left
-        if line.modules is not None:
-            out.append(f"{pad}for {label} in {self.printer.text(line.modules)}:")
-            call = f"{label}({args})"
-        else:
-            assert line.numbered is not None
-            prefix, start, count = line.numbered
-            stop = (
-                self.printer.text(Bin("+", Leaf(start), count))
-                if not isinstance(count, Leaf)
-                else str(start + count.value)
-            )
-            limits = f"{start}, {stop}" if start else self.printer.text(count)
-            path = f"{prefix}." if prefix else ""
-            out.append(f"{pad}for i in range({limits}):")
-            call = f'self.get_submodule(f"{path}{{i}}")({args})'
-        text = f"{pad}    {left} = {call}"
-        self.declared.update(names)
-        if not note or note == self.last_note:
-            return [*out, text]
-        self.last_note = note
-        return [*out, f"{text}  # {note}" if len(text) + len(note) + 4 <= WIDTH else text]
-
-    @staticmethod
-    def _grouped(sizes: tuple[tuple[int, bool], ...], names: list[str], kind: str) -> list[str]:
+        pairs = [(self._value(v), self._value(s)) for v, s in zip(line.streams, line.initial, strict=True)]
+        moved = [(new, old) for new, old in pairs if new != old]
         out: list[str] = []
-        at = 0
-        for size, many in sizes:
-            here = names[at : at + size]
-            at += size
-            inner = ", ".join(here)
-            listed = f"[{inner}]" if kind == "list" else f"({inner},)" if size == 1 else f"({inner})"
-            out.append(listed if many else inner)
-        return out
+        for new, _ in moved:
+            if new in self.returned and new not in self.declared and len(moved) > 1:
+                out.append(f"{pad}{new}: Tensor")
+        if len(moved) == 1:
+            new, old = moved[0]
+            kind = ": Tensor" if new in self.returned and new not in self.declared else ""
+            out.append(f"{pad}{new}{kind} = {old}")
+        elif moved:
+            out.append(f"{pad}{', '.join(n for n, _ in moved)} = {', '.join(o for _, o in moved)}")
+        self.declared.update(new for new, _ in pairs)
+        self.layer = identifier(line.label)
+        while self.layer in self.names.values() or self.layer in self.fixed or self.layer in self.global_names:
+            self.layer += "_"
+        if line.modules is not None:
+            out.append(f"{pad}for {self.layer} in {self.printer.text(line.modules)}:")
+        elif line.numbered is not None:
+            prefix, start = line.numbered
+            stop: Py = line.count
+            if start:
+                same = isinstance(line.count, Leaf)
+                stop = Leaf(start + line.count.value) if same else Bin("+", Leaf(start), line.count)
+            first = f"{start}, " if start else ""
+            self.layer = f'self.get_submodule(f"{prefix}{"." if prefix else ""}{{i}}")'
+            out.append(f"{pad}for i in range({first}{self.printer.text(stop)}):")
+        else:
+            out.append(f"{pad}for _ in range({self.printer.text(line.count)}):")
+        return [
+            *out,
+            *self._noted(line.value, indent + 4, f"{self._unpack(line.target, top=True, whole=True)} = ", note),
+        ]
 
     def _two_way(self, line: TwoWay, indent: int, note: str) -> list[str]:
         pad = " " * indent

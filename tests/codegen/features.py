@@ -262,3 +262,19 @@ def swept() -> Program:
     x = r.op("conv", r.input(B, 3, H, W), path="conv", out_channels=3, bias=False, **rule)
     r.returns(r.call(f.graph, x, path="inner"))
     return program(r.graph)
+
+
+@feature((2, 4, 6, 6))
+def weightless_runs() -> Program:
+    """A weightless block is a function when called, run several times in a loop, and a class in an nn.Sequential."""
+    f = Block("soften", line=4)
+    x = f.input(B, 4, H, W)
+    f.returns(f.op("mul", f.op("sigmoid", x), x))
+    g = Block("deep", line=6)
+    g.returns(g.call(f.graph, g.input(B, 4, H, W), path="0", count=3))
+    r = Block("net")
+    x = r.call(g.graph, r.input(B, 4, H, W), path="deep", bind="x")
+    conv = ("conv", {"out_channels": 4, "kernel_size": 1})
+    x = r.call(chain("body", (B, 4, H, W), [conv, f.graph, (f.graph, 2), g.graph]), x, path="body")
+    r.returns(r.call(f.graph, x, path="last.0", count=2))
+    return program(r.graph)
