@@ -75,7 +75,7 @@ def _keeping(body: _Body, channels: int, depth: int = 0) -> str:
         f"conv({channels}, 3, padding=1)",
         f"conv({channels}, 1, bias=false)",
         f"conv({channels}, 3, padding=1, groups={channels})",
-        f"conv({channels}, 3, padding=2, dilation=2, init=kaiming_normal(mode=\"fan_out\"))",
+        f'conv({channels}, 3, padding=2, dilation=2, init=kaiming_normal(mode="fan_out"))',
         "batchnorm",
         f"groupnorm({2 if channels % 2 == 0 else 1})",
         "relu",
@@ -171,9 +171,7 @@ def _loop(body: _Body) -> None:
     extra = f"if i % 2 == 1 {{ {name} = {name} + {wire.name} }}; " if body.draw(st.booleans()) else ""
     if '"' not in label:
         label = ""
-    body.lines.append(
-        f"for i in 0..{body.draw(st.integers(1, 4))} {{ {extra}{name} = {name} -> {label}{layer} }}"
-    )
+    body.lines.append(f"for i in 0..{body.draw(st.integers(1, 4))} {{ {extra}{name} = {name} -> {label}{layer} }}")
     body.wires.append(replace(wire, name=name))
 
 
@@ -203,7 +201,9 @@ def _coupled(body: _Body) -> None:
     a, b = body.fresh("s"), body.fresh("s")
     body.lines.append(f"{a}, {b} = {wire.name} -> halves")
     make = f"coupling({_keeping(body, half, 2)}, conv({half}, 3, padding=1))"
-    body.lines.append(f"{a}, {b} = ({a}, {b}) -> {body.fresh('c')}: chain([{make} for _ in 0..{body.draw(st.integers(1, 4))}])")
+    body.lines.append(
+        f"{a}, {b} = ({a}, {b}) -> {body.fresh('c')}: chain([{make} for _ in 0..{body.draw(st.integers(1, 4))}])"
+    )
     body.bind(f"concat([{a}, {b}])", wire)
 
 
@@ -277,7 +277,9 @@ def _design(draw: Callable[..., Any], blocks: dict[str, int], texts: list[str]) 
     size = "H, W" if symbolic else f"{SIZE}, {SIZE}"
     names = ", ".join(f"x{i}_: [B, {c}, {size}]" for i, c in enumerate(channels))
     last = body.wires[-1]
-    result = draw(st.sampled_from(["{a}", "{a}, {b}", "{a}, side={b}", "{a} -> pool: global_avgpool -> head: linear(3)"]))
+    result = draw(
+        st.sampled_from(["{a}", "{a}, {b}", "{a}, side={b}", "{a} -> pool: global_avgpool -> head: linear(3)"])
+    )
     lines = "\n".join(f"    {line}" for line in body.lines)
     returned = result.format(a=last.name, b=body.pick().name)
     design = f"block net()({names}) {{\n{lines}\n    return {returned}\n}}\n"

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from tests.random_specs.strategy import SIZE, Spec, specs
+from hypothesis import HealthCheck, example, given, settings
 
 import archlang
 from archlang.interpret import Interpreter
 from archlang.ir.serialize import from_json, to_json
 from archlang.ir.text import to_text
+from tests.random_specs.strategy import SIZE, Spec, specs
 
 torch = pytest.importorskip("torch")
 
 
 EXAMPLES = 500
+LINTED = 25
+
+# Found by more examples than a test run has: a run of compositions without weights.
+REPEATED = Spec(
+    """
+    block net()(x: [B, 8, H, W]) {
+        m = chain([chain([relu for i in 0..1]) for i in 0..6])
+        return m(m(x))
+    }
+    """,
+    (8,),
+)
 
 
 def flat(result: Any) -> list[Any]:
@@ -40,6 +55,7 @@ def randomise(module: Any) -> dict[str, Any]:
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+@example(spec=REPEATED)
 @given(specs())
 def test_generated_module_equals_the_interpreter(spec: Spec) -> None:
     compiled = archlang.compile(spec.text, entry="net")
@@ -63,3 +79,24 @@ def test_generated_module_equals_the_interpreter(spec: Spec) -> None:
                 assert torch.equal(tensor, before[key]), f"buffer {key} after a {training=} step"
     text = to_text(compiled.program)
     assert to_text(from_json(to_json(compiled.program))) == text
+
+
+def test_generated_text_passes_the_linters(tmp_path: Path) -> None:
+    texts: list[str] = []
+
+    @settings(max_examples=LINTED, deadline=None, derandomize=True, database=None)
+    @given(specs())
+    def collect(spec: Spec) -> None:
+        texts.append(archlang.compile(spec.text, entry="net").source)
+
+    collect()
+    for number, text in enumerate(texts):
+        (tmp_path / f"net{number}.py").write_text(text, encoding="utf-8")
+    ruff = [sys.executable, "-m", "ruff"]
+    for command in (
+        [*ruff, "check", "--isolated", "."],
+        [*ruff, "format", "--isolated", "--check", "."],
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "."],
+    ):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
