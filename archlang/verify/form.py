@@ -1,0 +1,45 @@
+"""What constraints say by their form alone: enough to see, without islpy, that a design takes every size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from archlang.ir.graph import Constraint, Program
+from archlang.shapes.dim import Size, non_negative, substitute, symbol, symbols
+
+__all__ = ["always", "matters", "never", "requirements"]
+
+
+def _shifted(size: Size) -> Size:
+    """The size in terms of how far each symbol is above 1."""
+    above: Mapping[str, Size] = {name: symbol(name) + 1 for name in symbols(size)}
+    return substitute(size, above)
+
+
+def always(size: Size, relation: str) -> bool:
+    """Whether `size == 0` or `size >= 0` holds by form at all symbols >= 1. False decides nothing."""
+    return size == 0 if relation == "==" else non_negative(_shifted(size))
+
+
+def never(size: Size, relation: str) -> bool:
+    """Whether the relation to 0 fails by form at all symbols >= 1. False decides nothing."""
+    above = non_negative(_shifted(size) - 1)
+    below = non_negative(_shifted(-size) - 1)
+    return below or (relation == "==" and above)
+
+
+def matters(c: Constraint) -> bool:
+    """Whether a constraint asks for something that sizes of at least 1 do not have by form."""
+    return not always(c.left - c.right, c.relation)
+
+
+def requirements(program: Program, phase: str) -> list[Constraint]:
+    """The root's constraints of a phase that matter, each question once."""
+    found: dict[tuple[Size, str], Constraint] = {}
+    for c in program.root.constraints:
+        if c.phase in (None, phase):
+            difference = c.left - c.right
+            known = (difference, c.relation) in found or (c.relation == "==" and (-difference, "==") in found)
+            if not known and matters(c):
+                found[difference, c.relation] = c
+    return list(found.values())
