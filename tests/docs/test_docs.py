@@ -34,6 +34,7 @@ from archlang.codegen import generate
 from archlang.elaborate import Limits, check, elaborate, load
 from archlang.elaborate.entry import elaborate_design, stands_alone
 from archlang.ir.graph import Program
+from archlang.ir.walk import parameters
 from archlang.report.codes import CODES
 from archlang.report.diagnostic import ArchError, Diagnostic, Severity, Source
 from archlang.report.text import render_all
@@ -276,3 +277,13 @@ def test_commands(block: Block, tmp_path: Path) -> None:
         command, _, shown = step.partition("\n")
         real = output(command, folder)
         assert agree(shown, real), f"$ {command}\n{real}"
+
+
+def test_the_resnet_of_the_readme_is_that_of_the_specs() -> None:
+    """Which is compared with torchvision's in tests/parity."""
+    shown = compile_keys(of("arch")[0].text)
+    assert shown == compile_keys((ROOT / "specs" / "resnet.arch").read_text(encoding="utf-8"), "resnet50")
+
+
+def compile_keys(text: str, entry: str | None = None) -> list[tuple[str, tuple[int, ...]]]:
+    return [(e.key, e.decl.shape) for e in parameters(archlang.compile(text, entry).program)]
