@@ -10,7 +10,10 @@ from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import in_range, kwargs
 from archlang.ops.base import REQUIRED, Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, Fixed, In, Kw
-from archlang.ops.rules import dim_of, require_float
+from archlang.ops.eager import Ghost, Tape
+from archlang.ops.rules import dim_of, numel, require_float
+from archlang.ops.window import Window
+from archlang.shapes.dim import Size
 
 __all__: list[str] = []
 
@@ -38,13 +41,14 @@ def _not_negative(name: str) -> Callable[[str, Attrs], None]:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """An activation: name, class in torch.nn, parameters, what its arguments must satisfy, its function if not F's."""
+    """An activation: name, class in torch.nn, parameters, what they must satisfy, function if not F's, what is saved."""
 
     name: str
     torch_class: str
     params: tuple[Param, ...] = ()
     check: Callable[[str, Attrs], None] | None = None
     function: str = ""
+    saves: str = "in"
 
 
 def _float(name: str, default: Any = REQUIRED) -> Param:
@@ -54,7 +58,7 @@ def _float(name: str, default: Any = REQUIRED) -> Param:
 _DIM = (Param("dim", "int"),)
 
 _TABLE = (
-    _Entry("relu", "ReLU"),
+    _Entry("relu", "ReLU", saves="out"),
     _Entry("relu6", "ReLU6"),
     _Entry("leaky_relu", "LeakyReLU", (_float("negative_slope", 0.01),)),
     _Entry("elu", "ELU", (_float("alpha", 1.0),)),
@@ -68,15 +72,15 @@ _TABLE = (
     _Entry("hardtanh", "Hardtanh", (_float("min_val", -1.0), _float("max_val", 1.0)), _below("min_val", "max_val")),
     _Entry("hardshrink", "Hardshrink", (_float("lambd", 0.5),)),
     _Entry("softshrink", "Softshrink", (_float("lambd", 0.5),), _not_negative("lambd")),
-    _Entry("tanhshrink", "Tanhshrink"),
+    _Entry("tanhshrink", "Tanhshrink", saves=""),
     _Entry("softplus", "Softplus", (_float("beta", 1.0), _float("threshold", 20.0))),
     _Entry("softsign", "Softsign"),
-    _Entry("sigmoid", "Sigmoid", function="torch.sigmoid"),
-    _Entry("tanh", "Tanh", function="torch.tanh"),
+    _Entry("sigmoid", "Sigmoid", function="torch.sigmoid", saves="out"),
+    _Entry("tanh", "Tanh", function="torch.tanh", saves="out"),
     _Entry("logsigmoid", "LogSigmoid"),
-    _Entry("softmax", "Softmax", _DIM),
-    _Entry("log_softmax", "LogSoftmax", _DIM),
-    _Entry("softmin", "Softmin", _DIM),
+    _Entry("softmax", "Softmax", _DIM, saves="out"),
+    _Entry("log_softmax", "LogSoftmax", _DIM, saves="out"),
+    _Entry("softmin", "Softmin", _DIM, saves="out"),
     _Entry("threshold", "Threshold", (_float("threshold"), _float("value"))),
 )
 
@@ -85,6 +89,13 @@ class _Activation(Op):
     """A function of the same shape."""
 
     entry: ClassVar[_Entry]
+    per_element = 1
+
+    def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        return numel(outs[0].shape) * (5 if "dim" in attrs else 1)
+
+    def window(self, attrs: Attrs) -> tuple[Window, ...] | None:
+        return () if attrs.get("dim", 1) == 1 else None
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         require_float(self.name, ins)
@@ -93,6 +104,15 @@ class _Activation(Op):
         if "dim" in attrs:
             dim_of(self.name, attrs["dim"], ins[0])
         return (ins[0],)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (x,), (out,) = ins, outs
+        y = tape.pointwise(ins, out.shape, out.dtype, self.entry.saves)
+        if self.name in ("softsign", "logsigmoid", "tanhshrink"):  # |x| + 1; a buffer; tanh(x)
+            tape.extra(y, x.shape, x.dtype)
+        return (y,)
 
     def _kwargs(self, attrs: Attrs) -> tuple[Kw, ...]:
         return kwargs(*((p.name, attrs[p.name], ... if p.default is REQUIRED else p.default) for p in self.params))
@@ -121,6 +141,8 @@ for _entry in _TABLE:
         "name": _entry.name,
         "params": _entry.params,
         "entry": _entry,
+        "local": not any(p.name == "dim" for p in _entry.params),
+        "saves": _entry.saves,
         "__doc__": f"torch's {_entry.name}.",
     }
     register(cast("type[Op]", type(_entry.torch_class, (_Activation,), _members)))
@@ -132,12 +154,20 @@ class RReLU(Op):
 
     name = "rrelu"
     random = True
+    local, saves, per_element = True, "in", 1
     params = (_float("lower", 1 / 8), _float("upper", 1 / 3))
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         require_float(self.name, ins)
         in_range(self.name, "lower", attrs["lower"], most=attrs["upper"])
         return (ins[0],)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (y,) = super().trace(tape, ins, weights, outs, attrs)
+        tape.extra(y, y.shape, y.dtype)  # the slopes
+        return (y,)
 
     def module(self, attrs: Attrs) -> Call:
         return Call("nn.RReLU", (), kwargs(("lower", attrs["lower"], 1 / 8), ("upper", attrs["upper"], 1 / 3)))
@@ -157,6 +187,7 @@ class GLU(Op):
     """The first half along `dim` times the sigmoid of the second."""
 
     name = "glu"
+    saves, per_element = "in", 3
     params = (Param("dim", "int", -1),)
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
@@ -167,6 +198,9 @@ class GLU(Op):
         dim = dim_of(self.name, attrs["dim"], x)
         half = cx.divides(2, x.shape[dim], f"`glu` halves dimension {dim}", inputs=(0,))
         return (TensorType((*x.shape[:dim], half, *x.shape[dim + 1 :]), x.dtype),)
+
+    def window(self, attrs: Attrs) -> tuple[Window, ...] | None:
+        return () if attrs["dim"] == 1 else None
 
     def module(self, attrs: Attrs) -> Call:
         return Call("nn.GLU", (), kwargs(("dim", attrs["dim"], -1)))
@@ -185,6 +219,7 @@ class PReLU(Op):
     """Leaky relu with a learned slope, one for all or one a channel. `init` is the slope's (0.25 by default)."""
 
     name = "prelu"
+    local, saves, per_element = True, "in", 2
     params = (Param("num_parameters", "int", 1), Param("init", "init?", None))
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
@@ -214,12 +249,18 @@ class Identity(Op):
     """Its input."""
 
     name = "identity"
+    local = True
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         return (ins[0],)
 
     def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
         return {}
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (ins[0],)
 
     def module(self, attrs: Attrs) -> Call:
         return Call("nn.Identity")

@@ -10,6 +10,7 @@ from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, in_range, kwargs, same_channels, wires
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Bin, Call, Expr, Fixed, Helper, In, Kw, Lit
+from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import is_float, require_float
 from archlang.shapes.dim import Size, exact_div
 
@@ -96,6 +97,15 @@ class SDPA(Op):
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         q, k, v = ins[:3]
         return prod(q.shape[:-1], start=1) * k.shape[-2] * (q.shape[-1] + v.shape[-1])
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        mask = ins[3] if len(ins) > 3 else None
+        return (tape.sdpa(*ins[:3], mask, attrs["dropout_p"], attrs["enable_gqa"]),)
+
+    def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        return 2 * self.macs(ins, outs, attrs) + prod(ins[0].shape[:-1], start=5) * ins[1].shape[-2]
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         p = attrs["dropout_p"]
@@ -212,6 +222,30 @@ class Attention(Op):
         dim = attrs["dim"]
         total: Size = batch * tokens * (4 * dim * dim + 2 * tokens * dim)
         return total
+
+    def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        batch, tokens, dim = ins[0].shape
+        norms = 14 * batch * tokens * dim if attrs["qk_norm"] else 0
+        return 2 * self.macs(ins, outs, attrs) + 5 * batch * attrs["num_heads"] * tokens * tokens + norms
+
+    def layers(self, attrs: Attrs) -> int:
+        return 2
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        x, heads = ins[0], attrs["num_heads"]
+        qkv = tape.unflatten(tape.linear(x, weights["qkv.weight"], weights.get("qkv.bias")), 2, (3, heads, -1))
+        q, k, v = (tape.permute(tape.permute(qkv, 2, 0, 3, 1, 4), 1, 2, 3, 4) for _ in range(3))
+        if attrs["qk_norm"]:
+            q, k = (
+                tape.layer_norm(y, 1, (weights[f"{n}_norm.weight"], weights[f"{n}_norm.bias"]))
+                for y, n in ((q, "q"), (k, "k"))
+            )
+        y = tape.sdpa(q, k, v, ins[1] if len(ins) > 1 else None, attrs["attn_drop"])
+        y = tape.reshape(tape.transpose(y, 1, 2), x.shape)
+        y = tape.linear(y, weights["proj.weight"], weights.get("proj.bias"))
+        return (tape.dropout(y, attrs["proj_drop"]),)
 
     def module(self, attrs: Attrs) -> Call:
         names = ("num_heads", "qkv_bias", "qk_norm", "proj_bias", "attn_drop", "proj_drop", "norm_eps")

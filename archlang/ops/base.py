@@ -5,10 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, Constraint, TensorType, WeightDecl
 from archlang.ops.code import Call, Expr, Helper, In, Self
+from archlang.ops.eager import Ghost, Tape
+from archlang.ops.window import Window
 from archlang.shapes.dim import Size, non_negative, size_str
 
 __all__ = ["REQUIRED", "Context", "Input", "Op", "OpError", "Param", "register", "registry"]
@@ -171,6 +174,9 @@ class Op(ABC):
     inputs: ClassVar[tuple[Input, ...]] = (Input("x"),)
     params: ClassVar[tuple[Param, ...]] = ()
     random: ClassVar[bool] = False  # draws from the generator in training
+    saves: ClassVar[str] = ""  # what autograd keeps for the backward pass: "in", "out"; `trace` says more
+    per_element: ClassVar[int] = 0  # floating-point operations an element of the output, beside the MACs
+    local: ClassVar[bool] = False  # an element depends on the inputs' elements at its own position only
 
     @abstractmethod
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
@@ -187,6 +193,29 @@ class Op(ABC):
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         """Multiply-accumulates of conv / linear / matmul / attention; 0 for the rest (as FlopCounterMode / 2)."""
         return 0
+
+    # -- cost --------------------------------------------------------------------------------------------------------
+    def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        """Floating-point operations: two a MAC, and `per_element` by convention (docs/cost.md)."""
+        return 2 * self.macs(ins, outs, attrs) + prod(outs[0].shape, start=self.per_element)
+
+    def layers(self, attrs: Attrs) -> int:
+        """How many layers with a weight matrix lie on the way through the op."""
+        return 0
+
+    def window(self, attrs: Attrs) -> tuple[Window, ...] | None:
+        """What an output position sees, a window for each spatial dimension; () its own position; None everything."""
+        return () if self.local else None
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        """The results as tensors without values (views share a storage), and on the tape what autograd keeps.
+
+        Raises NotCounted where that is not known. Default: fresh results of one step, which keeps what `saves` says.
+        """
+        step = tape.pointwise if self.local else tape.apply
+        return tuple(step((*ins, *weights.values()), out.shape, out.dtype, self.saves) for out in outs)
 
     # -- torch emission ----------------------------------------------------------------------------------------------
     def module(self, attrs: Attrs) -> Call | None:

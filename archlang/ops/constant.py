@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, Fixed, Get, Helper, In, Kw, Lit, Method, Self
+from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import DTYPES, kind_of_scalar, torch_dtype
 from archlang.ops.shape import check_sizes
 from archlang.shapes.dim import Size, ceil_div, size_str
@@ -83,6 +84,11 @@ class _Constant(Op):
 
     def helpers(self, attrs: Attrs) -> tuple[Helper, ...]:
         return () if attrs["like"] else (HELPER,)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.new(outs[0].shape, outs[0].dtype),)
 
     def like(self, attrs: Attrs) -> Expr:
         """The tensor that shows device and element type."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from math import prod
 from typing import Any
 
@@ -11,6 +12,8 @@ from archlang.ops._args import channels, check_rank, collapsed, in_range, kwargs
 from archlang.ops._args import window_fits as fits
 from archlang.ops.base import Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Helper, Kw, Lit
+from archlang.ops.eager import Ghost, NotCounted, Tape, dense, is_contiguous
+from archlang.ops.window import Window
 from archlang.shapes.dim import Size, ceil_div
 
 __all__: list[str] = []
@@ -124,6 +127,30 @@ def _sized(op: str, args: Mapping[str, Attr], in_channels: int, rank: int, cx: C
     return attrs
 
 
+def _same_padding(size: Size, k: int, s: int, d: int) -> Size:
+    """What "tf_same" adds to a size in all."""
+    reach = d * (k - 1) + 1
+    if reach == 1:
+        return 0
+    total = (ceil_div(size, s) - 1) * s + reach - size
+    if isinstance(total, int):
+        return max(total, 0)
+    if reach < s:  # the larger of two expressions
+        raise NotCounted
+    return total
+
+
+def _convolved(tape: Tape, x: Ghost, weights: Mapping[str, Ghost], out: TensorType) -> Ghost:
+    """The result; its memory has the channels last where the input's has."""
+    y = tape.apply((x, *weights.values()), out.shape, out.dtype, "in")
+    if x.strides[1] == 1 and x.shape[1] != 1 and not is_contiguous(x):
+        first = (0, *range(2, x.rank), 1)
+        inverse = (0, x.rank - 1, *range(1, x.rank - 1))
+        strides = tuple(dense([y.shape[d] for d in first])[i] for i in inverse)
+        return tape.view(y, y.shape, strides)
+    return y
+
+
 @register
 class Conv(Op):
     """Cross-correlation of [B, C, *spatial] with a learned kernel; in_channels is inferred.
@@ -194,6 +221,40 @@ class Conv(Op):
         shape = (out, attrs["in_channels"] // attrs["groups"], *attrs["kernel_size"])
         weight = WeightDecl("weight", shape, attrs["init"])
         return (weight, WeightDecl("bias", (out,), attrs["bias_init"])) if attrs["bias"] else (weight,)
+
+    def layers(self, attrs: Attrs) -> int:
+        return 1
+
+    def window(self, attrs: Attrs) -> tuple[Window, ...]:
+        names = ("kernel_size", "stride", "dilation")
+        same = attrs["padding"] == "tf_same"  # where the padding lies depends on the size; this is the usual case
+        before = [max(d * (k - 1) + 1 - s, 0) // 2 for k, s, d in zip(*(attrs[n] for n in names), strict=True)]
+        pads = before if same else [pad for pad, _ in self.pads(attrs)]
+        return tuple(
+            Window.sliding(k, s, pad, d) for k, s, d, pad in zip(*(attrs[n] for n in names), pads, strict=True)
+        )
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (x,) = ins
+        added = self._added(x.shape[2:], attrs)
+        if added is not None:
+            shape = (*x.shape[:2], *(size + more for size, more in zip(x.shape[2:], added, strict=True)))
+            x = tape.pad(x, shape, attrs["padding_mode"])
+        return (_convolved(tape, x, weights, outs[0]),)
+
+    def _added(self, sizes: Sequence[Size], attrs: Attrs) -> list[Size] | None:
+        """By how much a copy of the input is padded before the kernel runs; None where the kernel does it itself."""
+        padding = attrs["padding"]
+        windows = list(zip(attrs["kernel_size"], attrs["stride"], attrs["dilation"], strict=True))
+        if padding == "tf_same":
+            return [_same_padding(size, *window) for size, window in zip(sizes, windows, strict=True)]
+        if attrs["padding_mode"] != "zeros" or isinstance(padding[0], tuple):
+            return [before + after for before, after in self.pads(attrs)]
+        if padding == "same" and any(before != after for before, after in self.pads(attrs)):
+            return [after - before for before, after in self.pads(attrs)]
+        return None
 
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         per_output = attrs["in_channels"] // attrs["groups"] * prod(attrs["kernel_size"])
@@ -295,6 +356,21 @@ class ConvTranspose(Op):
         shape = (attrs["in_channels"], out // attrs["groups"], *attrs["kernel_size"])
         weight = WeightDecl("weight", shape, attrs["init"])
         return (weight, WeightDecl("bias", (out,), attrs["bias_init"])) if attrs["bias"] else (weight,)
+
+    def layers(self, attrs: Attrs) -> int:
+        return 1
+
+    def window(self, attrs: Attrs) -> tuple[Window, ...]:
+        names = ("kernel_size", "stride", "padding", "dilation")
+        return tuple(
+            Window(Fraction(1, s), Fraction(p - d * (k - 1), s), Fraction(p, s))
+            for k, s, p, d in zip(*(attrs[n] for n in names), strict=True)
+        )
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (_convolved(tape, ins[0], weights, outs[0]),)
 
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         per_input = attrs["out_channels"] // attrs["groups"] * prod(attrs["kernel_size"])

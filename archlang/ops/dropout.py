@@ -9,6 +9,7 @@ from archlang.ir.graph import Attrs, TensorType
 from archlang.ops._args import in_range, kwargs
 from archlang.ops.base import Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, Fixed, Helper, In, Kw, Lit
+from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import require_float
 
 __all__: list[str] = []
@@ -21,6 +22,7 @@ class _Dropout(Op):
     """A dropout of torch.nn: zeroes with probability p in training."""
 
     random = True
+    local = True
     params = (Param("p", "float", 0.5),)
     torch_class: ClassVar[str]
     rank: ClassVar[int | None]  # what torch's channel dropouts take
@@ -34,6 +36,13 @@ class _Dropout(Op):
         if self.name == "feature_alpha_dropout" and x.rank < 2:
             raise OpError("ARC0310", f"`{self.name}` takes [B, C, ...], and this is {x}", inputs=(0,))
         return (x,)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (x,) = ins
+        channels = self.rank is not None or self.name == "feature_alpha_dropout"
+        return (tape.dropout(x, attrs["p"], (*x.shape[:2], *(1,) * (x.rank - 2)) if channels else None),)
 
     def module(self, attrs: Attrs) -> Call:
         return Call(f"nn.{self.torch_class}", (), kwargs(("p", attrs["p"], 0.5)))
@@ -110,6 +119,7 @@ class DropPath(Op):
 
     name = "drop_path"
     random = True
+    local = True
     params = (
         Param("p", "float"),
         Param("mode", "str", "row", choices=("row", "batch")),
@@ -122,6 +132,16 @@ class DropPath(Op):
         if ins[0].rank < 1:
             raise OpError("ARC0310", "`drop_path` takes [B, ...], and this wire has no dimension", inputs=(0,))
         return (ins[0],)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (x,) = ins
+        if not tape.training or not attrs["p"]:
+            return (x,)
+        y = tape.pointwise(ins, x.shape, x.dtype)
+        tape.extra(y, (x.shape[0] if attrs["mode"] == "row" else 1, *(1,) * (x.rank - 1)), x.dtype)
+        return (y,)
 
     def _rest(self, attrs: Attrs) -> tuple[Kw, ...]:
         return kwargs(("mode", attrs["mode"], "row"), ("scale_by_keep", attrs["scale_by_keep"], True))

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Context, Op, OpError, Param, register
 from archlang.ops.code import Expr, In
+from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rearrange import Plan, code
 from archlang.ops.rules import numel, require_float
 from archlang.shapes.dim import Dim, Size, size_str
@@ -198,6 +199,11 @@ class _Patterned(Op):
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         return (TensorType(tuple(attrs["shape"]), ins[0].dtype),)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.evaluate(self.call(attrs, 1), ins),)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return code(Plan.from_attr(attrs["plan"]), In(0), attrs.get("reduction", ""))

@@ -9,6 +9,8 @@ from typing import Any
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Bin, Call, Expr, In, Lit
+from archlang.ops.contract import contracted
+from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import agree, broadcast, numel, same_dtype
 from archlang.shapes.dim import Size, size_str
 
@@ -44,6 +46,11 @@ class Matmul(Op):
 
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return numel(outs[0].shape) * ins[0].shape[-1]
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.matmul(*ins, outs[0].shape, outs[0].dtype),)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Bin("@", In(0), In(1))
@@ -84,6 +91,12 @@ class Outer(Op):
         if a.rank != 1 or b.rank != 1:
             raise OpError("ARC0353", f"`outer` takes vectors, not {a} and {b}", inputs=(0, 1))
         return (TensorType((a.shape[0], b.shape[0]), same_dtype(self.name, ins)),)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        column = tape.reshape(ins[0], (*ins[0].shape, 1))
+        return (tape.mul(column, ins[1], outs[0].shape, outs[0].dtype),)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Call("torch.outer", (In(0), In(1)))
@@ -191,6 +204,16 @@ class Einsum(Op):
             have = (have | other) & later
         return total
 
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        sides, result = parse_equation(attrs["written"])
+        types = [TensorType(x.shape, x.dtype) for x in ins]
+        sizes, dots = _sizes(attrs["written"], sides, types, Context())
+        spread = [_spread(side, x.rank, len(dots)) for side, x in zip(sides, ins, strict=True)]
+        wanted = _result_names(result, len(dots))
+        return (contracted(tape, ins, spread, wanted, {**sizes, **{f"...{i}": n for i, n in enumerate(dots)}}),)
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Call("torch.einsum", (Lit(attrs["equation"]), *(In(i) for i in range(inputs))))
 
@@ -211,9 +234,13 @@ def _result_names(result: Names, dots: int) -> list[str]:
 
 def _expanded(side: Names, x: TensorType, dots: int) -> set[str]:
     """The operand's names, `...` spelled out (aligned at the end, as broadcasting does)."""
-    here = x.rank - len(side) + 1
+    return set(_spread(side, x.rank, dots))
+
+
+def _spread(side: Names, rank: int, dots: int) -> list[str]:
+    here = rank - len(side) + 1
     spread = [f"...{i}" for i in range(dots - here, dots)]
-    return {n for name in side for n in (spread if name == "..." else [name])}
+    return [n for name in side for n in (spread if name == "..." else [name])]
 
 
 def _sizes(

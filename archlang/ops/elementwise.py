@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 from archlang.ir.graph import Attrs, TensorType
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Bin, Call, Expr, In, Lit, Un
-from archlang.ops.rules import broadcast, floating, is_float, promote, promote_scalar, refuse_bool
+from archlang.ops.eager import Ghost, Tape
+from archlang.ops.rules import broadcast, floating, is_float, numel, promote, promote_scalar, refuse_bool
+from archlang.shapes.dim import Size
 
 __all__: list[str] = []
 
@@ -30,9 +32,17 @@ def fold(inputs: Iterable[int], join: Callable[[Expr, Expr], Expr]) -> Expr:
     return result
 
 
+def together(a: Ghost, b: Ghost) -> tuple[Size, ...]:
+    """The shape to which two tensors broadcast."""
+    rank = max(a.rank, b.rank)
+    padded = [(1,) * (rank - x.rank) + x.shape for x in (a, b)]
+    return tuple(n if m == 1 else m for m, n in zip(*padded, strict=True))
+
+
 class Binary(Op):
     """`a <symbol> b` on two wires, or on a wire and the number `other` (on the left with `reverse`)."""
 
+    local, per_element = True, 1
     inputs: ClassVar[tuple[Input, ...]] = (Input("a"), Input("b", optional=True))
     params = (Param("other", "float?", None), Param("reverse", "bool", False))
     symbol: ClassVar[str]
@@ -54,6 +64,25 @@ class Binary(Op):
             dtype = promote_scalar(dtype, other)
         self.check(ins, other, dtype)
         return (TensorType(broadcast(self.symbol, ins, cx), self.result(dtype)),)
+
+    def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        return numel(outs[0].shape) * max(len(ins) - 1, 1)
+
+    def step(self, tape: Tape, a: Ghost, b: Ghost, shape: Sequence[Size], dtype: str) -> Ghost:
+        """One application to two wires; default: autograd keeps nothing."""
+        return tape.pointwise((a, b), shape, dtype)
+
+    def scalar(self, tape: Tape, x: Ghost, out: TensorType, reverse: bool) -> Ghost:
+        """The application to a wire and a number."""
+        return tape.pointwise((x,), out.shape, out.dtype)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (out,) = outs
+        if attrs["other"] is not None:
+            return (self.scalar(tape, ins[0], out, attrs["reverse"]),)
+        return (reduce(lambda a, b: self.step(tape, a, b, together(a, b), out.dtype), ins),)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         other = attrs["other"]
@@ -92,6 +121,9 @@ class Mul(_NAry):
 
     name, symbol = "mul", "*"
 
+    def step(self, tape: Tape, a: Ghost, b: Ghost, shape: Sequence[Size], dtype: str) -> Ghost:
+        return tape.mul(a, b, shape, dtype)
+
 
 @register
 class Sub(Binary):
@@ -114,6 +146,15 @@ class Div(Binary):
     def result(self, dtype: str) -> str:
         return floating(dtype)
 
+    def step(self, tape: Tape, a: Ghost, b: Ghost, shape: Sequence[Size], dtype: str) -> Ghost:
+        return tape.div(a, b, shape, dtype)
+
+    def scalar(self, tape: Tape, x: Ghost, out: TensorType, reverse: bool) -> Ghost:
+        y = super().scalar(tape, x, out, reverse)
+        if reverse:  # torch multiplies by the reciprocal
+            tape.extra(y, y.shape, y.dtype)
+        return y
+
 
 class _NoBool(Binary):
     def check(self, ins: Sequence[TensorType], other: Any, promoted: str) -> None:
@@ -134,12 +175,21 @@ class Mod(_NoBool):
 
     name, symbol = "mod", "%"
 
+    def step(self, tape: Tape, a: Ghost, b: Ghost, shape: Sequence[Size], dtype: str) -> Ghost:
+        return tape.pointwise((a, b), shape, dtype, "in" if b.grad else "")
+
 
 @register
 class Pow(_NoBool):
     """`a ** b`."""
 
     name, symbol = "pow", "**"
+
+    def step(self, tape: Tape, a: Ghost, b: Ghost, shape: Sequence[Size], dtype: str) -> Ghost:
+        return tape.pointwise((a, b), shape, dtype, "in out" if b.grad else "in")
+
+    def scalar(self, tape: Tape, x: Ghost, out: TensorType, reverse: bool) -> Ghost:
+        return tape.pointwise((x,), out.shape, out.dtype, "in out" if reverse else "in")
 
     def check(self, ins: Sequence[TensorType], other: Any, promoted: str) -> None:
         super().check(ins, other, promoted)
@@ -165,6 +215,7 @@ class Neg(Op):
     """`-x`."""
 
     name = "neg"
+    local, per_element = True, 1
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         refuse_bool("-", ins)
@@ -183,6 +234,10 @@ class Mean(Op):
 
     name = "mean"
     inputs = (Input("xs", variadic=True),)
+    local = True
+
+    def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        return numel(outs[0].shape) * len(ins)
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         dtype = reduce(promote, (x.dtype for x in ins))
@@ -199,6 +254,16 @@ class _Extremum(Op):
     """Elementwise maximum or minimum of any number of wires."""
 
     inputs = (Input("xs", variadic=True),)
+    local = True
+
+    def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        return numel(outs[0].shape) * (len(ins) - 1)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        dtype = outs[0].dtype
+        return (reduce(lambda a, b: tape.pointwise((a, b), together(a, b), dtype, "in"), ins),)
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         return (TensorType(broadcast(self.name, ins, cx), reduce(promote, (x.dtype for x in ins))),)
@@ -222,6 +287,8 @@ for _name in ("maximum", "minimum"):
 
 class _Logical(Op):
     """A logical connective of one or two wires."""
+
+    local = True
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         return (TensorType(broadcast(self.name, ins, cx), "bool"),)

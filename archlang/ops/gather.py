@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Expr, In, Lit, Method
+from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import broadcast, dim_of, require_index
 
 __all__: list[str] = []
@@ -18,6 +19,15 @@ class IndexSelect(Op):
     """The entries `index` (a vector of integers) of dimension `dim`."""
 
     name = "index_select"
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        y = tape.apply(ins, outs[0].shape, outs[0].dtype)
+        if y.grad:
+            tape.keep(ins[1])
+        return (y,)
+
     inputs = (Input("x"), Input("index"))
     params = (Param("dim", "int"),)
 
@@ -40,6 +50,7 @@ class IndexSelect(Op):
 
 
 class _Gather(Op):
+    saves = "in"
     inputs = (Input("x"), Input("index"))
     params = (Param("dim", "int"),)
     free: ClassVar[bool]  # whether the other dimensions of `index` may be shorter, as torch.gather's
@@ -97,6 +108,14 @@ class TakeAlong(_Gather):
     """As gather, with the other dimensions broadcast; for the results of argmax and sort."""
 
     name, free = "take_along", False
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (x, index), (out,) = ins, outs
+        if index.shape != out.shape:  # torch writes the repeated index out
+            index = tape.new(out.shape, index.dtype)
+        return super().trace(tape, (x, index), weights, outs, attrs)
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         self._check(ins)

@@ -8,7 +8,9 @@ from typing import Any
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, Fixed, In, Item, Lit, Method
+from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import as_dims, broadcast, kind_of_scalar, promote, promote_scalar
+from archlang.ops.window import Window
 from archlang.shapes.dim import Size, ceil_div, size_str
 
 __all__: list[str] = []
@@ -57,6 +59,25 @@ class Index(Op):
                 _within(cx, size, -item if low else item + 1, f"index {size_str(item)} into {where}")
             dim += 1
         return (TensorType((*shape, *x.shape[dim:]), x.dtype),)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (x,) = ins
+        strides: list[Size] = []
+        dim = 0
+        for item in attrs["items"]:
+            if item is None:
+                strides.append(1)
+                continue
+            if isinstance(item, tuple):
+                strides.append(x.strides[dim] * (item[2] or 1))
+            dim += 1
+        return (tape.view(x, outs[0].shape, (*strides, *x.strides[dim:])),)
+
+    def window(self, attrs: Attrs) -> tuple[Window, ...] | None:
+        whole = (None, None, None)
+        return () if all(item == whole for item in (*attrs["items"][:1], *attrs["items"][2:])) else None
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         items = tuple(_item(item) for item in attrs["items"])
@@ -128,6 +149,7 @@ class Where(Op):
     """`input` where `condition` is true, else `other`; either may be a number: `if_true`, `if_false`."""
 
     name = "where"
+    local = True
     inputs = (
         Input("condition"),
         Input("input", optional=True, number="if_true"),
@@ -153,6 +175,14 @@ class Where(Op):
         pair = [literal(attrs[p]) if attrs[p] is not None else rest.pop(0) for p in ("if_true", "if_false")]
         return pair[0], pair[1]
 
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        y = tape.pointwise(ins, outs[0].shape, outs[0].dtype)
+        if y.grad:
+            tape.keep(ins[0])
+        return (y,)
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Call("torch.where", (In(0), *self._pick(attrs, [In(i) for i in range(1, inputs)], Lit)))
 
@@ -173,6 +203,7 @@ class MaskedFill(Op):
     """`value` where `mask` is true, else x."""
 
     name = "masked_fill"
+    local = True
     inputs = (Input("x"), Input("mask"))
     params = (Param("value", "float"),)
 
@@ -183,6 +214,14 @@ class MaskedFill(Op):
         if promote_scalar(x.dtype, attrs["value"]) != x.dtype:
             raise OpError("ARC0241", f"`masked_fill` cannot put {attrs['value']} into {x}", inputs=(0,), param="value")
         return (TensorType(broadcast(self.name, ins, cx), x.dtype),)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        y = tape.pointwise(ins, outs[0].shape, outs[0].dtype)
+        if y.grad:
+            tape.keep(ins[1])
+        return (y,)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Method(In(0), "masked_fill", (In(1), Lit(attrs["value"])))

@@ -9,7 +9,9 @@ from typing import Any
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, In, Ins, Item, Kw, Lit, Method, Seq
+from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import agree, dim_of, nth, promote, same_rank
+from archlang.ops.window import Window
 from archlang.shapes.dim import Size, exact_div, size_str
 
 __all__: list[str] = []
@@ -42,6 +44,9 @@ class Concat(Op):
     name = "concat"
     inputs = (Input("xs", variadic=True),)
     params = (Param("dim", "int", 1),)
+
+    def window(self, attrs: Attrs) -> tuple[Window, ...] | None:
+        return () if attrs["dim"] == 1 else None
 
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         same_rank(self.name, ins)
@@ -110,11 +115,28 @@ def _cut(x: Any, dim: int, sizes: Sequence[int]) -> Any:
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
+def _trace_parts(
+    self: Op,
+    tape: Tape,
+    ins: Sequence[Ghost],
+    weights: Mapping[str, Ghost],
+    outs: Sequence[TensorType],
+    attrs: Attrs,
+) -> tuple[Ghost, ...]:
+    """Parts are views."""
+    return tuple(tape.view(ins[0], out.shape, ins[0].strides) for out in outs)
+
+
+def _along_channels(self: Op, attrs: Attrs) -> tuple[Window, ...] | None:
+    return () if attrs["dim"] == 1 else None
+
+
 @register
 class Split(Op):
     """Parts of a given size (the last may be smaller), or of the listed sizes, which must add up."""
 
     name = "split"
+    trace, window = _trace_parts, _along_channels
     params = (Param("split_size_or_sections", "sizes"), Param("dim", "int", 0))
 
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
@@ -158,6 +180,8 @@ class Split(Op):
 
 class _Chunks(Op):
     """A number of equal parts, which must divide the size (torch would make uneven or fewer parts; see `split`)."""
+
+    trace, window = _trace_parts, _along_channels
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,), dim, chunks = ins, attrs["dim"], attrs["chunks"]
@@ -210,6 +234,13 @@ class Unbind(Op):
 
     name = "unbind"
     params = (Param("dim", "int", 0),)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (x,), dim = ins, attrs["dim"]
+        rest = [d for d in range(x.rank) if d != dim]
+        return tuple(tape.permute(x, *rest) for _ in outs)
 
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         (x,) = ins

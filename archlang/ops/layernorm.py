@@ -9,6 +9,7 @@ from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, in_range, kwargs
 from archlang.ops.base import Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, In, Lit, Self
+from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import require_float
 
 __all__: list[str] = []
@@ -48,6 +49,7 @@ class LayerNorm(_LastDims):
     """Normalises each position over its features."""
 
     name = "layernorm"
+    per_element = 7
     params = (
         Param("normalized_shape", "ints?", None),
         Param("eps", "float", 1e-5),
@@ -56,6 +58,11 @@ class LayerNorm(_LastDims):
         Param("init", "init?", None),
         Param("bias_init", "init?", None),
     )
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.layer_norm(ins[0], len(attrs["normalized_shape"]), tuple(weights.values())),)
 
     def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
         shape = attrs["normalized_shape"]
@@ -87,12 +94,25 @@ class RMSNorm(_LastDims):
     """Divides each position by the root mean square of its features; eps none is the dtype's own."""
 
     name = "rmsnorm"
+    per_element = 4
     params = (
         Param("normalized_shape", "ints?", None),
         Param("eps", "float?", None),
         Param("elementwise_affine", "bool", True),
         Param("init", "init?", None),
     )
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (x,), dims = ins, len(attrs["normalized_shape"])
+        y = tape.pointwise((x, *weights.values()), x.shape, x.dtype)
+        if y.grad:
+            tape.keep(x)
+            tape.extra(y, (*x.shape[: x.rank - dims], *(1,) * dims), x.dtype)
+            if weights:
+                tape.extra(y, x.shape, x.dtype)  # before the weight
+        return (y,)
 
     def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
         if not attrs["elementwise_affine"]:

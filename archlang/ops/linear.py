@@ -10,6 +10,7 @@ from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, in_range, kwargs, same_channels
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Call, Kw, Lit
+from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import require_float, require_index
 from archlang.shapes.dim import Size
 
@@ -53,6 +54,14 @@ class Linear(Op):
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return prod(outs[0].shape, start=attrs["in_features"])
 
+    def layers(self, attrs: Attrs) -> int:
+        return 1
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.linear(ins[0], weights["weight"], weights.get("bias")),)
+
     def module(self, attrs: Attrs) -> Call:
         return Call(
             "nn.Linear",
@@ -71,6 +80,7 @@ class Bilinear(Op):
     """`x1 @ weight[k] @ x2 + bias[k]` over the last dimensions; both widths are inferred."""
 
     name = "bilinear"
+    saves = "in"
     inputs = (Input("x1"), Input("x2"))
     params = Linear.params
 
@@ -101,6 +111,9 @@ class Bilinear(Op):
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return prod(outs[0].shape, start=attrs["in1_features"] * attrs["in2_features"])
 
+    def layers(self, attrs: Attrs) -> int:
+        return 1
+
     def module(self, attrs: Attrs) -> Call:
         names = ("in1_features", "in2_features", "out_features")
         return Call("nn.Bilinear", tuple(Lit(attrs[n]) for n in names), kwargs(("bias", attrs["bias"], True)))
@@ -116,6 +129,7 @@ class Embedding(Op):
     """Rows of a learned table, picked by whole numbers: int64[...] -> [..., embedding_dim]."""
 
     name = "embedding"
+    saves = "in"
     params = (
         Param("num_embeddings", "int"),
         Param("embedding_dim", "int"),

@@ -10,6 +10,7 @@ from archlang.ops._args import channels, in_range, kwargs, same_channels, wires
 from archlang.ops.attention import check_heads, check_mask, check_tokens
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, In, Item, Kw, Lit, Self
+from archlang.ops.eager import Ghost, NotCounted, Tape
 from archlang.shapes.dim import Size
 
 __all__: list[str] = []
@@ -110,6 +111,14 @@ class MultiheadAttention(Op):
         seen = keys + attrs["add_bias_kv"] + attrs["add_zero_attn"]
         total: Size = q.shape[batch] * (projections + 2 * queries * seen * dim)
         return total
+
+    def layers(self, attrs: Attrs) -> int:
+        return 2
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        raise NotCounted
 
     def module(self, attrs: Attrs) -> Call:
         dim = attrs["embed_dim"]

@@ -10,7 +10,9 @@ from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, in_range, kwargs, same_channels, spatial_rank
 from archlang.ops.base import Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, Helper, In, Kw, Lit, Method, Self
+from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import dim_of, require_float
+from archlang.ops.window import Window
 
 __all__: list[str] = []
 
@@ -109,6 +111,7 @@ class BatchNorm(_RunningNorm):
     """Normalises each channel over the batch and all positions; [B, C] or [B, C, ...]."""
 
     name = "batchnorm"
+    local, per_element = True, 2
     torch_name = "BatchNorm"
     defaults = (True, True)
     least_rank = 2
@@ -120,6 +123,15 @@ class BatchNorm(_RunningNorm):
         Param("track_running_stats", "bool", True),
         *_INITS,
     )
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (x,) = ins
+        y = tape.pointwise((x, *weights.values()), x.shape, x.dtype, "in")
+        for _ in range(2):  # mean, inverse deviation
+            tape.extra(y, (attrs["num_features"],))
+        return (y,)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         if self.weights(attrs):
@@ -141,6 +153,7 @@ class InstanceNorm(_RunningNorm):
     """Normalises each channel of each sample over its positions."""
 
     name = "instancenorm"
+    per_element = 7
     torch_name = "InstanceNorm"
     defaults = (False, False)
     least_rank = 3
@@ -152,6 +165,15 @@ class InstanceNorm(_RunningNorm):
         Param("track_running_stats", "bool", False),
         *_INITS,
     )
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        x = tape.contiguous(ins[0])
+        y = tape.apply((x, *weights.values()), x.shape, x.dtype, "in")
+        for _ in range(2 + bool(attrs["affine"]) + 2 * bool(attrs["track_running_stats"])):  # repeated for each sample
+            tape.extra(y, (x.shape[0] * x.shape[1],))
+        return (y,)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         if self.weights(attrs):
@@ -173,6 +195,7 @@ class GroupNorm(_ChannelNorm):
     """Normalises groups of channels of each sample."""
 
     name = "groupnorm"
+    per_element = 7
     params = (Param("num_groups", "int"), Param("eps", "float", 1e-5), Param("affine", "bool", True), *_INITS)
 
     def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
@@ -196,6 +219,15 @@ class GroupNorm(_ChannelNorm):
     def module(self, attrs: Attrs) -> Call:
         named = kwargs(("eps", attrs["eps"], 1e-5), ("affine", attrs["affine"], True))
         return Call("nn.GroupNorm", (Lit(attrs["num_groups"]), Lit(attrs["num_features"])), named)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        x = tape.contiguous(ins[0])
+        y = tape.apply((x, *weights.values()), x.shape, x.dtype, "in")
+        for _ in range(2):
+            tape.extra(y, (x.shape[0], attrs["num_groups"]), x.dtype)
+        return (y,)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         if attrs["affine"]:
@@ -225,6 +257,7 @@ class LayerNorm2d(_ChannelNorm):
     """Layer normalisation over the channels of [B, C, H, W], as in ConvNeXt; eps as in timm."""
 
     name = "layernorm2d"
+    local, per_element = True, 7
     params = (Param("eps", "float", 1e-6), Param("affine", "bool", True), *_INITS)
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
@@ -240,6 +273,12 @@ class LayerNorm2d(_ChannelNorm):
 
     def helpers(self, attrs: Attrs) -> tuple[Helper, ...]:
         return (_LAYER_NORM_2D,)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        last = tape.permute(ins[0], 0, 2, 3, 1)
+        return (tape.permute(tape.layer_norm(last, 1, tuple(weights.values())), 0, 3, 1, 2),)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         if attrs["affine"]:
@@ -261,6 +300,7 @@ class LocalResponseNorm(Op):
     """Divides each channel by a power of the mean square of its `size` neighbours."""
 
     name = "local_response_norm"
+    local, per_element = True, 6
     params = (
         Param("size", "int"),
         Param("alpha", "float", 1e-4),
@@ -275,6 +315,16 @@ class LocalResponseNorm(Op):
         require_float(self.name, ins)
         in_range(self.name, "size", attrs["size"], least=1)
         return (x,)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (x,) = ins
+        y = tape.pointwise(ins, x.shape, x.dtype, "in")
+        tape.extra(y, (x.shape[0], x.shape[1] + attrs["size"] - 1, *x.shape[2:]), x.dtype)  # squares, padded
+        for _ in range(2):  # before and after the power
+            tape.extra(y, x.shape, x.dtype)
+        return (y,)
 
     def module(self, attrs: Attrs) -> Call:
         return Call("nn.LocalResponseNorm", (Lit(attrs["size"]),), self._rest(attrs))
@@ -296,6 +346,7 @@ class Normalize(Op):
     """Divides vectors along `dim` by their p-norm, which is taken to be at least `eps`."""
 
     name = "normalize"
+    per_element = 3
     params = (Param("p", "float", 2.0), Param("dim", "int", 1), Param("eps", "float", 1e-12))
 
     def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
@@ -307,6 +358,19 @@ class Normalize(Op):
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         dim_of(self.name, attrs["dim"], ins[0])
         return (ins[0],)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (x,) = ins
+        y = tape.pointwise(ins, x.shape, x.dtype, "in")
+        dim = attrs["dim"] % x.rank
+        for _ in range(2):  # the length, and what it is limited to
+            tape.extra(y, (*x.shape[:dim], 1, *x.shape[dim + 1 :]), x.dtype)
+        return (y,)
+
+    def window(self, attrs: Attrs) -> tuple[Window, ...] | None:
+        return () if attrs["dim"] == 1 else None
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Call("F.normalize", (In(0),), kwargs(*((p.name, attrs[p.name], p.default) for p in self.params)))

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import starmap
+from math import prod
 from typing import Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops._args import check_rank, collapsed, in_range, kwargs, per_dim, spatial_rank, window_fits
 from archlang.ops.base import Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, In, Kw, Lit, Method
+from archlang.ops.eager import Ghost, Tape
+from archlang.ops.rules import numel
+from archlang.ops.window import Window
 from archlang.shapes.dim import Size
 
 __all__: list[str] = []
@@ -34,6 +39,7 @@ class _Pool(Op):
     """A window that slides over the spatial dimensions."""
 
     torch_name: ClassVar[str]  # "Max": nn.MaxPool2d and F.max_pool2d
+    saves = "in"
 
     def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
         rank = spatial_rank(self.name, ins[0])
@@ -59,6 +65,13 @@ class _Pool(Op):
             for size, (k, s, p, d) in zip(x.shape[2:], windows, strict=True)
         ]
         return (TensorType((*x.shape[:2], *sizes), x.dtype),)
+
+    def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        return prod(outs[0].shape, start=prod(attrs["kernel_size"]))
+
+    def window(self, attrs: Attrs) -> tuple[Window, ...]:
+        names = ("kernel_size", "stride", "padding", "dilation")
+        return tuple(starmap(Window.sliding, zip(*(attrs[n] for n in names), strict=True)))
 
     def named(self, attrs: Attrs) -> tuple[Kw, ...]:
         """The keyword arguments after the kernel size, for the class and the function alike."""
@@ -99,6 +112,13 @@ class MaxPool(_Pool):
         Param("dilation", "ints", 1),
         Param("ceil_mode", "bool", False),
     )
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        y = tape.apply(ins, outs[0].shape, outs[0].dtype, "in")
+        tape.extra(y, y.shape, "int64")
+        return (y,)
 
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
@@ -160,6 +180,15 @@ class LPPool(_Pool):
             raise OpError("ARC0220", "`lppool`: `norm_type` must not be 0", param="norm_type")
         return super().resolve(ins, args, cx)
 
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        y = tape.apply(ins, outs[0].shape, outs[0].dtype, "in")
+        tape.extra(y, ins[0].shape, y.dtype)  # powers
+        for _ in range(4):  # their mean, its sign, its absolute value, the sum
+            tape.extra(y, y.shape, y.dtype)
+        return (y,)
+
     def leading(self, attrs: Attrs) -> tuple[Lit, ...]:
         return (Lit(attrs["norm_type"]), collapsed(attrs["kernel_size"]))
 
@@ -171,11 +200,28 @@ class LPPool(_Pool):
         return _function("lp_pool", x)(x, attrs["norm_type"], kernel, stride, attrs["ceil_mode"])
 
 
+def _adaptive(tape: Tape, x: Ghost, out: TensorType, kind: str) -> Ghost:
+    """torch's adaptive pooling; to one mean it is a plain reduction."""
+    saves = "" if kind == "Avg" and all(size == 1 for size in out.shape[2:]) else "in"
+    y = tape.apply((x,), out.shape, out.dtype, saves)
+    if kind == "Max":
+        tape.extra(y, y.shape, "int64")
+    return y
+
+
 class _Adaptive(Op):
     """Windows of nearly equal size that cover the input, `output_size` of them; none keeps a dimension's size."""
 
     params = (Param("output_size", "any"),)
     torch_name: ClassVar[str]
+
+    def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        return numel(ins[0].shape)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (_adaptive(tape, ins[0], outs[0], self.torch_name),)
 
     def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
         rank = spatial_rank(self.name, ins[0])
@@ -230,6 +276,15 @@ class _Global(Op):
 
     params = (Param("keepdim", "bool", False),)
     torch_name: ClassVar[str]
+
+    def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        return numel(ins[0].shape)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        ones = TensorType((*outs[0].shape[:2], *(1,) * attrs["spatial"]), outs[0].dtype)
+        return (tape.reshape(_adaptive(tape, ins[0], ones, self.torch_name), outs[0].shape),)
 
     def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
         return {**args, "spatial": spatial_rank(self.name, ins[0])}

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, In, Kw, Lit, Method
-from archlang.ops.rules import as_dims, dim_of, floating, is_float, refuse_bool, require_float
+from archlang.ops.eager import Ghost, Tape
+from archlang.ops.rules import as_dims, dim_of, floating, is_float, numel, refuse_bool, require_float
+from archlang.ops.window import Window
 from archlang.shapes.dim import Size
 
 __all__: list[str] = []
@@ -32,6 +34,12 @@ class _Reduction(Op):
     method: ClassVar[str]  # of torch.Tensor
     refuses: ClassVar[str] = ""  # "bool" | "int": element types that torch refuses
     empty: ClassVar[bool] = True  # whether nothing can be reduced
+
+    def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        return numel(ins[0].shape)
+
+    def window(self, attrs: Attrs) -> tuple[Window, ...] | None:
+        return () if attrs["dim"] == (1,) and attrs["keepdim"] else None
 
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         return {**args, "dim": as_dims(self.name, args["dim"], ins[0]), "all": args["dim"] is None}
@@ -94,6 +102,7 @@ class ReduceMean(_Reduction):
 
 class _Extreme(_Reduction):
     empty = False
+    saves = "in out"
 
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         x = ins[0]
@@ -125,6 +134,16 @@ class ReduceProd(_Reduction):
     """Product; of integers and bools in int64."""
 
     name, method = "reduce_prod", "prod"
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (x,) = ins
+        if attrs["all"] and not attrs["keepdim"]:
+            return (tape.apply(ins, outs[0].shape, outs[0].dtype, "in out"),)
+        for dim in sorted(attrs["dim"], reverse=True):  # one after the other
+            x = tape.reduce(x, dim, outs[0].dtype, "in out", attrs["keepdim"])
+        return (x,)
 
     def result(self, dtype: str) -> str:
         return dtype if is_float(dtype) else "int64"
@@ -169,6 +188,7 @@ class ReduceVar(_Spread):
     """Variance, unbiased by default as in torch."""
 
     name, method = "reduce_var", "var"
+    saves = "in"
 
 
 @register
@@ -176,6 +196,7 @@ class ReduceStd(_Spread):
     """Standard deviation, of the unbiased variance by default as in torch."""
 
     name, method = "reduce_std", "std"
+    saves = "in out"
 
 
 class _Truth(_Reduction):
@@ -211,6 +232,7 @@ class LogSumExp(_Reduction):
     """log(sum(exp(x))), without overflow."""
 
     name, method = "logsumexp", "logsumexp"
+    saves = "in out"
     params = (Param("dim", "ints"), Param("keepdim", "bool", False))
 
     def result(self, dtype: str) -> str:
@@ -226,7 +248,7 @@ class LogSumExp(_Reduction):
 class Norm(_Reduction):
     """The p-norm of vectors along `dim`, by default of the whole tensor."""
 
-    name, refuses = "norm", "int"
+    name, refuses, saves = "norm", "int", "in out"
     params = (Param("p", "float", 2), Param("dim", "ints?", None), Param("keepdim", "bool", False))
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
@@ -298,11 +320,27 @@ class CumSum(Op):
         return torch.cumsum(ins[0], dim=attrs["dim"])
 
 
+def _trace_sorted(
+    self: Op,
+    tape: Tape,
+    ins: Sequence[Ghost],
+    weights: Mapping[str, Ghost],
+    outs: Sequence[TensorType],
+    attrs: Attrs,
+) -> tuple[Ghost, ...]:
+    """Values and indices; autograd keeps the latter."""
+    values, indices = (tape.apply(ins, out.shape, out.dtype) for out in outs)
+    if values.grad:
+        tape.keep(indices)
+    return values, indices
+
+
 @register
 class TopK(Op):
     """The k largest (or smallest) entries along `dim`, in order: values and indices."""
 
     name = "topk"
+    trace = _trace_sorted
     params = (
         Param("k", "size"),
         Param("dim", "int", -1),
@@ -339,6 +377,7 @@ class Sort(Op):
     """The entries along `dim` in order, and their indices."""
 
     name = "sort"
+    trace = _trace_sorted
     params = (Param("dim", "int", -1), Param("descending", "bool", False), Param("stable", "bool", False))
 
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:

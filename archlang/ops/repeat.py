@@ -8,6 +8,7 @@ from typing import Any
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, In, Kw, Lit, Method
+from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import dim_of, promote_scalar, require_float
 from archlang.shapes.dim import Size, size_str
 
@@ -64,6 +65,11 @@ class Pad(Op):
                 cx.at_least(x.shape[dim], amount, f"`pad` repeats at most dimension {dim} of {x}", inputs=(0,))
             if mode != "constant" and isinstance(amount, int) and amount < 0:
                 raise OpError("ARC0363", f'`pad` in mode "{mode}" takes no negative {amount}', param="pad")
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.pad(ins[0], outs[0].shape, attrs["mode"]),)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         named = (Kw("mode", Lit(attrs["mode"]), "constant"), Kw("value", Lit(attrs["value"]), None))

@@ -11,7 +11,9 @@ from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops._args import check_rank, collapsed, in_range, kwargs, per_dim, spatial_rank, window_fits, wires
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, Get, In, Item, Kw, Lit
+from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import require_float
+from archlang.ops.window import Window
 from archlang.shapes.dim import Dim, Size, size_str
 
 __all__: list[str] = []
@@ -121,6 +123,26 @@ class Interpolate(Op):
             return None  # nn.Upsample has no place for them
         return Call("nn.Upsample", (), self._rest(attrs))
 
+    def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        taps = {"linear": 2, "bilinear": 4, "trilinear": 8, "bicubic": 16}.get(attrs["mode"], 0)
+        if attrs["mode"] == "area":
+            return prod(ins[0].shape, start=1)
+        return prod(outs[0].shape, start=2 * taps)
+
+    def window(self, attrs: Attrs) -> tuple[Window, ...] | None:
+        factors = attrs["scale_factor"]
+        if factors is None or any(factor != int(factor) for factor in factors) or attrs["align_corners"]:
+            return None  # the grid depends on the size
+        if attrs["mode"] in ("nearest", "nearest-exact", "area"):
+            return tuple(Window.enlarging(int(factor)) for factor in factors)
+        return tuple(Window.interpolating(int(factor), 2 if attrs["mode"] == "bicubic" else 1) for factor in factors)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        area = attrs["mode"] == "area" and any(size != 1 for size in outs[0].shape[2:])
+        return (tape.apply(ins[:1], outs[0].shape, outs[0].dtype, "in" if area else ""),)
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         named = self._rest(attrs)
         if inputs > 1:
@@ -146,6 +168,10 @@ class PixelShuffle(Op):
     """[..., C * r * r, H, W] -> [..., C, H * r, W * r]."""
 
     name = "pixel_shuffle"
+
+    def window(self, attrs: Attrs) -> tuple[Window, ...]:
+        return (Window.enlarging(attrs["upscale_factor"]),) * 2
+
     params = (Param("upscale_factor", "int"),)
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
@@ -178,6 +204,10 @@ class PixelUnshuffle(Op):
     """[..., C, H * r, W * r] -> [..., C * r * r, H, W]."""
 
     name = "pixel_unshuffle"
+
+    def window(self, attrs: Attrs) -> tuple[Window, ...]:
+        return (Window.sliding(attrs["downscale_factor"], attrs["downscale_factor"], 0, 1),) * 2
+
     params = (Param("downscale_factor", "int"),)
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
@@ -212,6 +242,7 @@ class ChannelShuffle(Op):
     """Interleaves `groups` groups of channels."""
 
     name = "channel_shuffle"
+    local = True
     params = (Param("groups", "int"),)
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:

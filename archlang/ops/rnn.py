@@ -9,6 +9,7 @@ from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, in_range, kwargs, same_channels, wires
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, Helper, Lit, Self
+from archlang.ops.eager import Ghost, NotCounted, Tape
 from archlang.ops.rules import require_float
 from archlang.shapes.dim import Size
 
@@ -91,6 +92,14 @@ class _Recurrent(Op):
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         matrices = (decl.shape for decl in self.weights(attrs) if len(decl.shape) == 2)
         return ins[0].shape[0] * ins[0].shape[1] * sum(rows * columns for rows, columns in matrices)
+
+    def layers(self, attrs: Attrs) -> int:
+        return int(attrs["num_layers"])
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        raise NotCounted
 
     def module(self, attrs: Attrs) -> Call:
         own = [p for p in self.params[1:] if p.name not in ("init", "bias_init")]

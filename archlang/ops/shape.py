@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, In, Kw, Lit, Method
+from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import agree, as_dims, dim_of, numel
+from archlang.ops.window import Window
 from archlang.shapes.dim import Size, size_str
 
 __all__ = ["reshaped"]
@@ -74,6 +76,11 @@ class Flatten(Op):
         dims = (Kw("start_dim", Lit(attrs["start_dim"]), 1), Kw("end_dim", Lit(attrs["end_dim"]), -1))
         return Call("nn.Flatten", (), dims)
 
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.reshape(ins[0], outs[0].shape),)
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         start, end = attrs["start_dim"], attrs["end_dim"]
         return Method(In(0), "flatten", (Lit(start),) if end == -1 else (Lit(start), Lit(end)))
@@ -102,6 +109,11 @@ class Reshape(Op):
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,) = ins
         return (TensorType(reshaped(self.name, numel(x.shape), attrs["shape"], str(x), cx, "shape"), x.dtype),)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.reshape(ins[0], outs[0].shape),)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         sizes = tuple(Lit(s) for s in attrs["shape"])
@@ -135,6 +147,11 @@ class Unflatten(Op):
             return None  # a constructor has no input to read a symbolic size from
         return Call("nn.Unflatten", (Lit(attrs["dim"]), Lit(attrs["sizes"])))
 
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.reshape(ins[0], outs[0].shape),)
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Method(In(0), "unflatten", (Lit(attrs["dim"]), Lit(attrs["sizes"])))
 
@@ -162,6 +179,11 @@ class Permute(Op):
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         return (TensorType(tuple(ins[0].shape[d] for d in attrs["dims"]), ins[0].dtype),)
 
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.permute(ins[0], *attrs["dims"]),)
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Method(In(0), "permute", tuple(Lit(d) for d in attrs["dims"]) or (Lit(()),))
 
@@ -187,6 +209,11 @@ class Transpose(Op):
             i, j = attrs["dim0"], attrs["dim1"]
             shape[i], shape[j] = shape[j], shape[i]
         return (TensorType(tuple(shape), ins[0].dtype),)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.transpose(ins[0], attrs["dim0"], attrs["dim1"]),)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Method(In(0), "transpose", (Lit(attrs["dim0"]), Lit(attrs["dim1"])))
@@ -218,6 +245,11 @@ class Squeeze(Op):
                 raise OpError("ARC0357", message, param="dim", inputs=(0,))
         return (TensorType(tuple(s for i, s in enumerate(x.shape) if i not in attrs["dim"]), x.dtype),)
 
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.squeeze(ins[0], attrs["dim"]),)
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         dims = attrs["dim"]
         return Method(In(0), "squeeze", (Lit(dims[0] if len(dims) == 1 else dims),)) if dims else In(0)
@@ -241,6 +273,11 @@ class Unsqueeze(Op):
         (x,) = ins
         dim = attrs["dim"]
         return (TensorType((*x.shape[:dim], 1, *x.shape[dim:]), x.dtype),)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.unsqueeze(ins[0], attrs["dim"]),)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Method(In(0), "unsqueeze", (Lit(attrs["dim"]),))
@@ -279,6 +316,11 @@ class Expand(Op):
                 what = f"`expand` keeps dimension {dim}"
                 shape.append(agree(cx, have, want, what, clash, inputs=(0,), code="ARC0357", rule="broadcast"))
         return (TensorType(tuple(shape), x.dtype),)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.expand(ins[0], *attrs["sizes"]),)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Method(In(0), "expand", tuple(Lit(s) for s in attrs["sizes"]) or (Lit(()),))
@@ -326,6 +368,9 @@ class SpaceToDepth(_Shuffle):
 
     name, function = "space_to_depth", "pixel_unshuffle"
 
+    def window(self, attrs: Attrs) -> tuple[Window, ...]:
+        return (Window.sliding(attrs["block"], attrs["block"], 0, 1),) * 2
+
     def _shape(self, x: TensorType, block: int, cx: Context) -> tuple[Size, ...]:
         *batch, channels, height, width = x.shape
         h, w = (
@@ -347,6 +392,9 @@ class DepthToSpace(_Shuffle):
     """[B, C * block², H, W] -> [B, C, H * block, W * block], as nn.PixelShuffle; the inverse of space_to_depth."""
 
     name, function = "depth_to_space", "pixel_shuffle"
+
+    def window(self, attrs: Attrs) -> tuple[Window, ...]:
+        return (Window.enlarging(attrs["block"]),) * 2
 
     def _shape(self, x: TensorType, block: int, cx: Context) -> tuple[Size, ...]:
         *batch, channels, height, width = x.shape

@@ -10,6 +10,7 @@ from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, Fixed, Get, Helper, In, Kw, Lit, Method, Self
 from archlang.ops.constant import REFERENCE
+from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import DTYPES, floating, promote_scalar, refuse_bool, torch_dtype
 
 __all__: list[str] = []
@@ -18,6 +19,7 @@ __all__: list[str] = []
 class _Function(Op):
     """`torch.<name>(x)`. Subclasses come from the tables below."""
 
+    local, per_element = True, 1
     result: Callable[[str], str] | None = None  # element type of the result; None: the input's, which is not bool
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
@@ -53,9 +55,14 @@ _TABLE: dict[str, Callable[[str], str] | None] = {
     "sign": _same,
     "square": _number,
 }
+_SAVES = {
+    **dict.fromkeys(("abs", "atan", "cos", "erf", "log", "log10", "log1p", "log2", "sin", "square"), "in"),
+    **dict.fromkeys(("exp", "exp2", "expm1", "reciprocal", "rsqrt", "sqrt", "tan"), "out"),
+}
 for _name, _result in _TABLE.items():
     _doc = f"`torch.{_name}`, element by element."
-    register(type(_name.capitalize(), (_Function,), {"name": _name, "result": _result, "__doc__": _doc}))
+    _members = {"name": _name, "result": _result, "saves": _SAVES.get(_name, ""), "__doc__": _doc}
+    register(type(_name.capitalize(), (_Function,), _members))
 
 
 @register
@@ -63,6 +70,7 @@ class Cast(Op):
     """Converts the element type. To "float", the module's own type: that of `like`, else of a reference buffer."""
 
     name = "cast"
+    local = True
     inputs = (Input("x"), Input("like", optional=True))
     params = (Param("dtype", "dtype"),)
 
@@ -81,6 +89,15 @@ class Cast(Op):
 
     def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
         return (REFERENCE,) if attrs["how"] == "own" else ()
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (x, *_), (out,) = ins, outs
+        one = {"float": "float32"}  # a module's own type, unless somebody converts the module
+        if one.get(x.dtype, x.dtype) == one.get(out.dtype, out.dtype):
+            return (x,)
+        return (tape.pointwise((x,), out.shape, out.dtype),)
 
     def module(self, attrs: Attrs) -> Call | None:
         return Call("Cast") if attrs["how"] == "own" else None
@@ -126,6 +143,8 @@ CAST = Helper(
 class _Plain(Op):
     """`x.<name>()`: the values stay as they are."""
 
+    local = True
+
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         return (ins[0],)
 
@@ -142,6 +161,12 @@ class Detach(_Plain):
 
     name = "detach"
 
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (x,) = ins
+        return (Ghost(x.shape, x.strides, x.dtype, x.storage, False),)
+
 
 @register
 class Contiguous(_Plain):
@@ -149,12 +174,18 @@ class Contiguous(_Plain):
 
     name = "contiguous"
 
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.contiguous(ins[0]),)
+
 
 @register
 class Clamp(Op):
     """Limits the values to [min, max]; either may be left out."""
 
     name = "clamp"
+    local, saves, per_element = True, "in", 1
     params = (Param("min", "float?", None), Param("max", "float?", None))
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
