@@ -175,7 +175,7 @@ def _built(cx: Activation, instance: Instance, name: str, types: Sequence[Tensor
     inner = Activation(cx.session, cx.module, Scope(cx.module.scope, frame=True), outer, "")
     wires = [Wire(Value(t), outer, span) for t in types]
     instance.label = LabelText("design", span)
-    apply(inner, instance, Streams(tuple(wires)), span)
+    apply(inner, instance, _streams(instance, wires), span)
     call = outer.graph.nodes[-1]
     graph = call.callee
     assert graph is not None
@@ -183,6 +183,13 @@ def _built(cx: Activation, instance: Instance, name: str, types: Sequence[Tensor
     if name not in cx.session.names:
         graph.name = name
     return graph
+
+
+def _streams(instance: Instance, wires: list[Wire]) -> Streams:
+    """The wires as inputs and, where the design declares inputs after `;`, as context."""
+    inputs = instance.block.tree.inputs or () if isinstance(instance, BlockInstance) else ()
+    plain = max(len(wires) - sum(p.context and p.default is None for p in inputs), 0)
+    return Streams(tuple(wires[:plain]), tuple(wires[plain:]))
 
 
 def check(module: LoadedModule, limits: Limits | None = None) -> list[Diagnostic]:

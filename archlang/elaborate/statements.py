@@ -356,6 +356,8 @@ def _return(cx: Activation, stmt: tree.Return) -> None:
             stmt.span,
             help="return after it: `return x, training aux=a`",
         )
+    if not stmt.items:
+        fail("ARC0274", "this `return` gives nothing", stmt.span, help="write `return x`")
     values = [evaluate(cx, item.value) for item in stmt.items]
     raise _Return(stmt.items, values, stmt.span)
 
