@@ -97,6 +97,10 @@ class Sizes:
             point = point.set_coordinate_val(_SET, i, self.number(values[name]))
         return isl.Set.from_point(point)
 
+    def zero_at(self, name: str, values: Mapping[str, int] | None) -> isl.Set:
+        """Where the symbol has its value, if one is given."""
+        return self.everything if values is None else self.zero(symbol(name) - values[name])
+
     def lowest(self, of: isl.Set) -> dict[str, int] | None:
         """The lexicographically smallest point of a set of positive sizes, None where it is empty."""
         if of.is_empty():
