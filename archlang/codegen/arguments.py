@@ -7,12 +7,13 @@ function of an argument, or as a new argument named after the place where it sta
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from archlang.codegen.exprs import Abst
 from archlang.codegen.merge import exact
 from archlang.codegen.names import Scope, identifier
+from archlang.codegen.printer import literal
 from archlang.ir.graph import Graph
 
 __all__ = ["Argument", "Arguments", "abstracted"]
@@ -22,6 +23,13 @@ __all__ = ["Argument", "Arguments", "abstracted"]
 class Argument:
     name: str
     values: tuple[Any, ...]  # one per member
+    by_name: bool = False  # in calls
+    default: Any = ...  # what most members have, for arguments passed by name
+
+    @property
+    def parameter(self) -> str:
+        """`stride: int = 1`."""
+        return f"{self.name}: {self.annotation}" + ("" if self.default is ... else f" = {literal(self.default)}")
 
     @property
     def annotation(self) -> str:
@@ -64,7 +72,7 @@ class Arguments:
         last = len(order)
         found = list(self._arguments.items())
         found.sort(key=lambda item: -1 if item[1].name.startswith("in_") else order.get(item[0], last))
-        self.all: tuple[Argument, ...] = tuple(argument for _, argument in found)
+        self.all: tuple[Argument, ...] = _ordered([argument for _, argument in found])
 
     def text(self, leaf: Abst, reach: Callable[[str], str]) -> str:
         """The expression for a vector; `reach` says how an argument's name is written here (`self.width`)."""
@@ -133,6 +141,30 @@ class Arguments:
             if len(set(values)) >= distinct and all(v == o + k for v, o in zip(values, other, strict=True)):
                 return _Use(name, "", f" + {k}" if k > 0 else f" - {-k}")
         return None
+
+
+def _ordered(arguments: list[Argument]) -> tuple[Argument, ...]:
+    """The first two by position, as far as they are numbers; the rest by name, those with a default last."""
+    count = 0
+    while count < min(2, len(arguments)) and all(_positional(v) for v in arguments[count].values):
+        count += 1
+    named = [replace(a, by_name=True, default=_default(a.values)) for a in arguments[count:]]
+    named.sort(key=lambda a: a.default is not ...)
+    return (*arguments[:count], *named)
+
+
+def _positional(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _default(values: tuple[Any, ...]) -> Any:
+    """The value that more than half of at least three members have."""
+    counts: dict[Hashable, int] = {}
+    for value in values:
+        counts[exact(value)] = counts.get(exact(value), 0) + 1
+        if len(values) > 2 and 2 * counts[exact(value)] > len(values):
+            return value
+    return ...
 
 
 def _best(hints: list[str]) -> str:

@@ -130,9 +130,8 @@ class Classes:
         kwargs: list[Kwarg] = []
         for argument in unit.arguments.all:
             leaf = Leaf(argument.values[place], argument.name)
-            by_name = kwargs or given or len(args) >= 2 or isinstance(leaf.value, (bool, str)) or leaf.value is None
-            if by_name:
-                kwargs.append(Kwarg(argument.name, leaf))
+            if given or argument.by_name:
+                kwargs.append(Kwarg(argument.name, leaf, argument.default))
             else:
                 args.append(leaf)
         return tuple(args), tuple(kwargs)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
 
 from archlang.codegen.body import Do, ForRange, InitItem, Marked, Rule, SetAttr
 from archlang.codegen.classes import Unit
 from archlang.codegen.construct import HOLE
-from archlang.codegen.exprs import SELF, Bin, Call, Get, Leaf, Py, Raw, Seq
+from archlang.codegen.exprs import SELF, Bin, Call, Get, Leaf, Map, Py, Raw, Rep, Seq
 from archlang.codegen.flow import substitute
 from archlang.codegen.printer import WIDTH, Printer, string
 from archlang.codegen.sweeps import Sweep
@@ -46,9 +48,11 @@ class _Constructor:
         body = self.body
         if not (body.inits or body.base or body.rules or stored or swept):
             return []
-        parameters = ["self", *(f"{a.name}: {a.annotation}" for a in self.arguments.all)]
+        parameters = ["self", *(a.parameter for a in self.arguments.all)]
         out = signature("__init__", parameters, "None", 4)
-        out += self.printer.statement(Call(Get(Call(Raw("super")), "__init__"), body.base), 8)
+        sequential = body.form == "sequential"
+        base = _neighbours(body.base) if sequential else tuple(_listed(b) for b in body.base)
+        out += self.printer.statement(Call(Get(Call(Raw("super")), "__init__"), base), 8)
         out += [f"{pad}self.{name} = {name}" for name in stored]
         for item in body.inits:
             out += self._item(item)
@@ -56,7 +60,7 @@ class _Constructor:
 
     def _item(self, item: InitItem) -> list[str]:
         if isinstance(item, SetAttr):
-            return self.printer.statement(item.value, 8, "" if item.buffer else f"self.{item.name} = ")
+            return self.printer.statement(folded(item.value), 8, "" if item.buffer else f"self.{item.name} = ")
         if isinstance(item, Do):
             return self.printer.statement(item.value, 8)
         assert isinstance(item, ForRange)
@@ -139,3 +143,33 @@ class _Constructor:
 
 def _weight(kind: str, name: Py) -> Py:
     return Call(Get(SELF, "get_buffer" if kind == "buffer" else "get_parameter"), (name,))
+
+
+def folded(e: Py) -> Py:
+    """Three or more equal neighbours in a container as one: `*(Block(8) for _ in range(3))`."""
+    if not isinstance(e, Call) or not isinstance(e.func, Raw):
+        return e
+    if e.func.text == "nn.Sequential":
+        return replace(e, args=_neighbours(e.args))
+    if e.func.text == "nn.ModuleDict":
+        items = tuple((k, folded(v)) for m in e.args if isinstance(m, Map) for k, v in m.items)
+        return replace(e, args=(Map(items),))
+    if e.func.text == "nn.ModuleList":
+        return replace(e, args=tuple(_listed(a) for a in e.args))
+    return e
+
+
+def _listed(e: Py) -> Py:
+    if not isinstance(e, Seq):
+        return e
+    items = _neighbours(e.items)
+    alone = items[0] if len(items) == 1 else None
+    return replace(alone, star=False) if isinstance(alone, Rep) else Seq(items, "list")
+
+
+def _neighbours(items: tuple[Py, ...]) -> tuple[Py, ...]:
+    found: list[Py] = []
+    for _, group in groupby((folded(i) for i in items), key=repr):
+        many = list(group)
+        found += [Rep(many[0], Leaf(len(many)))] if len(many) > 2 and isinstance(many[0], Call) else many
+    return tuple(found)

@@ -84,7 +84,7 @@ class _Forward:
         for lent in self.body.lent:
             self.parameters.append(f"{lent.slot}: {'nn.ModuleList' if lent.many else 'nn.Module'}")
         if self.unit.function:
-            self.parameters += [f"{a.name}: {a.annotation}" for a in self.arguments.all]
+            self.parameters += [a.parameter for a in self.arguments.all]
 
     def _size_names(self) -> dict[str, str]:
         local = {identifier(n) for n in self.body.names if n} | {identifier(s.label) for s in self.body.steps

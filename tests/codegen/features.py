@@ -278,3 +278,21 @@ def weightless_runs() -> Program:
     x = r.call(chain("body", (B, 4, H, W), [conv, f.graph, (f.graph, 2), g.graph]), x, path="body")
     r.returns(r.call(f.graph, x, path="last.0", count=2))
     return program(r.graph)
+
+
+@feature((2, 8))
+def repetition_and_defaults() -> Program:
+    """Equal neighbours are repeated by a generator; what most members have is a default."""
+    r = Block("net")
+    x = r.input(B, 8)
+    for i, (p, slope) in enumerate(((0.0, 0.1), (0.0, 0.1), (0.5, 0.1), (0.0, 0.2))):
+        f = Block(f"unit_{i}", block="unit", line=4, p=p)
+        y = f.op("linear", f.input(B, 8), path="fc", out_features=8)
+        y = f.op("leaky_relu", y, negative_slope=slope)
+        f.returns(f.op("mul", y, other=1.0 - p))
+        x = r.call(f.graph, x, path=f"unit{i}", bind="x")
+    for i in range(4):
+        x = r.op("add", r.op("linear", x, path=f"fcs.{i}", out_features=8), x, bind="x")
+    linear = ("linear", {"out_features": 8})
+    r.returns(r.call(chain("body", (B, 8), [linear, linear, linear, ("relu", {}), linear]), x, path="body"))
+    return program(r.graph)
