@@ -12,17 +12,19 @@ from archlang.elaborate.session import Activation, Session
 from archlang.report.diagnostic import Span
 from archlang.shapes.dim import Dim, Size
 
-__all__ = ["DEEPEST", "bounded", "deep_stack", "simple_size"]
+__all__ = ["DEEPEST", "bounded", "charge", "deep_stack", "simple_size"]
 
 DEEPEST = 64  # lists inside lists
 _LONGEST = 100_000  # characters of a string
 _TERMS, _DEGREE, _BITS = 64, 16, 4096  # of a symbolic size
+_PER_STEP = 64  # elements
 _FRAMES = 15_000
 
 
 def bounded(cx: Activation, value: Any, span: Span) -> Any:
     """The value, where it is of reasonable size: lists by all that is in them, strings, symbolic sizes."""
     if isinstance(value, (list, tuple)):
+        charge(cx, value, span)
         size, depth = _measure(cx.session, value)
         limit = cx.session.limits.loop
         if size > limit:
@@ -42,6 +44,12 @@ def bounded(cx: Activation, value: Any, span: Span) -> Any:
     elif isinstance(value, Dim) and not simple_size(value):
         fail("ARC0501", "this makes a symbolic size of too many terms", span, "too large")
     return value
+
+
+def charge(cx: Activation, value: Any, span: Span) -> None:
+    """Walking over a long list costs steps."""
+    if isinstance(value, (list, tuple, range)) and len(value) >= _PER_STEP:
+        cx.session.tick(span, len(value) // _PER_STEP)
 
 
 def simple_size(size: Size) -> bool:

@@ -16,7 +16,7 @@ from archlang.shapes.dim import Size, size_str
 __all__ = ["Builder", "check_label"]
 
 
-_Shapes = Mapping[str, tuple[int, ...]]
+_Shapes = Mapping[str, tuple[int, ...] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +205,9 @@ class Builder:
             table[path] = Child(path, span, graph=graph, count=count)
             self.first_use[path] = use
         elif known.graph is not graph and known.graph is not None:
-            before, after = signature(known.graph), signature(graph)
-            if before != after:
-                key = next(k for k in {**before, **after} if before.get(k) != after.get(k))
+            key = difference(known.graph, graph, set())
+            if key is not None:
+                before, after = ({key: shape_at(g, key)} for g in (known.graph, graph))
                 self._disagree(path, key, before, after, span, use)
 
     def _disagree(self, path: str, key: str, before: _Shapes, after: _Shapes, made: Span, use: Span) -> None:
@@ -225,15 +225,54 @@ class Builder:
         )
 
 
-def signature(graph: Graph) -> dict[str, tuple[int, ...]]:
-    """Relative state-dict key -> shape; a run's elements under its first path."""
-    found = {path: w.shape for path, w in graph.weights.items()}
-    for path, child in graph.children.items():
-        for w in child.weights:
-            found[f"{path}.{w.name}"] = w.shape
-        if child.graph is not None:
-            found.update({f"{path}.{k}": shape for k, shape in signature(child.graph).items()})
-    return found
+def difference(a: Graph, b: Graph, seen: set[tuple[int, int]]) -> str | None:
+    """A relative state-dict key that only one of the graphs has, or that has another shape in the other."""
+    if a is b or (id(a), id(b)) in seen:
+        return None
+    seen.add((id(a), id(b)))
+    ours, theirs = _tensors(a), _tensors(b)
+    for key in {**ours, **theirs}:
+        if ours.get(key) != theirs.get(key):
+            return key
+    inner, other = _instances(a), _instances(b)
+    for path in {**inner, **other}:
+        if path in inner and path in other:
+            deeper = difference(inner[path], other[path], seen)
+        else:
+            deeper = _first_key(inner[path] if path in inner else other[path])
+        if deeper is not None:
+            return f"{path}.{deeper}"
+    return None
+
+
+def _tensors(graph: Graph) -> dict[str, tuple[int, ...]]:
+    own = {path: w.shape for path, w in graph.weights.items()}
+    return own | {f"{child.path}.{w.name}": w.shape for child in graph.children.values() for w in child.weights}
+
+
+def _instances(graph: Graph) -> dict[str, Graph]:
+    return {path: child.graph for child in graph.children.values() if child.graph is not None for path in child.paths}
+
+
+def _first_key(graph: Graph) -> str | None:
+    for key in _tensors(graph):
+        return key
+    for path, inner in _instances(graph).items():
+        deeper = _first_key(inner)
+        if deeper is not None:
+            return f"{path}.{deeper}"
+    return None
+
+
+def shape_at(graph: Graph, key: str) -> tuple[int, ...] | None:
+    """The shape of the tensor under a relative state-dict key."""
+    own = _tensors(graph)
+    if key in own:
+        return own[key]
+    for path, inner in _instances(graph).items():
+        if key.startswith(path + "."):
+            return shape_at(inner, key[len(path) + 1 :])
+    return None
 
 
 def check_label(path: str, span: Span) -> None:

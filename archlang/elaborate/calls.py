@@ -7,6 +7,7 @@ from typing import Any
 
 from archlang.elaborate.apply import apply
 from archlang.elaborate.arguments import Arg, Args, arguments_text, bind, coerce, op_argument
+from archlang.elaborate.bounds import charge
 from archlang.elaborate.builtins import call_builtin
 from archlang.elaborate.errors import fail
 from archlang.elaborate.scope import Scope
@@ -75,6 +76,7 @@ def evaluate_args(cx: Activation, call: tree.Call) -> Args:
     context: list[Arg] = []
     for arg in call.args:
         value = evaluate(cx, arg.value)
+        charge(cx, value, arg.span)
         if arg.star:
             if not isinstance(value, (list, tuple)):
                 fail("ARC0209", f"`*` takes a list, not {describe(value)}", arg.span)

@@ -74,12 +74,17 @@ def _flow_through(
 
 def takes_context(part: Instance | Run) -> bool:
     """Whether a part of a chain wants the chain's context handed on."""
-    if isinstance(part, Run):
-        return takes_context(part.proto)
-    if isinstance(part, BlockInstance):
-        return any(p.context for p in part.block.tree.inputs or ())
-    if isinstance(part, Composition):
-        return any(takes_context(p) for p in part.parts)
+    pending, seen = [part], set()
+    while pending:
+        one = pending.pop()
+        one = one.proto if isinstance(one, Run) else one
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, BlockInstance) and any(p.context for p in one.block.tree.inputs or ()):
+            return True
+        if isinstance(one, Composition):
+            pending += one.parts
     return False
 
 

@@ -93,6 +93,9 @@ def structure_key(value: Any, ids: dict[int, int]) -> Any:
     if isinstance(value, (BlockTemplate, ExternTemplate)):
         return ("block", id(value.tree))
     if isinstance(value, Fn):
+        if id(value) in ids:  # closures may refer to each other, and to one another many times
+            return ("same", ids[id(value)])
+        ids[id(value)] = len(ids)
         return ("fn", id(value.body), _captured_key(value, ids))
     if isinstance(value, (OpTemplate, Builtin)):
         return (type(value).__name__, value.name)

@@ -7,7 +7,7 @@ from typing import Any
 
 from archlang.elaborate import operators
 from archlang.elaborate.arguments import Args
-from archlang.elaborate.bounds import bounded
+from archlang.elaborate.bounds import bounded, charge
 from archlang.elaborate.builtins import check_length, floor_of_quotient, text_of
 from archlang.elaborate.calls import apply_step, call_value, evaluate_args, evaluate_call, labelled, to_module
 from archlang.elaborate.comprehension import comprehension
@@ -257,6 +257,7 @@ def _flow(cx: Activation, expr: tree.Flow) -> Any:
         module = to_module(cx, part, step.span, "a step of a flow")
         flat = isinstance(module, Composition) and not module.chained and module.label is None and module.owner is None
         parts += module.parts if flat and isinstance(module, Composition) else [module]
+        check_length(cx, len(parts), step.span)
     return Composition(span=expr.span, parts=parts)
 
 
@@ -318,7 +319,7 @@ def _attribute(cx: Activation, expr: tree.Attribute) -> Any:
     value = evaluate(cx, expr.value)
     if isinstance(value, Namespace):
         found = value.module.scope.names.get(expr.name)
-        if found is not None:
+        if found is not None and expr.name not in value.module.private:
             return cx.read(expr.name, found.value)
         close = nearest(expr.name, value.module.public_names())
         fail(
@@ -345,6 +346,7 @@ def _index(cx: Activation, expr: tree.Index) -> Any:
     value = evaluate(cx, expr.value)
     if isinstance(value, Wire):
         return operators.index_wire(cx, value, expr)
+    charge(cx, value, expr.span)
     if isinstance(value, range):
         value = list(value)
     if isinstance(value, (list, tuple, str)):
