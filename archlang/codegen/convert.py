@@ -33,7 +33,7 @@ def convert(
         return tuple(go(a, positional(function, i) or _attribute_of(a, attrs)) for i, a in enumerate(args))
 
     if isinstance(e, code.Lit):
-        return literal(e.value, hint)
+        return literal(e.value, hint or _attribute_of(e, attrs))
     if isinstance(e, code.Fixed):
         return py.Raw(e.text)
     if isinstance(e, code.In):

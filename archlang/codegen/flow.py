@@ -68,6 +68,20 @@ def use_counts(body: Body) -> dict[int, int]:
     return counts
 
 
+def without_dead(lines: list[Line], counts: dict[int, int]) -> list[Line]:
+    """Leaves out operators whose results nobody reads, and takes their reads off the counts. Calls stay: a module may
+    draw random numbers or update its statistics."""
+    kept: list[Line] = []
+    for line in reversed(lines):
+        dead = isinstance(line, Step) and not isinstance(line.value, Call)
+        if dead and not any(counts.get(v) for v in targets(line)):
+            for v in reads(line):
+                counts[v] -= 1
+        else:
+            kept.append(line)
+    return kept[::-1]
+
+
 class Groups:
     """Values that live in one variable."""
 

@@ -119,6 +119,7 @@ class _Forward:
         self.groups = Groups()
         self.returned_groups: set[int] = set()
         lowered = lower_selects(self.body, self.groups, self.counts, set(self.scalars))
+        lowered = without_dead(lowered, self.counts)
         self.returned_groups = {self.groups.find(v) for v in self._returned_values()}
         banned: set[int] = set()
         while True:
