@@ -25,7 +25,7 @@ from archlang.report.diagnostic import ArchError, Diagnostic, Severity, Span
 from archlang.report.suggest import nearest
 from archlang.syntax import tree
 
-__all__ = ["Elaborated", "check", "elaborate"]
+__all__ = ["Design", "Elaborated", "check", "designs", "distinct", "elaborate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,11 @@ def stands_alone(module: LoadedModule, block: tree.Block) -> bool:
     """Whether a block can be built by itself: every parameter has a default, every input a full type."""
     if any(p.default is None and not p.star and not getattr(p.type, "optional", False) for p in block.params):
         return False
+    return can_be_root(module, block)
+
+
+def can_be_root(module: LoadedModule, block: tree.Block) -> bool:
+    """Whether a block's inputs have full types: it can be built once its parameters are given."""
     if block.alias is not None:
         target = _alias_target(module, block)
         return target is not None and _typed_inputs(target)
@@ -192,24 +197,41 @@ def _streams(instance: Instance, wires: list[Wire]) -> Streams:
     return Streams(tuple(wires[:plain]), tuple(wires[plain:]))
 
 
-def check(module: LoadedModule, limits: Limits | None = None) -> list[Diagnostic]:
-    """Elaborates every design of a file and every one under `verify`; gives all findings, once each.
+@dataclass(frozen=True, slots=True)
+class Design:
+    """One thing that a file builds: `done` is None where that failed. `verify` is the block of claims about it."""
+
+    block: str
+    verify: tree.Verify | None
+    done: Elaborated | None
+    findings: list[Diagnostic]
+
+
+def designs(module: LoadedModule, limits: Limits | None = None) -> list[Design]:
+    """Elaborates every design of a file and every one under `verify`, each with its own findings.
 
     A design is a block that can stand alone and that no other block of the file uses: what others use is checked
     where it is used, with the sizes that it has there.
     """
-    found: list[Diagnostic] = []
-    used = _used_blocks(module)
-    for block in module.blocks.values():
-        if block.name not in used and stands_alone(module, block):
-            found += _findings(lambda block=block: elaborate(module, block.name, limits=limits))
+    used = used_blocks(module)
+    found = [
+        _attempt(block.name, None, lambda block=block: elaborate(module, block.name, limits=limits))
+        for block in module.blocks.values()
+        if block.name not in used and stands_alone(module, block)
+    ]
     for item in module.syntax.items:
         if isinstance(item, tree.Verify):
-            found += _findings(lambda item=item: elaborate_design(module, item, limits))
-    return _distinct(found)
+            name = item.design.span.text
+            found.append(_attempt(name, item, lambda item=item: elaborate_design(module, item, limits)))
+    return found
 
 
-def _used_blocks(module: LoadedModule) -> set[str]:
+def check(module: LoadedModule, limits: Limits | None = None) -> list[Diagnostic]:
+    """What elaborating all designs of a file finds, once each."""
+    return distinct([d for design in designs(module, limits) for d in design.findings])
+
+
+def used_blocks(module: LoadedModule) -> set[str]:
     """Names that the bodies and aliases of other blocks mention."""
     used: set[str] = set()
     for block in module.blocks.values():
@@ -218,14 +240,16 @@ def _used_blocks(module: LoadedModule) -> set[str]:
     return used
 
 
-def _findings(run: Any) -> list[Diagnostic]:
+def _attempt(block: str, verify: tree.Verify | None, run: Any) -> Design:
     try:
-        return list(run().warnings)
+        done: Elaborated = run()
     except ArchError as error:
-        return error.diagnostics
+        return Design(block, verify, None, error.diagnostics)
+    return Design(block, verify, done, done.warnings)
 
 
-def _distinct(found: list[Diagnostic]) -> list[Diagnostic]:
+def distinct(found: list[Diagnostic]) -> list[Diagnostic]:
+    """Every finding once, errors first, in the order of the text."""
     seen: set[Any] = set()
     kept = []
     for d in found:
