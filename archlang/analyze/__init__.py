@@ -1,0 +1,5 @@
+"""What a network costs, from its graph alone: parameters, operations, memory, receptive field, depth. Needs no torch."""
+
+from archlang.analyze.cost import Cost, cost
+
+__all__ = ["Cost", "cost"]

@@ -1,0 +1,98 @@
+"""All figures of a network at once: see docs/cost.md for what each one means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from archlang.analyze.largest import Largest
+from archlang.analyze.liveness import peak
+from archlang.analyze.paths import Depth, Field, Macs, Reach
+from archlang.analyze.plan import Plans
+from archlang.analyze.trace import Trace, Tracer, Work
+from archlang.analyze.transfer import Transfer
+from archlang.analyze.tree import Block, tree
+from archlang.ir.graph import Program
+from archlang.ir.walk import Counts, counts
+from archlang.ops.eager import Ghost, Tape
+from archlang.shapes.dim import Size, symbol, symbols
+
+__all__ = ["Cost", "cost"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Figures of a program, in the symbols of its inputs that have no number yet.
+
+    Operations (`macs`, `flops`, `traffic`, `by_op`) and `peak` are those of a forward pass in evaluation; `saved` is
+    what one in training keeps for the backward pass. `uncounted` names ops that `saved` lacks.
+    """
+
+    sizes: dict[str, int]
+    parameters: Counts
+    work: Work
+    training: Work
+    by_op: dict[str, tuple[int, Work]]
+    peak: Largest
+    reach: Reach | None
+    depth: int
+    critical: Largest
+    uncounted: tuple[str, ...]
+    tree: Block
+
+    @property
+    def macs(self) -> Size:
+        return self.work.macs
+
+    @property
+    def flops(self) -> Size:
+        return self.work.flops
+
+    @property
+    def saved(self) -> Size:
+        """Bytes that autograd keeps for the backward pass of a training step."""
+        return self.training.saved
+
+    @property
+    def intensity(self) -> Fraction | None:
+        """FLOPs a byte moved; None where it depends on the sizes."""
+        flops, traffic = self.work.flops, self.work.traffic
+        return Fraction(flops, traffic) if isinstance(flops, int) and isinstance(traffic, int) and traffic else None
+
+
+def cost(program: Program, sizes: Mapping[str, int] | None = None) -> Cost:
+    """What the program costs; `sizes` gives numbers to (some) symbols of its inputs.
+
+    With symbols left, formulas hold wherever none of them is 0 or 1 (a size of 1 can make a copy unnecessary).
+    """
+    given = dict(sizes or {})
+    root = program.root
+    names = dict.fromkeys(n for p in root.inputs for v in p.values for s in v.type.shape for n in sorted(symbols(s)))
+    env: dict[str, Size] = {name: given.get(name, symbol(name)) for name in (*names, *root.symbols)}
+    plans = Plans()
+    evaluation = _trace(program, Tracer(plans, training=False, grad=False), env)
+    training = _trace(program, Tracer(plans, training=True, grad=True), env)
+    depth = Transfer(plans, Depth()).total(root, env)
+    critical = Transfer(plans, Macs()).total(root, env)
+    return Cost(
+        given,
+        counts(program),
+        evaluation.work,
+        training.work,
+        evaluation.by_op,
+        peak(evaluation),
+        Transfer(plans, Field()).total(root, env),
+        depth or 0,
+        critical or Largest((0,)),
+        tuple(sorted(training.uncounted)),
+        tree(program, training, evaluation),
+    )
+
+
+def _trace(program: Program, tracer: Tracer, env: Mapping[str, Size]) -> Trace:
+    plan = tracer.plans.plan(program.root, env)
+    tape = Tape(tracer.training, tracer.grad)
+    types = [plan.types[id(v)] for port in program.root.inputs for v in port.values]
+    ins: list[Ghost] = [tape.new(t.shape, t.dtype) for t in types]
+    return tracer.graph(program.root, env, ins)

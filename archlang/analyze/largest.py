@@ -1,0 +1,47 @@
+"""The largest of several sizes, of which it may depend on the symbols which one that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from archlang.shapes.dim import Size, non_negative, size_str, substitute
+
+__all__ = ["Largest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Largest:
+    """The maximum of `options`, none of which is known to be at most another one. One int where all are ints."""
+
+    options: tuple[Size, ...]
+
+    @staticmethod
+    def of(sizes: Iterable[Size]) -> Largest:
+        kept: list[Size] = []
+        for size in dict.fromkeys(sizes):
+            if not any(non_negative(other - size) for other in kept):
+                kept = [other for other in kept if not non_negative(size - other)]
+                kept.append(size)
+        return Largest(tuple(sorted(kept, key=str)))
+
+    def __add__(self, other: Largest | Size) -> Largest:
+        """Sums of the options; exact, since a sum of two maxima is the maximum of the sums."""
+        others = other.options if isinstance(other, Largest) else (other,)
+        return Largest.of(a + b for a in self.options for b in others)
+
+    def __or__(self, other: Largest) -> Largest:
+        """The larger of the two."""
+        return self if self == other else Largest.of((*self.options, *other.options))
+
+    def at(self, sizes: Mapping[str, Size]) -> Largest:
+        return Largest.of(substitute(size, sizes) for size in self.options)
+
+    @property
+    def known(self) -> int | None:
+        """The number, where no symbol is left."""
+        return self.options[0] if len(self.options) == 1 and isinstance(self.options[0], int) else None
+
+    def __str__(self) -> str:
+        texts = [size_str(size) for size in self.options]
+        return texts[0] if len(texts) == 1 else f"max({', '.join(texts)})"

@@ -1,0 +1,88 @@
+"""Peak memory of inference: tensors live from the step that makes them to the last step that reads them.
+
+Steps run in the order of the graph. Memory that several tensors share is counted once and lives as long as any of
+them; the module's own tensors, and what a kernel needs inside, are not counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from archlang.analyze.largest import Largest
+from archlang.analyze.trace import Step, Trace, _distinct
+from archlang.ops.eager import Storage
+from archlang.shapes.dim import Size
+
+__all__ = ["peak"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """Memory in the course of a graph, beside its inputs: the most, and at the end (less the inputs it let go)."""
+
+    peak: Largest
+    end: Size
+
+
+def peak(trace: Trace) -> Largest:
+    """The most memory at one time; whoever calls the root holds its inputs until the end."""
+    inputs = sum((s.bytes for s in trace.inputs if not s.own), start=0)
+    return _course(trace, frozenset(), {}).peak + inputs
+
+
+def _course(trace: Trace, dying: frozenset[int], memo: dict[Any, _Course]) -> _Course:
+    """dying: the inputs that the caller does not need any more."""
+    key = (id(trace), dying)
+    if key not in memo:
+        memo[key] = _run(trace, dying, memo)
+    return memo[key]
+
+
+def _run(trace: Trace, dying: frozenset[int], memo: dict[Any, _Course]) -> _Course:
+    free = {id(s) for i, s in enumerate(trace.inputs) if i in dying}
+    held = {id(s) for i, s in enumerate(trace.inputs) if i not in dying} | {id(g.storage) for g in trace.outputs}
+    last = _last_uses(trace)
+    live: Size = 0
+    for s in trace.inputs:
+        if id(s) in free and id(s) not in last and id(s) not in held:
+            live = live - s.bytes
+    most = Largest.of((0, live))
+    known = {id(s) for s in trace.inputs}
+    for i, step in enumerate(trace.steps):
+        ends = [s for s in _distinct((*step.ins, *step.outs)) if not s.own and id(s) not in held]
+        ends = [s for s in ends if last.get(id(s), i) == i]
+        gone: set[int] = set()
+        if step.trace is None:
+            fresh = [s for s in _distinct(step.outs) if id(s) not in known and not s.own]
+            live = live + sum((s.bytes for s in fresh), start=0)
+            most = most | Largest.of((live,))
+        else:
+            mine = _distinct(step.ins)
+            through = {id(s) for s in step.outs}
+            gone = {id(s) for s in ends if any(s is m for m in mine) and id(s) not in through}
+            gone -= {id(s) for j, s in enumerate(mine) if j not in step.trace.used}
+            course = _course(step.trace, frozenset(j for j, s in enumerate(mine) if id(s) in gone), memo)
+            most = most | (course.peak + live)
+            live = live + course.end
+        known.update(id(s) for s in step.outs)
+        live = live - sum((s.bytes for s in ends if id(s) not in gone), start=0)
+    return _Course(most, live)
+
+
+def _last_uses(trace: Trace) -> dict[int, int]:
+    """The last step that reads, or makes, each storage."""
+    last: dict[int, int] = {}
+    for i, step in enumerate(trace.steps):
+        for s in _read(step):
+            last[id(s)] = i
+        for s in step.outs:
+            last.setdefault(id(s), i)
+    return last
+
+
+def _read(step: Step) -> list[Storage]:
+    if step.trace is None:
+        return list(step.ins)
+    mine = _distinct(step.ins)
+    return [mine[i] for i in step.trace.used]

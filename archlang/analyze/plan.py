@@ -1,0 +1,78 @@
+"""A graph at one choice of its sizes: types and attributes with the caller's sizes put in, made once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from archlang.ir.graph import Attr, Attrs, Child, Graph, Node, TensorType, Value, WeightDecl
+from archlang.ir.paths import Paths
+from archlang.shapes.dim import Dim, Size, substitute
+
+__all__ = ["Env", "Plan", "Plans", "present"]
+
+Env = Mapping[str, Size]
+
+
+class Plan:
+    """Types of all values, and attributes and callee's sizes of all nodes."""
+
+    def __init__(self, graph: Graph, env: Env) -> None:
+        self.graph = graph
+        self.key = (id(graph), tuple(env[name] for name in graph.symbols))
+        self.types = {id(v): _type(v.type, env) for v in graph.values}
+        self.attrs = [_attrs(node.attrs, env) for node in graph.nodes]
+        self.sizes = [{name: substitute(s, env) for name, s in node.sizes.items()} for node in graph.nodes]
+
+    def ins(self, node: Node) -> list[TensorType]:
+        return [self.types[id(v)] for v in node.inputs]
+
+    def outs(self, node: Node) -> list[TensorType]:
+        return [self.types[id(v)] for v in node.outputs]
+
+
+class Plans:
+    """The plans of a program, and the paths of its graphs."""
+
+    def __init__(self) -> None:
+        self._plans: dict[Any, Plan] = {}
+        self._paths: dict[int, Paths] = {}
+
+    def plan(self, graph: Graph, env: Env) -> Plan:
+        key = (id(graph), tuple(env[name] for name in graph.symbols))
+        if key not in self._plans:
+            self._plans[key] = Plan(graph, env)
+        return self._plans[key]
+
+    def child(self, graph: Graph, path: str) -> Child | None:
+        return self._of(graph).child(path)
+
+    def weight(self, graph: Graph, path: str) -> WeightDecl:
+        return graph.weights[self._of(graph).canonical(path)]
+
+    def _of(self, graph: Graph) -> Paths:
+        if id(graph) not in self._paths:
+            self._paths[id(graph)] = Paths(graph)
+        return self._paths[id(graph)]
+
+
+def present(node: Node, training: bool) -> list[Value]:
+    """The outputs that a node has in a mode."""
+    if node.callee is None:
+        return list(node.outputs)
+    kinds = [o.training for o in node.callee.outputs for _ in o.values]
+    return [v for v, only in zip(node.outputs, kinds, strict=True) if training or not only]
+
+
+def _type(type: TensorType, env: Env) -> TensorType:
+    return TensorType(tuple(substitute(s, env) for s in type.shape), type.dtype)
+
+
+def _attrs(attrs: Attrs, env: Env) -> dict[str, Any]:
+    return {name: _attr(value, env) for name, value in attrs.items()}
+
+
+def _attr(attr: Attr, env: Env) -> Attr:
+    if isinstance(attr, Dim):
+        return substitute(attr, env)
+    return tuple(_attr(a, env) for a in attr) if isinstance(attr, tuple) else attr

@@ -1,0 +1,264 @@
+"""Runs a program on tensors without values: work, what autograd keeps, which tensors share memory.
+
+A graph is traced once for each distinct way of calling it: sizes, strides, gradients, and which inputs share memory
+or are kept already. A run of equal children is followed until two of them are alike; the rest is multiplied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from archlang.analyze.plan import Env, Plan, Plans, present
+from archlang.ir.graph import Graph, Node, TensorType, WeightDecl
+from archlang.ops.base import registry
+from archlang.ops.eager import BYTES, Ghost, NotCounted, Storage, Tape, nbytes
+from archlang.shapes.dim import Size
+
+__all__ = ["Row", "Step", "Trace", "Tracer", "Work"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Operations, bytes read and written, and bytes kept for the backward pass."""
+
+    macs: Size = 0
+    flops: Size = 0
+    traffic: Size = 0
+    saved: Size = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            self.macs + other.macs, self.flops + other.flops, self.traffic + other.traffic, self.saved + other.saved
+        )
+
+    def __mul__(self, times: int) -> Work:
+        return Work(self.macs * times, self.flops * times, self.traffic * times, self.saved * times)
+
+
+@dataclass(slots=True)
+class Step:
+    """One application: the storages that go in and come out, and the trace of the callee."""
+
+    ins: tuple[Storage, ...]
+    outs: tuple[Storage, ...]
+    trace: Trace | None
+
+
+@dataclass(slots=True)
+class Row:
+    """What one node did in all; `trace` is that of its last instance."""
+
+    node: Node
+    work: Work = Work()
+    trace: Trace | None = None
+
+
+@dataclass(slots=True)
+class Trace:
+    """What a graph did. Storages are its own copies: `inputs` stand for the caller's, in order of first occurrence."""
+
+    inputs: tuple[Storage, ...]
+    outputs: tuple[Ghost, ...] = ()
+    steps: list[Step] = field(default_factory=list)
+    rows: list[Row | None] = field(default_factory=list)  # a row a node; None: not in this mode
+    work: Work = Work()
+    by_op: dict[str, tuple[int, Work]] = field(default_factory=dict)
+    uncounted: frozenset[str] = frozenset()  # ops of which it is not known what autograd keeps
+
+    @property
+    def used(self) -> frozenset[int]:
+        """Indices of the inputs that something reads, or that come out again."""
+        if self._used is None:
+            reached = {id(s) for g in self.outputs for s in (g.storage,)}
+            for step in self.steps:
+                read = step.ins if step.trace is None else _distinct(step.ins)
+                kept = range(len(read)) if step.trace is None else step.trace.used
+                reached.update(id(read[i]) for i in kept)
+            self._used = frozenset(i for i, s in enumerate(self.inputs) if id(s) in reached)
+        return self._used
+
+    _used: frozenset[int] | None = None
+
+
+class Tracer:
+    """Traces of one program in one mode. grad: whether autograd records."""
+
+    def __init__(self, plans: Plans, training: bool, grad: bool) -> None:
+        self.plans = plans
+        self.training = training
+        self.grad = grad
+        self._memo: dict[Any, Trace] = {}
+
+    def graph(self, graph: Graph, env: Env, ins: Sequence[Ghost]) -> Trace:
+        plan = self.plans.plan(graph, env)
+        key = (plan.key, signature(ins))
+        if key not in self._memo:
+            self._memo[key] = _Walk(self, plan, ins).run()
+        return self._memo[key]
+
+
+def signature(ins: Sequence[Ghost]) -> Any:
+    """Equal for inputs between which no graph can tell."""
+    storages = _distinct(g.storage for g in ins)
+    numbers = {id(s): i for i, s in enumerate(storages)}
+    ghosts = tuple((g.shape, g.strides, g.dtype, g.grad, numbers[id(g.storage)]) for g in ins)
+    return ghosts, tuple((s.bytes, s.own, s.kept) for s in storages)
+
+
+def _distinct(storages: Iterable[Storage]) -> tuple[Storage, ...]:
+    return tuple({id(s): s for s in storages}.values())
+
+
+def _moved(ghosts: Sequence[Ghost], old: Sequence[Storage], new: Sequence[Storage]) -> tuple[Ghost, ...]:
+    """The ghosts on other storages: `new` in place of `old`, copies of those that are in neither."""
+    places = {id(s): t for s, t in zip(old, new, strict=True)}
+    result = []
+    for g in ghosts:
+        if id(g.storage) not in places:
+            places[id(g.storage)] = Storage(g.storage.bytes, g.storage.own, g.storage.kept)
+        result.append(Ghost(g.shape, g.strides, g.dtype, places[id(g.storage)], g.grad))
+    return tuple(result)
+
+
+class _Walk:
+    """One graph, node by node."""
+
+    def __init__(self, tracer: Tracer, plan: Plan, ins: Sequence[Ghost]) -> None:
+        self.tracer = tracer
+        self.plan = plan
+        self.tape = Tape(tracer.training, tracer.grad)
+        outer = _distinct(g.storage for g in ins)
+        own = tuple(Storage(s.bytes, s.own, s.kept) for s in outer)
+        values = (v for port in plan.graph.inputs for v in port.values)
+        self.values = {id(v): g for v, g in zip(values, _moved(ins, outer, own), strict=True)}
+        self.trace = Trace(own)
+
+    def run(self) -> Trace:
+        graph, trace = self.plan.graph, self.trace
+        for index, node in enumerate(graph.nodes):
+            if node.phase is not None and node.phase != ("train" if self.tracer.training else "eval"):
+                trace.rows.append(None)
+                continue
+            row = Row(node)
+            trace.rows.append(row)
+            outs = self.node(index, node, row)
+            self.values.update((id(v), g) for v, g in zip(present(node, self.tracer.training), outs, strict=True))
+            trace.work += row.work
+        trace.outputs = tuple(
+            self.values[id(v)] for o in graph.outputs for v in o.values if self.tracer.training or not o.training
+        )
+        return trace
+
+    def node(self, index: int, node: Node, row: Row) -> Sequence[Ghost]:
+        if node.op == "phase":
+            return (self.values[id(node.inputs[0 if self.tracer.training else 1])],)
+        ins = [self.values[id(v)] for v in node.inputs]
+        if node.op == "weight":
+            return (self.weight(node, row),)
+        if node.op == "call":
+            return self.call(index, node, row, ins)
+        weights = self.tracer.plans.child(self.plan.graph, node.path) if node.path is not None else None
+        decls = weights.weights if weights is not None else ()
+        return self.repeat(node, row, ins, lambda given: self.op(index, node, given, decls))
+
+    def weight(self, node: Node, row: Row) -> Ghost:
+        decl = self.tracer.plans.weight(self.plan.graph, node.path or "")
+        w = self.tape.weight(decl.shape, decl.dtype, decl.trainable and decl.kind == "parameter")
+        if decl.constraint is None:
+            return w
+        before = self.tape.kept  # where(w < 0, -size, size) of size = clamp(abs(w))
+        y = self.tape.new(w.shape, w.dtype, (w,))
+        self.tape.extra(y, w.shape, w.dtype)
+        self.tape.extra(y, w.shape, "bool")
+        self.trace.steps.append(Step((), (y.storage,), None))
+        row.work = Work(saved=self.tape.kept - before)
+        return y
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+    def repeat(
+        self, node: Node, row: Row, ins: list[Ghost], step: Callable[[list[Ghost]], tuple[Sequence[Ghost], Trace]]
+    ) -> Sequence[Ghost]:
+        """Runs the node's instances on each other's results; between two alike ones and the last, only counts."""
+        streams = [i for i, fixed in enumerate(_context(node)) if not fixed]
+        last: Any = None
+        outs: Sequence[Ghost] = ()
+        i = 0
+        while i < node.count:
+            here = signature(ins)
+            outs, part = step(ins)
+            times = node.count - 1 - i if here == last and i < node.count - 1 else 1
+            i += times
+            last = here
+            row.work += part.work * times
+            row.trace = part if node.op == "call" else None
+            self.account(part, times)
+            self.tape.kept = self.tape.kept + part.work.saved * (times - 1)
+            if i < node.count:
+                for place, ghost in zip(streams, outs, strict=True):
+                    ins[place] = ghost
+        return outs
+
+    def account(self, part: Trace, times: int) -> None:
+        for name, (count, work) in part.by_op.items():
+            before = self.trace.by_op.get(name, (0, Work()))
+            self.trace.by_op[name] = (before[0] + count * times, before[1] + work * times)
+        self.trace.uncounted |= part.uncounted
+
+    def call(self, index: int, node: Node, row: Row, ins: list[Ghost]) -> Sequence[Ghost]:
+        callee, env = node.callee, self.plan.sizes[index]
+        assert callee is not None
+
+        def step(given: list[Ghost]) -> tuple[Sequence[Ghost], Trace]:
+            trace = self.tracer.graph(callee, env, given)
+            mine = _distinct(g.storage for g in given)
+            for here, there in zip(mine, trace.inputs, strict=True):
+                here.kept = there.kept
+            outs = _moved(trace.outputs, trace.inputs, mine)
+            self.tape.kept = self.tape.kept + trace.work.saved
+            self.trace.steps.append(Step(tuple(g.storage for g in given), tuple(g.storage for g in outs), trace))
+            return outs, trace
+
+        return self.repeat(node, row, ins, step)
+
+    def op(
+        self, index: int, node: Node, ins: list[Ghost], decls: Sequence[WeightDecl]
+    ) -> tuple[Sequence[Ghost], Trace]:
+        attrs, outs = self.plan.attrs[index], self.plan.outs(node)
+        weights = {d.name: self.tape.weight(d.shape, d.dtype, d.trainable and d.kind == "parameter") for d in decls}
+        part = Trace(())
+        before = self.tape.kept
+        given = [*ins, *weights.values()]
+        try:
+            if node.op == "extern":
+                raise NotCounted
+            results: Sequence[Ghost] = registry()[node.op].trace(self.tape, ins, weights, outs, attrs)
+        except NotCounted:
+            part.uncounted = frozenset({node.op})
+            results = [self.tape.new(out.shape, out.dtype, given) for out in outs]
+        macs: Size = 0
+        flops: Size = 0
+        if node.op != "extern":
+            types = [TensorType(g.shape, g.dtype) for g in ins]
+            macs = registry()[node.op].macs(types, outs, attrs)
+            flops = registry()[node.op].flops(types, outs, attrs)
+        sources = {id(g.storage) for g in given}
+        moves = not results or any(id(g.storage) not in sources for g in results)
+        traffic = sum((_bytes(g) for g in (*given, *results)), start=0) if moves else 0
+        part.work = Work(macs, flops, traffic, self.tape.kept - before)
+        part.by_op = {node.op: (1, part.work)}
+        self.trace.steps.append(Step(tuple(g.storage for g in ins), tuple(g.storage for g in results), None))
+        return results, part
+
+
+def _context(node: Node) -> list[bool]:
+    """Which inputs every instance of a run sees unchanged."""
+    if node.callee is None:
+        return [False] * len(node.inputs)
+    return [port.context for port in node.callee.inputs for _ in port.values]
+
+
+def _bytes(ghost: Ghost) -> Size:
+    assert ghost.dtype in BYTES
+    return nbytes(ghost.shape, ghost.dtype)

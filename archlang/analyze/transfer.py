@@ -1,0 +1,121 @@
+"""Longest paths and their kin: what lies between the inputs of a graph and its outputs, in any algebra of paths.
+
+A path is composed of steps (`after`) and paths side by side are joined (`join`). A graph is summarised once by a
+table from its inputs to its outputs; a run of n equal children is a power of its table, found in log n products.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+from archlang.analyze.plan import Env, Plan, Plans, present
+from archlang.ir.graph import Attrs, Graph, Node, TensorType
+from archlang.ops.base import Op, registry
+
+__all__ = ["Algebra", "Transfer"]
+
+P = TypeVar("P")
+Table = tuple[dict[int, P], ...]  # for each output: input -> path; SOURCE is whatever is made inside
+SOURCE = -1
+
+
+class Algebra(ABC, Generic[P]):
+    """How paths are put together."""
+
+    @property
+    @abstractmethod
+    def empty(self) -> P:
+        """The path of no step."""
+
+    @abstractmethod
+    def step(self, op: Op, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> P:
+        """The path through one op."""
+
+    @abstractmethod
+    def after(self, outer: P, inner: P) -> P:
+        """`inner`, then `outer`."""
+
+    @abstractmethod
+    def join(self, a: P, b: P) -> P:
+        """Either."""
+
+
+class Transfer(Generic[P]):
+    """Tables of a program's graphs, in evaluation."""
+
+    def __init__(self, plans: Plans, algebra: Algebra[P]) -> None:
+        self.plans = plans
+        self.algebra = algebra
+        self._memo: dict[Any, Table[P]] = {}
+
+    def total(self, graph: Graph, env: Env) -> P | None:
+        """All paths to all outputs, joined; None where nothing comes out."""
+        paths = [path for row in self.table(graph, env) for path in row.values()]
+        return self._joined(paths) if paths else None
+
+    def table(self, graph: Graph, env: Env) -> Table[P]:
+        plan = self.plans.plan(graph, env)
+        if plan.key not in self._memo:
+            self._memo[plan.key] = self._made(plan)
+        return self._memo[plan.key]
+
+    def _made(self, plan: Plan) -> Table[P]:
+        rows: dict[int, dict[int, P]] = {}
+        values = [v for port in plan.graph.inputs for v in port.values]
+        rows.update((id(v), {i: self.algebra.empty}) for i, v in enumerate(values))
+        for index, node in enumerate(plan.graph.nodes):
+            if node.phase == "train":
+                continue
+            if node.op == "phase":
+                rows[id(node.outputs[0])] = rows[id(node.inputs[1])]
+                continue
+            ins = tuple(rows[id(v)] for v in node.inputs)
+            table = self._node(plan, index, node)
+            for value, row in zip(present(node, False), table, strict=True):
+                rows[id(value)] = self._through(row, ins)
+        return tuple(rows[id(v)] for o in plan.graph.outputs for v in o.values if not o.training)
+
+    def _node(self, plan: Plan, index: int, node: Node) -> Table[P]:
+        if node.callee is not None:
+            context = [port.context for port in node.callee.inputs for _ in port.values]
+            return self._power(self.table(node.callee, plan.sizes[index]), node.count, context)
+        if node.op in ("weight", "extern"):
+            inputs = range(len(node.inputs)) if node.inputs else (SOURCE,)
+            return tuple(dict.fromkeys(inputs, self.algebra.empty) for _ in node.outputs)
+        path = self.algebra.step(registry()[node.op], plan.ins(node), plan.outs(node), plan.attrs[index])
+        inputs = range(len(node.inputs)) if node.inputs else (SOURCE,)
+        table: Table[P] = tuple(dict.fromkeys(inputs, path) for _ in node.outputs)
+        return self._power(table, node.count, [False] * len(node.inputs))
+
+    def _through(self, row: dict[int, P], ins: Sequence[dict[int, P]]) -> dict[int, P]:
+        """A row of a callee, in terms of the caller's inputs."""
+        found: dict[int, list[P]] = {}
+        for i, path in row.items():
+            for j, inner in ({SOURCE: self.algebra.empty} if i == SOURCE else ins[i]).items():
+                found.setdefault(j, []).append(self.algebra.after(path, inner))
+        return {j: self._joined(paths) for j, paths in found.items()}
+
+    def _power(self, table: Table[P], count: int, context: Sequence[bool]) -> Table[P]:
+        """The table of `count` children one after the other."""
+        result: Table[P] | None = None
+        while count:
+            if count % 2:
+                result = table if result is None else self._then(result, table, context)
+            count //= 2
+            if count:
+                table = self._then(table, table, context)
+        assert result is not None
+        return result
+
+    def _then(self, first: Table[P], second: Table[P], context: Sequence[bool]) -> Table[P]:
+        streams = iter(first)
+        ins = [{i: self.algebra.empty} if fixed else next(streams) for i, fixed in enumerate(context)]
+        return tuple(self._through(row, ins) for row in second)
+
+    def _joined(self, paths: Sequence[P]) -> P:
+        result = paths[0]
+        for path in paths[1:]:
+            result = self.algebra.join(result, path)
+        return result
