@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from archlang.codegen.body import LAYER, Body, Loop, Step, Target, TwoWay
 from archlang.codegen.classes import Unit
 from archlang.codegen.exprs import Abst, Apply, Bin, Call, Leaf, Py, Raw, Seq, Var
-from archlang.codegen.flow import Groups, Line, inline, lower_selects, reads, targets, use_counts
+from archlang.codegen.flow import Groups, Line, inline, lower_selects, reads, targets, use_counts, without_dead
 from archlang.codegen.names import Scope, identifier
 from archlang.codegen.naming import Names, allocate, preferred
 from archlang.codegen.outputs import Result
@@ -219,6 +219,8 @@ class _Forward:
         head: list[str] = []
         if isinstance(line.target, int):
             name = self._value(line.target)
+            if isinstance(line.value, Var) and self._value(line.value.index) == name:
+                return []
             if name in self.returned and name not in self.declared:
                 name = f"{name}: Tensor"
             self.declared.add(self._value(line.target))
