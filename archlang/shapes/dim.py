@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import gcd
 from typing import Union
 
@@ -317,6 +317,7 @@ def _atom_symbols(atom: Atom) -> frozenset[str]:
     return symbols(atom.numerator) | symbols(atom.denominator)
 
 
+@lru_cache(maxsize=1 << 16)
 def _atom_key(atom: Atom) -> tuple[int, str]:
     return (0, atom.name) if isinstance(atom, Symbol) else (1, str(atom))
 
