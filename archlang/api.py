@@ -58,11 +58,11 @@ def build(path_or_text: str | os.PathLike[str], /, entry: str | None = None, **p
 def check(path_or_text: str | os.PathLike[str], /) -> list[Diagnostic]:
     """All findings in a spec, errors and warnings; an empty list is a clean bill. Needs no torch. Raises OSError."""
     from archlang.elaborate import Limits, load
-    from archlang.elaborate import check as check_module
+    from archlang.verify.check import check_file
 
     limits = Limits()
     try:
-        return check_module(load(read_source(path_or_text, limits), limits), limits)
+        return check_file(load(read_source(path_or_text, limits), limits), limits)
     except ArchError as error:
         return error.diagnostics
 

@@ -60,7 +60,7 @@ def elaborate(
         return _root(cx, instance, template)
 
     graph = _guarded(session, run)
-    return Elaborated(Program.of(graph), session.diagnostics, template.name, session.steps)
+    return Elaborated(Program.of(graph, session.given), session.diagnostics, template.name, session.steps)
 
 
 def _guarded(session: Session, run: Any) -> Graph:
@@ -184,6 +184,7 @@ def _built(cx: Activation, instance: Instance, name: str, types: Sequence[Tensor
     call = outer.graph.nodes[-1]
     graph = call.callee
     assert graph is not None
+    cx.session.given = dict(call.sizes)
     graph.block = name
     if name not in cx.session.names:
         graph.name = name
@@ -282,4 +283,4 @@ def elaborate_design(module: LoadedModule, verify: tree.Verify, limits: Limits |
         return _built(cx, value, value.default_name, types, verify.design.span)
 
     graph = _guarded(session, run)
-    return Elaborated(Program.of(graph), session.diagnostics, graph.block, session.steps)
+    return Elaborated(Program.of(graph, session.given), session.diagnostics, graph.block, session.steps)

@@ -10,6 +10,7 @@ from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.scope import Scope
 from archlang.ir.graph import Graph
 from archlang.report.diagnostic import ArchError, Diagnostic, Label, Severity, Span
+from archlang.shapes.dim import Size
 
 if TYPE_CHECKING:
     from archlang.elaborate.loader import LoadedModule
@@ -56,6 +57,7 @@ class Session:
     measured: dict[int, tuple[Any, int, int]] = field(default_factory=dict)  # nested lists: elements, levels
     last_call: tuple[str, Span, int] | None = None
     root: Span | None = None  # where the design itself is declared: no call led to it
+    given: dict[str, Size] = field(default_factory=dict)  # the design's own symbols -> sizes of its declared inputs
     abstract: int = 0  # > 0 while a comprehension is tried for an interval of its variable
 
     @property

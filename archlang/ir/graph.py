@@ -228,13 +228,18 @@ class Graph:
 
 @dataclass(eq=False, slots=True)
 class Program:
-    """A root graph and everything it reaches, callees before callers."""
+    """A root graph and everything it reaches, callees before callers.
+
+    given: what the design's declaration says of the root's symbols, in symbols of its own: `[B, 3, 16*h, w]` gives
+    H = 16*h. Sizes of that form are all that the declaration promises.
+    """
 
     root: Graph
     graphs: list[Graph]
+    given: Mapping[str, Size] = field(default_factory=dict)
 
     @staticmethod
-    def of(root: Graph) -> Program:
+    def of(root: Graph, given: Mapping[str, Size] | None = None) -> Program:
         """Collects the graphs reachable from `root` in a stable topological order (iterative: depth is unbounded)."""
         order: list[Graph] = []
         done: set[int] = set()
@@ -251,4 +256,4 @@ class Program:
             callees = [n.callee for n in graph.nodes if n.callee is not None]
             callees += [c.graph for c in graph.children.values() if c.graph is not None]
             stack.extend((callee, False) for callee in reversed(callees) if id(callee) not in done)
-        return Program(root, order)
+        return Program(root, order, given or {})

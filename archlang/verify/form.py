@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from archlang.ir.graph import Constraint, Program
 from archlang.shapes.dim import Size, non_negative, substitute, symbol, symbols
@@ -33,11 +34,16 @@ def matters(c: Constraint) -> bool:
     return not always(c.left - c.right, c.relation)
 
 
-def requirements(program: Program, phase: str) -> list[Constraint]:
-    """The root's constraints of a phase that matter, each question once."""
+def requirements(program: Program, phase: str, *, declared: bool = False) -> list[Constraint]:
+    """The root's constraints of a phase that matter, each question once.
+
+    declared: in the symbols of the declaration, so that only what it does not promise matters.
+    """
     found: dict[tuple[Size, str], Constraint] = {}
     for c in program.root.constraints:
         if c.phase in (None, phase):
+            if declared and program.given:
+                c = replace(c, left=substitute(c.left, program.given), right=substitute(c.right, program.given))
             difference = c.left - c.right
             known = (difference, c.relation) in found or (c.relation == "==" and (-difference, "==") in found)
             if not known and matters(c):

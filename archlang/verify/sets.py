@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from archlang.ir.graph import Constraint, Program
-from archlang.shapes.dim import evaluate, substitute, symbols
+from archlang.shapes.dim import evaluate, substitute, symbol, symbols
 from archlang.verify.form import requirements
 
 if TYPE_CHECKING:
@@ -66,11 +66,19 @@ def _holds(c: Constraint, sizes: Mapping[str, int]) -> bool:
     return left == right if c.relation == "==" else left >= right
 
 
-def domain(program: Program, phase: str = "eval") -> Domain:
-    """The sizes, over the root's symbols, at which the program is well formed in a phase, "eval" or "train"."""
+def domain(program: Program, phase: str = "eval", *, declared: bool = False) -> Domain:
+    """The sizes, over the root's symbols, at which the program is well formed in a phase, "eval" or "train".
+
+    declared: over the symbols of the declaration (`16*h`) instead.
+    """
     from archlang.verify.sizes import Sizes
 
-    return of_constraints(Sizes(program.root.symbols), requirements(program, phase), phase)
+    names = program.root.symbols
+    if declared and program.given:
+        names = tuple(
+            dict.fromkeys(n for name in names for n in sorted(symbols(program.given.get(name, symbol(name)))))
+        )
+    return of_constraints(Sizes(names), requirements(program, phase, declared=declared), phase)
 
 
 def of_constraints(space: Sizes, constraints: Sequence[Constraint], phase: str = "eval") -> Domain:

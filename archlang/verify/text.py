@@ -148,17 +148,21 @@ def _case(basic: isl.BasicSet) -> str:
         if constraint.is_div_constraint():
             continue
         local = constraint.get_local_space()
-        atoms = [(local.get_dim_name(_SET, i), _SET, i) for i in range(local.dim(_SET))]
+        atoms = [(str(local.get_dim_name(_SET, i)), _SET, i) for i in range(local.dim(_SET))]
         atoms += [(_div(constraint.get_div(i)), isl.dim_type.div, i) for i in range(local.dim(isl.dim_type.div))]
         sides: tuple[list[str], list[str]] = ([], [])
+        first = 0
         for name, kind, i in atoms:
             coef = constraint.get_coefficient_val(kind, i).to_python()
             if coef:
+                first = first or coef
                 sides[coef < 0].append(name if abs(coef) == 1 else f"{abs(coef)}*{name}")
         constant = constraint.get_constant_val().to_python()
         if constant:
             sides[constant < 0].append(str(abs(constant)))
         left, right = (" + ".join(side) or "0" for side in sides)
+        if constraint.is_equality() and first < 0:
+            left, right = right, left
         found.append(f"{left} {'=' if constraint.is_equality() else '>='} {right}")
     return " and ".join(found)
 
@@ -170,7 +174,7 @@ def _div(aff: isl.Aff) -> str:
     for i in range(local.dim(_SET)):
         coef = aff.get_coefficient_val(isl.dim_type.in_, i).mul(by).to_python()
         if coef:
-            name = local.get_dim_name(_SET, i)
+            name = str(local.get_dim_name(_SET, i))
             parts.append(name if coef == 1 else f"{coef}*{name}")
     constant = aff.get_constant_val().mul(by).to_python()
     inner = " + ".join([*parts, *([str(constant)] if constant else [])])

@@ -1,0 +1,29 @@
+"""Everything that is checked of a file without running a network: what elaboration finds, and the input sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from archlang.elaborate import Elaborated, Limits, LoadedModule, designs, distinct
+from archlang.report.diagnostic import Diagnostic
+from archlang.verify.findings import findings
+
+__all__ = ["check_file"]
+
+
+def check_file(
+    module: LoadedModule, limits: Limits | None = None, show: Callable[[Elaborated], None] | None = None
+) -> list[Diagnostic]:
+    """All findings of a file, each once. `show` is called with every design that elaborates."""
+    found: list[Diagnostic] = []
+    shown: set[str] = set()
+    for design in designs(module, limits):
+        found += design.findings
+        if design.done is not None:
+            found += findings(design.done.program)
+            root = design.done.program.root
+            key = repr((root.block, root.params, [v.type for port in root.inputs for v in port.values]))
+            if show is not None and key not in shown:
+                shown.add(key)
+                show(design.done)
+    return distinct(found)

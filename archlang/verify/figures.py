@@ -1,0 +1,234 @@
+"""The quantities that a claim can name: how each is computed from a program, and which of its parts make it up.
+
+Figures are exact, and symbolic in the program's free sizes. Those that grow with the batch are of one example: where
+the batch is a free size, it is 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Union
+
+from archlang.ir.graph import Child, Graph, Node, Program, WeightDecl
+from archlang.ops.base import registry
+from archlang.shapes.dim import Size, evaluate, substitute, symbol, symbols
+
+if TYPE_CHECKING:
+    from archlang.analyze import Cost
+
+__all__ = ["FIGURES", "Figure", "Measured", "Part", "Unknown", "amount"]
+
+
+class Unknown(Exception):
+    """The figure cannot be told; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A sum over weights, a sum over operations, or what `whole` finds. unit: "" or "bytes"."""
+
+    name: str
+    what: str
+    of_weight: Callable[[WeightDecl], int] | None = None
+    of_node: Callable[[Node], Size] | None = None
+    whole: Callable[[Cost], Size] | None = None
+    block: str = ""  # for `whole`: the attribute of the cost tree's blocks that it is the sum of
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A child, or operations without weights, of the block that is looked at."""
+
+    name: str
+    size: Size
+
+
+_Inner = Union[tuple[Graph, Mapping[str, Size]], None]
+_Row = tuple[str, Size, _Inner]
+
+
+class Measured:
+    """The figures of one program; each is computed once."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.totals: dict[str, dict[int, Size]] = {}
+
+    @cached_property
+    def batch(self) -> str | None:
+        """The symbol of the batch: the first size of the first input, where that is a free size."""
+        first = next((v.type.shape[:1] for port in self.program.root.inputs for v in port.values), ())
+        return first[0].as_symbol if first and not isinstance(first[0], int) else None
+
+    def single(self, size: Size) -> Size:
+        """The size for one example."""
+        return size if self.batch is None else substitute(size, {self.batch: 1})
+
+    @cached_property
+    def cost(self) -> Cost:
+        from archlang.analyze import cost
+
+        for graph in self.program.graphs:
+            for node in graph.nodes:
+                _counted(node)
+        return cost(self.program, {self.batch: 1} if self.batch is not None else {})
+
+    def value(self, figure: Figure) -> Size:
+        """The figure of the whole program. Raises Unknown."""
+        if figure.whole is not None:
+            return figure.whole(self.cost)
+        return self.single(self._totals(figure)[id(self.program.root)])
+
+    # -- what makes it up ----------------------------------------------------------------------------------------------
+    def parts(self, figure: Figure) -> list[Part]:
+        """Largest first; [] where the figure is no sum. What is the whole of a block is looked into."""
+        if figure.whole is not None:
+            return self._from_tree(figure)
+        graph, prefix = self.program.root, ""
+        sizes: dict[str, Size] = {name: self.single(symbol(name)) for name in graph.symbols}
+        while True:
+            rows = [(name, substitute(size, sizes), inner) for name, size, inner in self._rows(graph, figure)]
+            found = [row for row in rows if row[1] != 0]
+            inner = found[0][2] if len(found) == 1 else None
+            if inner is None:
+                return _merged(prefix, [(name, size) for name, size, _ in found])
+            prefix = f"{prefix}{found[0][0]}."
+            graph = inner[0]
+            sizes = {name: substitute(size, sizes) for name, size in inner[1].items()}
+
+    def _from_tree(self, figure: Figure) -> list[Part]:
+        if not figure.block:
+            return []
+        rows = [(b.name or b.kind, getattr(b, figure.block)) for b in self.cost.tree.children]
+        return _merged("", [row for row in rows if row[1] != 0])
+
+    # -- sums ----------------------------------------------------------------------------------------------------------
+    def _totals(self, figure: Figure) -> dict[int, Size]:
+        """The figure of every graph, in its own symbols: each is summed once, runs are multiplied."""
+        if figure.name not in self.totals:
+            totals = self.totals[figure.name] = {}
+            for graph in self.program.graphs:
+                totals[id(graph)] = sum((size for _, size, _ in self._rows(graph, figure)), start=0)
+        return self.totals[figure.name]
+
+    def _rows(self, graph: Graph, figure: Figure) -> Iterable[_Row]:
+        totals = self.totals[figure.name]
+        if figure.of_weight is not None:
+            yield from _weight_rows(graph, figure.of_weight, totals)
+        elif figure.of_node is not None:
+            for node in graph.nodes:
+                if node.phase != "train":
+                    yield _node_row(node, figure.of_node, totals)
+
+
+def _weight_rows(graph: Graph, of: Callable[[WeightDecl], int], totals: Mapping[int, Size]) -> Iterable[_Row]:
+    for path, decl in graph.weights.items():
+        yield path, of(decl), None
+    for child in graph.children.values():
+        if child.op == "extern":
+            raise Unknown(f"the weights of `{child.path}`, which is an extern block, are not known")
+        one = totals[id(child.graph)] if child.graph is not None else sum(of(decl) for decl in child.weights)
+        inner = (child.graph, {n: symbol(n) for n in child.graph.symbols}) if child.graph is not None else None
+        yield _name(child), one * child.count, inner if child.count == 1 else None
+
+
+def _node_row(node: Node, of: Callable[[Node], Size], totals: Mapping[int, Size]) -> _Row:
+    name = _name(node) if node.path is not None else node.op
+    if node.callee is None:
+        return name, of(node), None
+    size = substitute(totals[id(node.callee)], node.sizes) * node.count
+    return name, size, (node.callee, node.sizes) if node.count == 1 else None
+
+
+def _name(item: Child | Node) -> str:
+    first, *rest = item.paths
+    return f"{first}..{rest[-1].rpartition('.')[2]}" if rest else first
+
+
+def _merged(prefix: str, rows: Iterable[tuple[str, Size]]) -> list[Part]:
+    total: dict[str, Size] = {}
+    for name, size in rows:
+        total[name] = total.get(name, 0) + size
+    parts = [Part(prefix + name, size) for name, size in total.items()]
+    return sorted(parts, key=lambda part: (-_rough(part.size), part.name))
+
+
+def _rough(size: Size) -> int:
+    """An order for symbolic sizes: their value where every free size is large."""
+    return evaluate(size, dict.fromkeys(symbols(size), 224))
+
+
+def _counted(node: Node) -> None:
+    if node.op == "extern":
+        raise Unknown(f"what `{node.path}`, which is an extern block, computes is not known")
+
+
+def _of_op(node: Node, method: str) -> Size:
+    _counted(node)
+    entry = registry().get(node.op)
+    if entry is None:  # `weight` and `phase` compute nothing
+        return 0
+    size: Size = getattr(entry, method)([v.type for v in node.inputs], [v.type for v in node.outputs], node.attrs)
+    return size
+
+
+# -- the list ----------------------------------------------------------------------------------------------------------
+def _parameters(decl: WeightDecl) -> int:
+    return prod(decl.shape) if decl.kind == "parameter" else 0
+
+
+def _saved(cost: Cost) -> Size:
+    if cost.uncounted:
+        names = ", ".join(f"`{name}`" for name in cost.uncounted)
+        raise Unknown(f"what autograd keeps of {names} is not known")
+    return cost.saved
+
+
+def _peak(cost: Cost) -> Size:
+    if len(cost.peak.options) != 1:
+        raise Unknown("which moment needs the most memory depends on the free sizes")
+    return cost.peak.options[0]
+
+
+def _field(cost: Cost) -> Size:
+    sizes = {window.size for window in cost.reach.windows} if cost.reach is not None else set()
+    if len(sizes) == 1:
+        return sizes.pop()
+    if sizes:
+        assert cost.reach is not None
+        shown = " x ".join(str(window.size) for window in cost.reach.windows)
+        raise Unknown(f"the receptive field is {shown}, which is not one number")
+    raise Unknown("no operation of this design has a receptive field")
+
+
+FIGURES: dict[str, Figure] = {
+    figure.name: figure
+    for figure in (
+        Figure("params", "parameters", _parameters),
+        Figure("trainable_params", "trainable parameters", lambda d: _parameters(d) if d.trainable else 0),
+        Figure("frozen_params", "frozen parameters", lambda d: 0 if d.trainable else _parameters(d)),
+        Figure("buffers", "scalars in buffers", lambda d: prod(d.shape) if d.kind == "buffer" else 0),
+        Figure("macs", "multiply-accumulates", of_node=lambda node: _of_op(node, "macs")),
+        Figure("flops", "floating-point operations", of_node=lambda node: _of_op(node, "flops")),
+        Figure("train_memory", "bytes kept for the backward pass", whole=_saved, block="saved", unit="bytes"),
+        Figure("infer_memory", "the most bytes of activations at one time", whole=_peak, unit="bytes"),
+        Figure("receptive_field", "the receptive field of the last map", whole=_field),
+        Figure("depth", "layers with weights on the longest path", whole=lambda cost: cost.depth),
+    )
+}
+
+
+def amount(size: Size, unit: str = "") -> str:
+    """A figure as it is printed: digits in groups; bytes with their binary unit too."""
+    if not isinstance(size, int):
+        return str(size)
+    if unit == "bytes":
+        for scale, name in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+            if abs(size) >= 1 << scale:
+                return f"{size / (1 << scale):.2f} {name} ({size:,} bytes)"
+        return f"{size:,} bytes"
+    return f"{size:,}"
