@@ -332,6 +332,9 @@ def _call_op(
     if not wires and flowing is None and all(p.optional for p in op.inputs):
         return apply(cx, labelled(_op_instance(op, args, span), label), Streams(()), span)
     if not wires:
+        empty = next((a for a in args.positional if a.value == []), None)
+        if empty is not None and op.inputs[0].variadic:
+            fail("ARC0210", f"`{op.name}` gets no wires", empty.span, "the list is empty")
         return labelled(_op_instance(op, args, span), label)
     streams: list[Any] = [] if flowing is None else [*flowing.items]
     positional: list[Arg] = []

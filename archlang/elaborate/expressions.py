@@ -209,7 +209,15 @@ def _labelled(cx: Activation, expr: tree.Labelled, flowing: Streams | None = Non
     label = evaluate_label(cx, expr)
     inner = expr.value
     value = evaluate_call(cx, inner, label, flowing) if isinstance(inner, tree.Call) else evaluate(cx, inner)
-    if isinstance(value, Wire) or has_wire(value):
+    if has_wire(value):
+        if not isinstance(inner, tree.Call):
+            fail(
+                "ARC0414",
+                "a label names a module, and this is a wire",
+                expr.label_span,
+                "names nothing",
+                help="label the layer that makes it: `x -> name: layer`, or bind the wire: `name = ...`",
+            )
         return value
     module = to_module(cx, value, inner.span, "a label")
     if isinstance(module, Run):

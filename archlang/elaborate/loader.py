@@ -84,6 +84,7 @@ class _Loader:
         if isinstance(item, tree.Use):
             self._use(module, item, path)
         elif isinstance(item, tree.Block):
+            _check_inputs(item)
             self._bind(module, item.name, BlockTemplate(module, item), item.name_span)
         elif isinstance(item, tree.Extern):
             self._bind(module, item.name, ExternTemplate(module, item), item.name_span)
@@ -94,6 +95,10 @@ class _Loader:
             self._constant(module, item)
 
     def _bind(self, module: LoadedModule, name: str, value: Any, span: Span) -> None:
+        self._once(module, name, span)
+        module.scope.bind(name, value, span, fixed=True, kind="let")
+
+    def _once(self, module: LoadedModule, name: str, span: Span) -> None:
         old = module.scope.names.get(name)
         if old is not None:
             fail(
@@ -103,12 +108,13 @@ class _Loader:
                 "again here",
                 related=[(old.span, "first here")] if old.span else (),
             )
-        module.scope.bind(name, value, span, fixed=True, kind="let")
 
     def _constant(self, module: LoadedModule, item: tree.Let) -> None:
         from archlang.elaborate.expressions import evaluate
         from archlang.elaborate.statements import assign_target, target_names
 
+        for name in target_names(item.target):
+            self._once(module, name, item.target.span)
         session = Session(self.limits)
         cx = Activation(session, module, module.scope)
         try:
@@ -233,3 +239,17 @@ def _library(name: str) -> list[Path]:
     if name == "std":
         return [package / "std"]
     return [package / "zoo", package.parent / "specs"]
+
+
+def _check_inputs(block: tree.Block) -> None:
+    """Inputs are wires; what has another type belongs among the parameters."""
+    for param in block.inputs or ():
+        name = getattr(param.type, "name", "tensor") if param.type is not None else "tensor"
+        if isinstance(param.type, tree.ListType) or name not in ("tensor", "tensors"):
+            fail(
+                "ARC0287",
+                f"the input `{param.name}` of `{block.name}` cannot be {param.type.span.text if param.type else ''}",
+                param.span,
+                "inputs are wires",
+                help=f"parameters stand in parentheses of their own: `block {block.name}({param.span.text})(...)`",
+            )

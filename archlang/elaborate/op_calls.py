@@ -19,6 +19,7 @@ from archlang.elaborate.values import (
     describe,
     expand,
 )
+from archlang.ir.graph import WeightDecl
 from archlang.ops.base import Context, OpError
 from archlang.report.diagnostic import ArchError, Diagnostic, Label, Span
 
@@ -27,6 +28,8 @@ __all__ = ["apply_op", "wires_text"]
 
 def apply_op(cx: Activation, builder: Builder, inst: OpInstance, streams: Streams, span: Span) -> Any:
     wires = _op_wires(inst, streams, span)
+    if len(wires) > 1:
+        cx.session.tick(span, len(wires))
     types = [w.type for w in wires]
     need = Context()
     try:
@@ -36,6 +39,7 @@ def apply_op(cx: Activation, builder: Builder, inst: OpInstance, streams: Stream
     except OpError as error:
         raise _op_error(inst, wires, error, span) from None
     builder.need(need.constraints, span)
+    _check_precision(inst, wires, weights, span)
     path = None
     if weights or inst.label is not None or inst.path is not None:
         if inst.path is None:
@@ -48,6 +52,22 @@ def apply_op(cx: Activation, builder: Builder, inst: OpInstance, streams: Stream
             builder.fix_op(path or "", inst.op.name, attrs, weights, inst.named_at, inst.borrowed, span)
     results = builder.node(inst.op.name, wires, outputs, span, attrs, path=path if weights else None)
     return results[0] if len(results) == 1 else results
+
+
+def _check_precision(inst: OpInstance, wires: Sequence[Wire], weights: Sequence[WeightDecl], span: Span) -> None:
+    """Weights have the module's own dtype: a wire of another fixed one would fail when the network runs."""
+    if not any(w.dtype == "float" and w.kind == "parameter" for w in weights):
+        return
+    for wire in wires:
+        if wire.type.dtype in ("float16", "bfloat16", "float64"):
+            fail(
+                "ARC0332",
+                f"the weights of `{inst.op.name}` have the module's dtype, and this wire is {wire.type.dtype} always",
+                span,
+                "the two do not mix",
+                related=[(wire.span, f"has type {wire.type}")],
+                help='declare the input without an element type, or convert: `cast("float")`',
+            )
 
 
 def _op_wires(inst: OpInstance, streams: Streams, span: Span) -> list[Wire]:
