@@ -1,4 +1,4 @@
-"""What a network costs, from its graph alone: parameters, operations, memory, receptive field, depth. Needs no torch."""
+"""What a network costs, from its graph alone: parameters, operations, memory, receptive field. Needs no torch."""
 
 from archlang.analyze.cost import Cost, cost
 

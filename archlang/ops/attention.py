@@ -101,8 +101,8 @@ class SDPA(Op):
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
-        mask = ins[3] if len(ins) > 3 else None
-        return (tape.sdpa(*ins[:3], mask, attrs["dropout_p"], attrs["enable_gqa"]),)
+        q, k, v, *mask = ins
+        return (tape.sdpa(q, k, v, mask[0] if mask else None, attrs["dropout_p"], attrs["enable_gqa"]),)
 
     def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return 2 * self.macs(ins, outs, attrs) + prod(ins[0].shape[:-1], start=5) * ins[1].shape[-2]
@@ -225,8 +225,9 @@ class Attention(Op):
 
     def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         batch, tokens, dim = ins[0].shape
-        norms = 14 * batch * tokens * dim if attrs["qk_norm"] else 0
-        return 2 * self.macs(ins, outs, attrs) + 5 * batch * attrs["num_heads"] * tokens * tokens + norms
+        scores: Size = batch * attrs["num_heads"] * tokens * tokens
+        norms: Size = 14 * batch * tokens * dim if attrs["qk_norm"] else 0
+        return 2 * self.macs(ins, outs, attrs) + 5 * scores + norms
 
     def layers(self, attrs: Attrs) -> int:
         return 2

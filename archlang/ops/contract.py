@@ -59,8 +59,8 @@ def _pair(
         names = sorted(names, key=needed.index)
     shape = tuple(sizes[n] for n in names)
     if not summed:
-        wide = [_placed(tape, x, its, names) for x, its in ((a, left), (b, right))]
-        return names, tape.mul(*wide, shape, a.dtype)
+        one, two = (_placed(tape, x, its, names) for x, its in ((a, left), (b, right)))
+        return names, tape.mul(one, two, shape, a.dtype)
 
     def folded(x: Ghost, its: list[str], *groups: list[str]) -> Ghost:
         order = [its.index(n) for group in groups for n in group]

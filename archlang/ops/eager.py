@@ -212,7 +212,8 @@ class Tape:
             dtype = "bool" if expr.name in ("any", "all") else value.dtype
             return self.reduce(value, dims, dtype, _REDUCTIONS[expr.name])
         if expr.name == "reshape":
-            return self.reshape(value, _filled(prod(value.shape, start=1), args if args != [()] else []))
+            sizes: list[Any] = [] if args == [()] else args
+            return self.reshape(value, _filled(prod(value.shape, start=1), sizes))
         result: Ghost = getattr(self, expr.name)(value, *args)
         return result
 

@@ -50,7 +50,7 @@ class Matmul(Op):
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
-        return (tape.matmul(*ins, outs[0].shape, outs[0].dtype),)
+        return (tape.matmul(ins[0], ins[1], outs[0].shape, outs[0].dtype),)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Bin("@", In(0), In(1))

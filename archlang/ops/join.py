@@ -23,7 +23,7 @@ def _sizes_beside(op: str, ins: Sequence[TensorType], skip: int | None, cx: Cont
     shape = list(ins[0].shape)
     for i, x in enumerate(ins[1:], 1):
         for d, size in enumerate(x.shape):
-            if d == skip:
+            if d == skip or size == shape[d]:
                 continue
             along = "" if skip is None else f" along dimension {skip}"
             what = f"`{op}`{along} needs equal sizes in dimension {d}"

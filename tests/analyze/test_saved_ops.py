@@ -1,4 +1,4 @@
-"""What each op keeps for the backward pass, against what torch packs: bytes, which inputs and outputs, views, strides."""
+"""What each op keeps for the backward pass against what torch packs: bytes, inputs and outputs, views, strides."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-import torch
 from nn_cases import CASES as LAYERS
 from render import apply, call, make_module
 from test_tensor_ops import CASES as FUNCTIONS
