@@ -279,6 +279,10 @@ def op_argument(op: Op, name: str, value: Any, span: Span) -> Any:
     if value is None and optional:
         return None
     checked = _checked(kind, value)
+    if checked is _WRONG and kind == "dtype" and isinstance(value, str):
+        close = nearest(value, DTYPES)
+        help = f'did you mean "{close}"?' if close else 'such as "float32", "int64", "bool"'
+        fail("ARC0243", f'"{value}" is not an element type', span, help=help)
     if checked is _WRONG:
         wanted = _KINDS.get(kind, f"`{kind}`")
         fail(

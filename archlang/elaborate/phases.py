@@ -7,7 +7,7 @@ from typing import Any
 from archlang.elaborate.errors import fail
 from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation
-from archlang.elaborate.values import Phase, Wire, describe
+from archlang.elaborate.values import POISON, Phase, Wire, describe
 from archlang.report.diagnostic import Span
 from archlang.syntax import tree
 
@@ -44,6 +44,8 @@ def either(cx: Activation, phase: Phase, expr: tree.Conditional) -> Any:
 
 def merged(cx: Activation, train: Any, plain: Any, span: Span, what: str) -> Any:
     """One value from those of the two phases."""
+    if train is POISON or plain is POISON:
+        return POISON
     if train is plain or (not isinstance(train, Wire) and not isinstance(plain, Wire) and train == plain):
         return train
     if isinstance(train, list) and isinstance(plain, list) and len(train) == len(plain):
