@@ -192,3 +192,14 @@ class ProgramModel(Model):
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of the form."""
     return ProgramModel.model_json_schema()
+
+
+def main() -> None:
+    """Prints the schema as `docs/ir.schema.json` publishes it: `python -m archlang.ir.schema > docs/ir.schema.json`."""
+    import json
+
+    print(json.dumps(json_schema(), indent=2, sort_keys=True))
+
+
+if __name__ == "__main__":
+    main()

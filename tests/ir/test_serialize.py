@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,3 +173,8 @@ def broken(change: str) -> str:
 def test_broken_documents_are_refused(change: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         from_json(broken(change))
+
+
+def test_the_published_schema_is_that_of_the_models() -> None:
+    published = Path(__file__).parents[2] / "docs" / "ir.schema.json"
+    assert json.loads(published.read_text(encoding="utf-8")) == json_schema(), "python -m archlang.ir.schema writes it"
