@@ -107,13 +107,15 @@ class _Parser:
 
 
 def _without_echoes(found: list[Diagnostic]) -> list[Diagnostic]:
-    """Leaves out what only follows from a misplaced quote: the rest of its line, and the lines up to a closing one."""
+    """Leaves out what only follows: after a misplaced quote the rest of its line, and the lines up to a closing one;
+    after brackets that do not match, closing ones that are left over on the line."""
     strings = {d.span.line: d.span for d in found if d.code == "ARC0025" and d.span is not None}
     kept: list[Diagnostic] = []
     quiet = last = 0  # the lines up to which nothing is said; the line of the finding before
     for diagnostic in found:
         line = diagnostic.span.line if diagnostic.span is not None else 0
-        if line and (line <= quiet or (line == last and line in strings)):
+        echo = line == last and (line in strings or diagnostic.code == "ARC0022")
+        if line and (line <= quiet or echo):
             continue
         kept.append(diagnostic)
         last = line
