@@ -71,8 +71,11 @@ def compile_module(module: LoadedModule, entry: str | None, args: Mapping[str, A
     """What `compile` does with a spec that is already loaded."""
     from archlang.codegen import generate
     from archlang.elaborate import elaborate
+    from archlang.ir.check import check as check_graphs
+    from archlang.ops.base import Context, registry
 
     done = elaborate(module, entry, args, limits)
+    check_graphs(done.program, registry(), Context)  # nothing is emitted that was not checked
     spec = module.source.path
     text = generate(done.program, source_name=os.path.basename(spec))
     return Compiled(text, done.program, tuple(done.warnings), done.entry, spec)
