@@ -1,0 +1,54 @@
+"""What the compiler writes for the published designs is code that one would have written: short, and clean for linters."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import archlang
+
+SPECS = Path(__file__).parent.parent / "specs"
+
+DESIGNS = {
+    "resnet": "resnet50",
+    "preresnet": "preresnet1001",
+    "densenet": "densenet121",
+    "efficientnet": "efficientnet_b0",
+    "inception_v3": "inception_v3",
+    "mlp_mixer": "mixer_b16_224",
+    "mobilenet_v2": "mobilenet_v2",
+    "resnext": "resnext50_32x4d",
+    "unet": "unet",
+    "vgg": "vgg16_bn",
+    "vit": "vit_tiny_patch16_224",
+    "wide_resnet": "wrn28_10",
+}
+
+
+def source(spec: str) -> str:
+    return archlang.compile(SPECS / f"{spec}.arch", entry=DESIGNS[spec]).source
+
+
+@pytest.mark.parametrize(("spec", "lines"), [("resnet", 110), ("preresnet", 130)])
+def test_the_text_is_short(spec: str, lines: int) -> None:
+    assert len(source(spec).splitlines()) <= lines
+
+
+def test_every_spec_has_its_design_here() -> None:
+    assert {path.stem for path in SPECS.glob("*.arch")} == set(DESIGNS)
+
+
+def test_the_linters_find_nothing(tmp_path: Path) -> None:
+    for spec, entry in DESIGNS.items():
+        (tmp_path / f"{entry}.py").write_text(source(spec), encoding="utf-8")
+    ruff = [sys.executable, "-m", "ruff"]
+    for command in (
+        [*ruff, "check", "--isolated", "."],
+        [*ruff, "format", "--isolated", "--check", "."],
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "."],
+    ):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
