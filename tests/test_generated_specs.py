@@ -1,4 +1,4 @@
-"""What the compiler writes for the published designs is code that one would have written: short, and clean for linters."""
+"""What the compiler writes for the published designs: short, and clean for the linters."""
 
 from __future__ import annotations
 
