@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, TypeVar, Union
 
 from archlang.ir.graph import Child, Graph, Node, Program, WeightDecl
 from archlang.ops.base import registry
@@ -18,8 +18,12 @@ from archlang.shapes.dim import Size, evaluate, substitute, symbol, symbols
 
 if TYPE_CHECKING:
     from archlang.analyze import Cost
+    from archlang.analyze.transfer import Algebra
 
 __all__ = ["FIGURES", "Figure", "Measured", "Part", "Unknown", "amount"]
+
+
+P = TypeVar("P")
 
 
 class Unknown(Exception):
@@ -34,7 +38,7 @@ class Figure:
     what: str
     of_weight: Callable[[WeightDecl], int] | None = None
     of_node: Callable[[Node], Size] | None = None
-    whole: Callable[[Cost], Size] | None = None
+    whole: Callable[[Measured], Size] | None = None
     block: str = ""  # for `whole`: the attribute of the cost tree's blocks that it is the sum of
     unit: str = ""
 
@@ -70,6 +74,7 @@ class Measured:
 
     @cached_property
     def cost(self) -> Cost:
+        """Memory as well, which takes longest. Raises Unknown where an extern block hides what it needs."""
         from archlang.analyze import cost
 
         for graph in self.program.graphs:
@@ -77,10 +82,18 @@ class Measured:
                 _counted(node)
         return cost(self.program, {self.batch: 1} if self.batch is not None else {})
 
+    def longest(self, algebra: Algebra[P]) -> P | None:
+        """The longest path, in an algebra of the cost model."""
+        from archlang.analyze.plan import Plans
+        from archlang.analyze.transfer import Transfer
+
+        root = self.program.root
+        return Transfer(Plans(), algebra).total(root, {name: self.single(symbol(name)) for name in root.symbols})
+
     def value(self, figure: Figure) -> Size:
         """The figure of the whole program. Raises Unknown."""
         if figure.whole is not None:
-            return figure.whole(self.cost)
+            return figure.whole(self)
         return self.single(self._totals(figure)[id(self.program.root)])
 
     # -- what makes it up ----------------------------------------------------------------------------------------------
@@ -181,28 +194,36 @@ def _parameters(decl: WeightDecl) -> int:
     return prod(decl.shape) if decl.kind == "parameter" else 0
 
 
-def _saved(cost: Cost) -> Size:
-    if cost.uncounted:
-        names = ", ".join(f"`{name}`" for name in cost.uncounted)
+def _saved(of: Measured) -> Size:
+    if of.cost.uncounted:
+        names = ", ".join(f"`{name}`" for name in of.cost.uncounted)
         raise Unknown(f"what autograd keeps of {names} is not known")
-    return cost.saved
+    return of.cost.saved
 
 
-def _peak(cost: Cost) -> Size:
-    if len(cost.peak.options) != 1:
+def _peak(of: Measured) -> Size:
+    options = of.cost.peak.options
+    if len(options) != 1:
         raise Unknown("which moment needs the most memory depends on the free sizes")
-    return cost.peak.options[0]
+    return options[0]
 
 
-def _field(cost: Cost) -> Size:
-    sizes = {window.size for window in cost.reach.windows} if cost.reach is not None else set()
-    if len(sizes) == 1:
-        return sizes.pop()
-    if sizes:
-        assert cost.reach is not None
-        shown = " x ".join(str(window.size) for window in cost.reach.windows)
-        raise Unknown(f"the receptive field is {shown}, which is not one number")
-    raise Unknown("no operation of this design has a receptive field")
+def _depth(of: Measured) -> Size:
+    from archlang.analyze.paths import Depth
+
+    return of.longest(Depth()) or 0
+
+
+def _field(of: Measured) -> Size:
+    from archlang.analyze.paths import Field
+
+    reach = of.longest(Field())
+    sizes = [window.size for window in reach.windows] if reach is not None else []
+    if not sizes:
+        raise Unknown("no operation of this design has a receptive field")
+    if len(set(sizes)) > 1:
+        raise Unknown(f"the receptive field is {' x '.join(map(str, sizes))}, which is not one number")
+    return sizes[0]
 
 
 FIGURES: dict[str, Figure] = {
@@ -217,7 +238,7 @@ FIGURES: dict[str, Figure] = {
         Figure("train_memory", "bytes kept for the backward pass", whole=_saved, block="saved", unit="bytes"),
         Figure("infer_memory", "the most bytes of activations at one time", whole=_peak, unit="bytes"),
         Figure("receptive_field", "the receptive field of the last map", whole=_field),
-        Figure("depth", "layers with weights on the longest path", whole=lambda cost: cost.depth),
+        Figure("depth", "layers with weights on the longest path", whole=_depth),
     )
 }
 
