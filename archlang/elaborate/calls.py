@@ -376,11 +376,17 @@ def _call_block(
     if not wires and not none_needed:
         return labelled(instantiate(cx, block, args, span), label)
     names = {p.name for p in block.tree.inputs or ()}
-    streams = [a.value for a in args.positional if has_wire(a.value)]
-    plain = Args(
-        [a for a in args.positional if not has_wire(a.value)],
-        {k: a for k, a in args.named.items() if k not in names},
-    )
+    streams: list[Any] = []
+    positional: list[Arg] = []
+    before = len(flowing.items) if flowing is not None else 0
+    for arg in args.positional:
+        place = before + len(streams)
+        left_out = arg.value is None and place < len(inputs) and getattr(inputs[place].type, "optional", False)
+        if left_out or has_wire(arg.value):  # `b(x, none)`: an input that is left out
+            streams.append(arg.value)
+        else:
+            positional.append(arg)
+    plain = Args(positional, {k: a for k, a in args.named.items() if k not in names})
     by_name = {k: a.value for k, a in args.named.items() if k in names}
     if flowing is not None:
         streams = [*flowing.items, *streams]

@@ -91,9 +91,11 @@ def wires(inputs: int) -> tuple[Expr, ...]:
 def channels(op: str, x: TensorType, cx: Context, dim: int = 1, index: int = 0) -> int:
     """The extent along `dim`, a number, from which a weight takes its size."""
     what = "channels" if dim == 1 else "last dimension"
-    return cx.known(
-        x.shape[dim], f"`{op}` sizes its weights by the {what} of its input, which must be a number", inputs=(index,)
-    )
+    reason = f"`{op}` sizes its weights by the {what} of its input, which must be a number"
+    if not isinstance(x.shape[dim], int) and dim != 1 and x.rank > 3:
+        help = f"`{op}` works on the last dimension of {x}: pool or flatten an image first, or use `conv(n, 1)`"
+        raise OpError("ARC0305", f"{reason}: {x.shape[dim]} is symbolic", inputs=(index,), help=help)
+    return cx.known(x.shape[dim], reason, inputs=(index,))
 
 
 def same_channels(op: str, x: TensorType, count: int, cx: Context, dim: int = 1, index: int = 0) -> None:
