@@ -14,7 +14,7 @@ from archlang.report.diagnostic import Span
 from archlang.shapes.dim import Dim, Size, size_str, symbol
 from archlang.syntax import tree
 
-__all__ = ["Localiser", "check_result", "declared_type", "match", "result_type"]
+__all__ = ["Localiser", "check_result", "declared_dtype", "declared_type", "match", "result_type"]
 
 _CONVENTION = {
     1: ("N",),
@@ -85,10 +85,11 @@ def declared_type(cx: Activation, declared: tree.Type | None, span: Span, name: 
             fail("ARC0321", "the rank of a design's input must be known", dim.span, help="write the sizes out")
         _bind_free(cx, dim)
         shape.append(_dim_value(cx, dim))
-    return TensorType(tuple(shape), _dtype(declared))
+    return TensorType(tuple(shape), declared_dtype(declared))
 
 
-def _dtype(declared: tree.TensorTypeExpr) -> str:
+def declared_dtype(declared: tree.TensorTypeExpr) -> str:
+    """The element type that is written; "float" where none is."""
     if declared.dtype is None:
         return "float"
     found = DTYPES.get(declared.dtype)
@@ -131,7 +132,7 @@ def match(cx: Activation, declared: tree.Type | None, type: TensorType, span: Sp
     """Checks a wire's type against a declaration, binding the names of sizes that it mentions for the first time."""
     if not isinstance(declared, tree.TensorTypeExpr):
         return
-    if declared.dtype is not None and _dtype(declared) != type.dtype:
+    if declared.dtype is not None and declared_dtype(declared) != type.dtype:
         fail(
             "ARC0324",
             f"{what} is declared as {declared.span.text} and is {type}",
@@ -221,7 +222,7 @@ def result_type(cx: Activation, declared: tree.Type) -> tuple[TensorType, ...]:
             fail(
                 "ARC0330", "an extern block declares the full shape of its results", item.span, help="such as [B, T, D]"
             )
-        types.append(TensorType(tuple(_dim_value(cx, d) for d in item.dims), _dtype(item)))
+        types.append(TensorType(tuple(_dim_value(cx, d) for d in item.dims), declared_dtype(item)))
     return tuple(types)
 
 

@@ -1,4 +1,4 @@
-"""Everything that is checked of a file without running a network: what elaboration finds, and the input sizes."""
+"""All that is checked of a file without running a network: what elaboration finds, input sizes, claims, warnings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from archlang.elaborate import Elaborated, Limits, LoadedModule, designs, distinct
 from archlang.report.diagnostic import Diagnostic
+from archlang.verify.claims import Claims
 from archlang.verify.findings import findings
 
 __all__ = ["check_file"]
@@ -17,10 +18,13 @@ def check_file(
     """All findings of a file, each once. `show` is called with every design that elaborates."""
     found: list[Diagnostic] = []
     shown: set[str] = set()
+    claims = Claims(module, limits)
     for design in designs(module, limits):
         found += design.findings
         if design.done is not None:
             found += findings(design.done.program)
+            if design.verify is not None:
+                found += claims.check(design.verify, design.done.program)
             root = design.done.program.root
             key = repr((root.block, root.params, [v.type for port in root.inputs for v in port.values]))
             if show is not None and key not in shown:

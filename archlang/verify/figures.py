@@ -63,14 +63,35 @@ class Measured:
         self.totals: dict[str, dict[int, Size]] = {}
 
     @cached_property
+    def sizes(self) -> dict[str, Size]:
+        """Of every symbol of the program's root, what the design's types say of it."""
+        root, given = self.program.root, self.program.given
+        return {name: given.get(name, symbol(name)) for name in root.symbols}
+
+    @cached_property
+    def free(self) -> tuple[str, ...]:
+        """The free sizes, as they are called in the design's types (the `h` of `16*h`)."""
+        return tuple(dict.fromkeys(name for size in self.sizes.values() for name in sorted(symbols(size))))
+
+    @cached_property
     def batch(self) -> str | None:
         """The symbol of the batch: the first size of the first input, where that is a free size."""
-        first = next((v.type.shape[:1] for port in self.program.root.inputs for v in port.values), ())
-        return first[0].as_symbol if first and not isinstance(first[0], int) else None
+        shapes = (v.type.shape for port in self.program.root.inputs for v in port.values)
+        first = self.declared(next((shape[0] for shape in shapes if shape), 1))
+        return None if isinstance(first, int) else first.as_symbol
+
+    def declared(self, size: Size) -> Size:
+        """A size of the root's in terms of the free sizes."""
+        return substitute(size, self.sizes)
 
     def single(self, size: Size) -> Size:
-        """The size for one example."""
+        """A size in terms of the free sizes, for one example."""
         return size if self.batch is None else substitute(size, {self.batch: 1})
+
+    @cached_property
+    def example(self) -> dict[str, Size]:
+        """Of every symbol of the root, what it is for one example."""
+        return {name: self.single(size) for name, size in self.sizes.items()}
 
     @cached_property
     def cost(self) -> Cost:
@@ -80,29 +101,27 @@ class Measured:
         for graph in self.program.graphs:
             for node in graph.nodes:
                 _counted(node)
-        return cost(self.program, {self.batch: 1} if self.batch is not None else {})
+        return cost(self.program, {name: n for name, n in self.example.items() if isinstance(n, int)})
 
     def longest(self, algebra: Algebra[P]) -> P | None:
         """The longest path, in an algebra of the cost model."""
         from archlang.analyze.plan import Plans
         from archlang.analyze.transfer import Transfer
 
-        root = self.program.root
-        return Transfer(Plans(), algebra).total(root, {name: self.single(symbol(name)) for name in root.symbols})
+        return Transfer(Plans(), algebra).total(self.program.root, self.example)
 
     def value(self, figure: Figure) -> Size:
         """The figure of the whole program. Raises Unknown."""
         if figure.whole is not None:
             return figure.whole(self)
-        return self.single(self._totals(figure)[id(self.program.root)])
+        return substitute(self._totals(figure)[id(self.program.root)], self.example)
 
     # -- what makes it up ----------------------------------------------------------------------------------------------
     def parts(self, figure: Figure) -> list[Part]:
         """Largest first; [] where the figure is no sum. What is the whole of a block is looked into."""
         if figure.whole is not None:
             return self._from_tree(figure)
-        graph, prefix = self.program.root, ""
-        sizes: dict[str, Size] = {name: self.single(symbol(name)) for name in graph.symbols}
+        graph, prefix, sizes = self.program.root, "", self.example
         while True:
             rows = [(name, substitute(size, sizes), inner) for name, size, inner in self._rows(graph, figure)]
             found = [row for row in rows if row[1] != 0]
@@ -116,7 +135,7 @@ class Measured:
     def _from_tree(self, figure: Figure) -> list[Part]:
         if not figure.block:
             return []
-        rows = [(b.name or b.kind, getattr(b, figure.block)) for b in self.cost.tree.children]
+        rows = [(b.name or b.kind, substitute(getattr(b, figure.block), self.example)) for b in self.cost.tree.children]
         return _merged("", [row for row in rows if row[1] != 0])
 
     # -- sums ----------------------------------------------------------------------------------------------------------
@@ -198,14 +217,14 @@ def _saved(of: Measured) -> Size:
     if of.cost.uncounted:
         names = ", ".join(f"`{name}`" for name in of.cost.uncounted)
         raise Unknown(f"what autograd keeps of {names} is not known")
-    return of.cost.saved
+    return substitute(of.cost.saved, of.example)
 
 
 def _peak(of: Measured) -> Size:
     options = of.cost.peak.options
     if len(options) != 1:
         raise Unknown("which moment needs the most memory depends on the free sizes")
-    return options[0]
+    return substitute(options[0], of.example)
 
 
 def _depth(of: Measured) -> Size:
