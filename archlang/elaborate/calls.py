@@ -78,6 +78,7 @@ def evaluate_args(cx: Activation, call: tree.Call) -> Args:
         value = evaluate(cx, arg.value)
         charge(cx, value, arg.span)
         if arg.star:
+            value = list(value) if isinstance(value, range) else value
             if not isinstance(value, (list, tuple)):
                 fail("ARC0209", f"`*` takes a list, not {describe(value)}", arg.span)
             positional += [Arg(v, arg.span) for v in expand(value)]
