@@ -15,7 +15,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     for candidate in candidates:
         if _plain(candidate) == _plain(name):
             return candidate
-    found = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6 if len(name) < 5 else 0.72)
+    found = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6 if len(name) <= 5 else 0.72)
     return found[0] if found else None
 
 
