@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import pytest
@@ -12,13 +11,7 @@ from render import apply, call, make_module
 import archlang.ops  # noqa: F401
 from archlang.ir.graph import TensorType
 from archlang.ops.base import Op, registry
-
-
-def published(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision built for another torch
-        pytest.skip(f"{name} does not load: {error}")
+from tests.references import package
 
 
 def made(name: str, shape: tuple[int, ...], **args: Any) -> tuple[Op, dict[str, Any], torch.nn.Module]:
@@ -35,7 +28,7 @@ def close(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 @pytest.mark.parametrize("args", [{}, {"qkv_bias": True}, {"qkv_bias": True, "qk_norm": True, "proj_bias": False}])
 def test_attention_is_timms(args: dict[str, Any]) -> None:
-    layers = published("timm.layers")
+    layers = package("timm.layers")
     x = torch.randn(2, 5, 12)
     op, attrs, module = made("attention", (2, 5, 12), num_heads=3, **args)
     theirs = layers.Attention(12, num_heads=3, norm_layer=layers.LayerNorm, **args).eval()
@@ -47,7 +40,7 @@ def test_attention_is_timms(args: dict[str, Any]) -> None:
 def test_layernorm2d_is_timms() -> None:
     x = torch.randn(2, 6, 5, 4)
     _, _, module = made("layernorm2d", (2, 6, 5, 4))
-    theirs = published("timm.layers").LayerNorm2d(6)
+    theirs = package("timm.layers").LayerNorm2d(6)
     module.load_state_dict(theirs.state_dict(), strict=True)
     assert close(module(x), theirs(x))
 
@@ -59,7 +52,7 @@ def test_tf_same_is_timms(n: int, k: int, s: int, d: int) -> None:
     _, _, module = made(
         "conv", (2, 3, n, n + 1), out_channels=4, kernel_size=k, stride=s, dilation=d, padding="tf_same"
     )
-    theirs = published("timm.layers").Conv2dSame(3, 4, k, stride=s, dilation=d)
+    theirs = package("timm.layers").Conv2dSame(3, 4, k, stride=s, dilation=d)
     module.load_state_dict(theirs.state_dict(), strict=True)
     assert close(module(x), theirs(x))
 
@@ -69,7 +62,7 @@ def test_tf_same_is_timms(n: int, k: int, s: int, d: int) -> None:
 def test_drop_path_is_torchvisions(p: float, mode: str) -> None:
     x = torch.randn(16, 3, 2)
     op, attrs, _ = made("drop_path", (16, 3, 2), p=p, mode=mode)
-    theirs = published("torchvision.ops").stochastic_depth
+    theirs = package("torchvision.ops").stochastic_depth
     for seed in range(5):
         torch.manual_seed(seed)
         expected = theirs(x, p, mode, True)

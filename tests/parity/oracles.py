@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +15,7 @@ import archlang
 from archlang.interpret import InterpreterModule
 from archlang.ir.walk import parameters
 from archlang.loading import instantiate
+from tests.references import package
 
 __all__ = [
     "SPECS",
@@ -37,50 +34,25 @@ GRADIENT_TOLERANCE = 1e-10  # train mode, float64, relative to the largest entry
 NO_GRADIENT = 1e-9  # a tensor whose gradient is smaller than this part of the largest one has rounding for a gradient
 
 KeyMap = Callable[[str], str]
-_libraries: list[torch.library.Library] = []  # definitions last as long as the object
 
 
 # -- references --------------------------------------------------------------------------------------------------------
 def torchvision_model(name: str, **arguments: Any) -> nn.Module:
     """A model of torchvision with fresh weights; skips the test where torchvision is not installed."""
-    model: nn.Module = _torchvision().models.get_model(name, weights=None, **arguments)
+    model: nn.Module = package("torchvision").models.get_model(name, weights=None, **arguments)
     return model
 
 
 def timm_model(name: str, **arguments: Any) -> nn.Module:
     """A model of timm with fresh weights; skips the test where timm is not installed."""
-    _torchvision()  # timm imports it
-    model: nn.Module = _package("timm").create_model(name, pretrained=False, **arguments)
+    model: nn.Module = package("timm").create_model(name, pretrained=False, **arguments)
     return model
 
 
 def pytorchcv_model(name: str, **arguments: Any) -> nn.Module:
     """A model of pytorchcv with fresh weights; skips the test where pytorchcv is not installed."""
-    _torchvision()  # one of its models imports it
-    _package("pytorchcv")
-    model: nn.Module = importlib.import_module("pytorchcv.model_provider").get_model(name, **arguments)
+    model: nn.Module = package("pytorchcv.model_provider").get_model(name, **arguments)
     return model
-
-
-def _package(name: str) -> ModuleType:
-    if importlib.util.find_spec(name) is None:
-        pytest.skip(f"the reference `{name}` is not installed (scripts/install-oracles.sh)")
-    return importlib.import_module(name)
-
-
-def _torchvision() -> ModuleType:
-    try:
-        return _package("torchvision")
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error) or _libraries:
-            raise
-    # Built for another torch: its compiled operators, which no classifier needs, cannot be loaded, but their names
-    # are looked up when it is imported.
-    _libraries.append(torch.library.Library("torchvision", "DEF"))  # type: ignore[no-untyped-call]
-    for name in ("nms", "qnms"):
-        signature = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        _libraries[-1].define(signature)  # type: ignore[no-untyped-call]
-    return _package("torchvision")
 
 
 def renamed(*rules: tuple[str, str | Callable[[re.Match[str]], str]]) -> KeyMap:
