@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from archlang.codegen.exprs import Abst
-from archlang.codegen.merge import exact
+from archlang.codegen.literals import exact
 from archlang.codegen.names import Scope, identifier
 from archlang.codegen.printer import literal
 from archlang.ir.graph import Graph

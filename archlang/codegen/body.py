@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Union
 
-from archlang.codegen.exprs import META, Leaf, Py, Var
+from archlang.codegen.exprs import META, Leaf, Py, Roll, Var
 from archlang.ir.graph import Output, Port, TensorType
 from archlang.report.diagnostic import Span
 
@@ -20,6 +20,7 @@ __all__ = [
     "Marked",
     "PortSig",
     "Returned",
+    "RollInit",
     "Rule",
     "Select",
     "SetAttr",
@@ -58,11 +59,20 @@ class ForRange:
 
 
 @dataclass(frozen=True, slots=True)
+class RollInit:
+    """Attributes with numbers, `stem + str(first + i)` in every pass, each with its value."""
+
+    stems: tuple[tuple[str, int], ...]
+    values: tuple[Roll, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Marked:
-    """A run inside the path of a weight: `.{i}.` for `count` indices from `start` on."""
+    """A run inside the path of a weight: `.{i}.`, or `.stem{i}.`, for `count` indices from `start` on."""
 
     start: int
     count: Leaf
+    stem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,7 @@ class Rule:
     direct: Py | None = None  # `self.conv1.weight`, where mypy knows that to be a tensor
 
 
-InitItem = Union[SetAttr, Do, ForRange]
+InitItem = Union[SetAttr, Do, ForRange, RollInit]
 
 
 # -- forward -----------------------------------------------------------------------------------------------------------
@@ -109,6 +119,9 @@ LAYER = Var(-2)  # the module of a loop's pass
 class Loop:
     """`target = value` in every pass, starting from `initial`. The passes go over `modules`, or the `numbered`
     submodules `prefix.i` from a start on, or just `count` times; `value` reads `streams`, the values of `target`.
+
+    A rolled loop has statements of its own, `inner`, instead of `target` and `value`; its passes go over `heads`, side
+    by side, or count `i`.
     """
 
     target: Target
@@ -121,6 +134,10 @@ class Loop:
     phase: str | None = None
     label: str = field(default="layer", metadata=META)
     span: Span | None = field(default=None, metadata=META)
+    inner: tuple[Step, ...] = ()
+    heads: tuple[Py, ...] = ()
+    labels: tuple[str, ...] = field(default=(), metadata=META)  # of the heads' members
+    growing: tuple[int, ...] = ()  # values whose types differ between the passes
 
 
 @dataclass(frozen=True, slots=True)

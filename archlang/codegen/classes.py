@@ -12,8 +12,11 @@ from archlang.codegen.builder import build
 from archlang.codegen.errors import fail
 from archlang.codegen.exprs import Apply, Call, Kwarg, Leaf, Py, Raw
 from archlang.codegen.forms import Forms
-from archlang.codegen.merge import Merge, exact, structure
+from archlang.codegen.literals import exact
+from archlang.codegen.merge import Merge, structure
 from archlang.codegen.names import FILE_NAMES, Scope, camel, identifier
+from archlang.codegen.progress import Alike
+from archlang.codegen.rolling import roll
 from archlang.codegen.shared import Shared
 from archlang.ir.graph import Graph, Program
 
@@ -46,6 +49,7 @@ class Classes:
         self._unit: dict[tuple[int, bool], Unit] = {}
         self._sequences: dict[int, tuple[Hashable, Body]] = {}
         self._labels: dict[int, str] = {}
+        self._alike = Alike(self._identity, self._below)
         self._group()
         self._name()
         self._merge = Merge(self._construct, self._apply)
@@ -64,13 +68,13 @@ class Classes:
                     self._labels.setdefault(id(node.callee), words[-1] if words else "")
             root = graph is self._program.root
             if id(graph) in self._forms.constructed and self._forms.sequence(graph) and not root:
-                body = build(graph, self._forms, self._shared)
+                body = roll(build(graph, self._forms, self._shared), self._alike)
                 key = structure(body.base, self._identity)
                 self._sequences[id(graph)] = (numbers.setdefault(key, len(numbers)), body)
             for function in (True, False):
                 if not (self._forms.has_function(graph) if function else self._forms.has_class(graph)):
                     continue
-                body = build(graph, self._forms, self._shared, function=function)
+                body = roll(build(graph, self._forms, self._shared, function=function), self._alike)
                 key = (graph.block, root, function, structure(body, self._identity))
                 unit = known.get(key)
                 if unit is None:
@@ -86,6 +90,15 @@ class Classes:
         sequence = self._sequences.get(id(graph))
         units = (self._unit.get((id(graph), function)) for function in (True, False))
         return (None if sequence is None else sequence[0], *(None if u is None else u.number for u in units))
+
+    def _below(self, graph: Graph) -> tuple[Any, ...]:
+        """What a graph became, for the comparison of its literals."""
+        found: list[Any] = [self._sequences[id(graph)][1].base] if id(graph) in self._sequences else []
+        for function in (True, False):
+            unit = self._unit.get((id(graph), function))
+            if unit is not None:
+                found.append(unit.bodies[unit.places[id(graph)]])
+        return tuple(found)
 
     # -- names -------------------------------------------------------------------------------------------------------
     def _name(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from archlang.codegen.body import Do, ForRange, InitItem, Marked, Rule, SetAttr
+from archlang.codegen.body import Do, ForRange, InitItem, Marked, RollInit, Rule, SetAttr
 from archlang.codegen.classes import Unit
 from archlang.codegen.construct import HOLE
 from archlang.codegen.exprs import SELF, Bin, Call, Get, Leaf, Map, Py, Raw, Rep, Seq
@@ -63,11 +63,25 @@ class _Constructor:
             return self.printer.statement(folded(item.value), 8, "" if item.buffer else f"self.{item.name} = ")
         if isinstance(item, Do):
             return self.printer.statement(item.value, 8)
+        if isinstance(item, RollInit):
+            return self._rolled(item)
         assert isinstance(item, ForRange)
         return [
             f"{' ' * 8}for i in range({self._range(item.start, item.count)}):",
             *self.printer.statement(item.value, 12),
         ]
+
+    def _rolled(self, item: RollInit) -> list[str]:
+        """Numbered attributes: `self.add_module(f"layer{i + 1}", Layer(64 + 32 * i))` in a loop."""
+        out: list[str] = []
+        for (stem, first), value in zip(item.stems, item.values, strict=True):
+            assert isinstance(value, Rep)  # since the members of the class were joined
+            if not out:
+                out.append(f"{' ' * 8}for i in range({self.printer.text(value.count)}):")
+            number = f"i + {first}" if first else "i"
+            name = Raw("f" + string(f"{stem}{{{number}}}"))
+            out += self.printer.statement(Call(Get(SELF, "add_module"), (name, folded(value.element))), 12)
+        return out
 
     def _range(self, start: int, count: Py) -> str:
         if not start:
@@ -134,7 +148,7 @@ class _Constructor:
                 letter = next(letters)
                 out.append(f"{' ' * indent}for {letter} in range({self._range(part.start, part.count)}):")
                 indent += 4
-                parts.append(f"{{{letter}}}")
+                parts.append(f"{part.stem}{{{letter}}}")
             else:
                 parts.append(part.replace("{", "{{").replace("}", "}}"))
         name = Raw("f" + string(".".join(parts)))

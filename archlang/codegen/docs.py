@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 
 from archlang.codegen.classes import Unit
-from archlang.codegen.merge import exact
+from archlang.codegen.literals import exact
 from archlang.codegen.printer import WIDTH
 from archlang.report.diagnostic import Span
 

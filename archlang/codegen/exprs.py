@@ -12,6 +12,7 @@ from archlang.ir.graph import Graph
 from archlang.shapes.dim import Dim
 
 __all__ = [
+    "INDEX",
     "META",
     "SELF",
     "Abst",
@@ -24,11 +25,13 @@ __all__ = [
     "Item",
     "Kwarg",
     "Leaf",
+    "Linear",
     "Map",
     "Measure",
     "Py",
     "Raw",
     "Rep",
+    "Roll",
     "Seq",
     "Slice",
     "Un",
@@ -62,6 +65,7 @@ class Raw:
 
 
 SELF = Raw("self")
+INDEX = Raw("i")  # the number of a pass, from 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,23 @@ class Rep:
     element: Py
     count: Py
     star: bool = True
+    indexed: bool = False  # the element reads `i`
+
+
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """Consecutive members of a container that differ at most by arithmetic progressions; becomes a `Rep`."""
+
+    members: tuple[Py, ...]
+    count: Leaf
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """`first + step * i`, before it is known what differs between the members of a class."""
+
+    first: Leaf
+    step: Leaf
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,4 +197,4 @@ class Apply:
     args: tuple[Py, ...]
 
 
-Py = Union[Leaf, Abst, Raw, Var, Measure, Call, Get, Bin, Un, Item, Seq, Map, Rep, Choice, Ctor, Apply]
+Py = Union[Leaf, Abst, Raw, Var, Measure, Call, Get, Bin, Un, Item, Seq, Map, Rep, Roll, Linear, Choice, Ctor, Apply]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from archlang.codegen.body import Body, Loop, Select, Step, StepItem, Target, TwoWay
 from archlang.codegen.exprs import Call, Choice, Get, Py, Raw, Var
 
-__all__ = ["Groups", "Line", "flat_target", "inline", "last_uses", "lower_selects", "reads", "targets", "use_counts"]
+__all__ = [
+    "Groups", "Line", "all_steps", "flat_target", "inline", "last_uses", "lower_selects", "reads", "steady", "targets",
+    "use_counts",
+]  # fmt: skip
 
 DEPTH = 3  # calls nested in one line
 Line = Step | Loop | TwoWay
@@ -54,18 +57,29 @@ def reads(item: Any) -> Iterator[int]:
 
 def steady(loop: Loop) -> Iterator[int]:
     """What every pass of a loop reads besides its streams."""
-    return (v for v in reads(loop.value) if v >= 0 and v not in loop.streams)
+    made = {*loop.streams, *(v for step in loop.inner for v in targets(step))}
+    return (v for v in reads(loop.inner or loop.value) if v >= 0 and v not in made)
 
 
 def use_counts(body: Body) -> dict[int, int]:
     counts: dict[int, int] = {}
     for item in body.steps:
-        for v in reads(item):
+        made = {v for step in item.inner for v in targets(step)} if isinstance(item, Loop) else set()
+        inside = [v for v in reads(item.inner) if v in made - set(item.streams)] if isinstance(item, Loop) else []
+        for v in (*reads(item), *inside):
             counts[v] = counts.get(v, 0) + 1
     for output in body.outputs:
         for v in output.values:
             counts[v] = counts.get(v, 0) + 1
     return counts
+
+
+def all_steps(lines: Sequence[StepItem]) -> Iterator[StepItem]:
+    """The lines, and after each rolled loop the statements inside it."""
+    for line in lines:
+        yield line
+        if isinstance(line, Loop):
+            yield from line.inner
 
 
 def without_dead(lines: list[Line], counts: dict[int, int]) -> list[Line]:

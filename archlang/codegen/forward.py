@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from archlang.codegen.body import LAYER, Body, Loop, Step, Target, TwoWay
 from archlang.codegen.classes import Unit
 from archlang.codegen.exprs import Abst, Apply, Bin, Call, Leaf, Py, Raw, Seq, Var
-from archlang.codegen.flow import Groups, Line, inline, lower_selects, reads, targets, use_counts, without_dead
+from archlang.codegen.flow import (
+    Groups,
+    Line,
+    all_steps,
+    inline,
+    lower_selects,
+    reads,
+    targets,
+    use_counts,
+    without_dead,
+)
 from archlang.codegen.names import Scope, identifier
 from archlang.codegen.naming import Names, allocate, preferred
 from archlang.codegen.outputs import Result
@@ -56,7 +66,8 @@ class _Forward:
         self._ports()
         self.sizes = self._size_names()
         self.names: Names = {}
-        self.layer = "layer"
+        self.members: list[str] = []  # what a loop's pass calls the modules that it goes over
+        self.streams = {v for s in self.body.steps if isinstance(s, Loop) and s.inner for v in s.streams}
         self.printer = Printer(self._value, self._argument, lambda s: self.sizes.get(s, s))
         self.counts = use_counts(self.body)
 
@@ -87,7 +98,7 @@ class _Forward:
             self.parameters += [a.parameter for a in self.arguments.all]
 
     def _size_names(self) -> dict[str, str]:
-        local = {identifier(n) for n in self.body.names if n} | {identifier(s.label) for s in self.body.steps
+        local = {identifier(n) for n in self.body.names if n} | {identifier(s.label) for s in all_steps(self.body.steps)
                                                                  if isinstance(s, Step) and s.label}  # fmt: skip
         found: dict[str, str] = {}
         for read in self.body.sizes:
@@ -101,8 +112,9 @@ class _Forward:
         return (name in self.fixed and not scalar) or name in self.global_names
 
     def _value(self, v: int) -> str:
-        if v == LAYER.index:
-            return self.layer
+        if v <= LAYER.index:
+            place = LAYER.index - v
+            return self.members[place] if place < len(self.members) else "layer"
         return self.elements.get(v) or self.names.get(self.groups.find(v)) or "_"
 
     def _argument(self, leaf: Abst) -> str:
@@ -139,19 +151,25 @@ class _Forward:
 
         def candidate(v: int) -> bool:
             single = self.counts.get(v) == 1 and not self.body.names[v]
-            return single and v not in banned and not self.groups.joined(v)
+            return single and v not in banned and not self.groups.joined(v) and v not in self.streams
 
-        lines = inline(lowered, candidate, self._fits)
+        def inside(line: Line) -> Line:
+            if not isinstance(line, Loop):
+                return line
+            nested = inline(list(line.inner), candidate, lambda step: self._fits(step, 4))
+            return replace(line, inner=tuple(s for s in nested if isinstance(s, Step)))
+
+        lines = [inside(line) for line in inline(lowered, candidate, self._fits)]
         wishes = preferred(self.body, lines, self.groups, self.counts)
         self.names = allocate(self.body, lines, self.groups, wishes, self.scalars, self._taken)
         return lines
 
-    def _fits(self, line: Line) -> bool:
+    def _fits(self, line: Line, extra: int = 0) -> bool:
         assert not isinstance(line, Loop)
         text = self.printer.text(line.value)
         made = list(targets(line))
         name = ", ".join(self._value(v) for v in made)
-        extra = 4 if line.phase else 0
+        extra += 4 if line.phase else 0
         if any(self.groups.find(v) in self.returned_groups for v in made):
             extra += len(": Tensor")
         return self.indent + extra + max(len(name) + 3, len("return ")) + len(text) <= WIDTH
@@ -182,6 +200,7 @@ class _Forward:
     def _print(self, lines: list[Line]) -> list[str]:
         self.declared = set(self.scalars.values())
         self.returned = self._returned_names(lines)
+        self.growing = {v for line in lines if isinstance(line, Loop) for v in line.growing}
         out = self._size_lines()
         finish = self._direct_return(lines)
         self.last_note = ""
@@ -213,7 +232,7 @@ class _Forward:
         if returned:
             return self._noted(line.value, indent, "return ", note)
         made = targets(line)
-        live = [v for v in made if self.counts.get(v)]
+        live = [v for v in made if self._live(v)]
         if not live:
             return self.printer.statement(line.value, indent) if isinstance(line.value, Call) else []
         head: list[str] = []
@@ -235,7 +254,7 @@ class _Forward:
     def _unpack(self, target: Target, *, top: bool = False, whole: bool = False) -> str:
         """Names on the left of `=`; `_` for what nobody reads, unless the `whole` is wanted."""
         if isinstance(target, int):
-            return self._value(target) if whole or self.counts.get(target) else "_"
+            return self._value(target) if whole or self._live(target) else "_"
         inner = ", ".join(self._unpack(t, whole=whole) for t in target)
         if len(target) == 1:
             return f"({inner},)"
@@ -253,8 +272,13 @@ class _Forward:
             return [*lines[:-1], f"{lines[-1]}  # {note}"]
         return [f"{' ' * indent}# {note}", *lines]
 
+    def _live(self, v: int) -> bool:
+        return bool(self.counts.get(v)) or v in self.streams
+
     def _note(self, line: Line) -> str:
-        made = [v for v in targets(line) if self.counts.get(v)]
+        made = [v for v in targets(line) if self._live(v)]
+        if any(v in self.growing for v in made):
+            return ""
         texts = list(dict.fromkeys(self.shapes.of(v) for v in made))
         return ", ".join(texts) if texts and all(texts) and len(texts) <= 4 else ""
 
@@ -274,11 +298,16 @@ class _Forward:
         elif moved:
             out.append(f"{pad}{', '.join(n for n, _ in moved)} = {', '.join(o for _, o in moved)}")
         self.declared.update(new for new, _ in pairs)
-        self.layer = identifier(line.label)
-        while self.layer in self.names.values() or self.layer in self.fixed or self.layer in self.global_names:
-            self.layer += "_"
+        self.members = []
+        for label in line.labels or (line.label,):
+            self.members.append(self._free(identifier(label)))
+        if line.inner:
+            out.append(f"{pad}for {self._passes(line)}:")
+            for step in line.inner:
+                out += self._line(step, indent + 4, returned=False)
+            return out
         if line.modules is not None:
-            out.append(f"{pad}for {self.layer} in {self.printer.text(line.modules)}:")
+            out.append(f"{pad}for {self.members[0]} in {self.printer.text(line.modules)}:")
         elif line.numbered is not None:
             prefix, start = line.numbered
             stop: Py = line.count
@@ -286,7 +315,7 @@ class _Forward:
                 same = isinstance(line.count, Leaf)
                 stop = Leaf(start + line.count.value) if same else Bin("+", Leaf(start), line.count)
             first = f"{start}, " if start else ""
-            self.layer = f'self.get_submodule(f"{prefix}{"." if prefix else ""}{{i}}")'
+            self.members[0] = f'self.get_submodule(f"{prefix}{"." if prefix else ""}{{i}}")'
             out.append(f"{pad}for i in range({first}{self.printer.text(stop)}):")
         else:
             out.append(f"{pad}for _ in range({self.printer.text(line.count)}):")
@@ -294,6 +323,20 @@ class _Forward:
             *out,
             *self._noted(line.value, indent + 4, f"{self._unpack(line.target, top=True, whole=True)} = ", note),
         ]
+
+    def _free(self, name: str) -> str:
+        while name in self.names.values() or name in self.fixed or name in self.global_names or name in self.members:
+            name += "_"
+        return name
+
+    def _passes(self, line: Loop) -> str:
+        """`layer in self.layers`; `conv, norm in zip(...)`; `i in range(12)`."""
+        heads = [self.printer.text(h) for h in line.heads]
+        if not heads:
+            return f"{'i' if line.labels else '_'} in range({self.printer.text(line.count)})"
+        if len(heads) == 1:
+            return f"{self.members[0]} in {heads[0]}"
+        return f"{', '.join(self.members)} in zip({', '.join(heads)}, strict=True)"
 
     def _two_way(self, line: TwoWay, indent: int, note: str) -> list[str]:
         pad = " " * indent
@@ -345,7 +388,7 @@ class _Forward:
         """
         vague = {
             self._value(v)
-            for line in lines
+            for line in all_steps(lines)
             if not (isinstance(line, Step) and isinstance(line.target, int) and self._typed(line.value))
             for v in targets(line)
         }

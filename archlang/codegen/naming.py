@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 
 from archlang.codegen.body import Body, Loop, Step
-from archlang.codegen.flow import Groups, Line, last_uses, reads, targets
+from archlang.codegen.flow import Groups, Line, all_steps, last_uses, reads, steady, targets
 from archlang.codegen.names import identifier
 
 __all__ = ["Names", "allocate", "preferred"]
@@ -23,13 +23,13 @@ def preferred(body: Body, lines: list[Line], groups: Groups, counts: Mapping[int
     for v, name in enumerate(body.names):
         if name and not names.get(groups.find(v)):
             names[groups.find(v)] = identifier(name)
-    for line in reversed(lines):
+    for line in reversed(list(all_steps(lines))):
         made = [v for v in targets(line) if isinstance(line, Step)]
         if len(made) != 1 or not isinstance(line, Step) or not isinstance(line.target, int):
             continue
         name = names.get(groups.find(made[0]), "")
         for v in reads(line):
-            if name and counts[v] == 1 and not names.get(groups.find(v)):
+            if name and counts.get(v) == 1 and not names.get(groups.find(v)):
                 names[groups.find(v)] = name
     return names
 
@@ -78,7 +78,36 @@ def allocate(
         for v in made:
             if groups.find(v) in names:
                 holds[names[groups.find(v)]] = groups.find(v)
+        if isinstance(line, Loop) and line.inner:
+            _inside(line, groups, names, prefer, lambda name, i=i: free(name, i, set()))  # type: ignore[misc]
     return names
+
+
+def _inside(loop: Loop, groups: Groups, names: Names, prefer: Names, free: Callable[[str], bool]) -> None:
+    """Names what is made inside a loop: variables that are free around it, or its streams' own while those are idle."""
+    made = {v: i for i, step in enumerate(loop.inner) for v in targets(step)}
+    last = {v: i for i, step in enumerate(loop.inner) for v in reads(step.value) if v in made}
+    busy: dict[str, list[tuple[int, int]]] = {}
+    for v in loop.streams:  # the old value up to its last read, the new one from where it is made
+        old = [i for i, step in enumerate(loop.inner) if v in reads(step.value) and i <= made[v]]
+        busy.setdefault(names[groups.find(v)], []).extend([(-1, max(old, default=-1)), (made[v], len(loop.inner) + 1)])
+    steadies = {names[groups.find(v)] for v in steady(loop) if groups.find(v) in names}
+    for i, step in enumerate(loop.inner):
+        for v in targets(step):
+            if v in loop.streams or v not in last:
+                continue
+            own = identifier(step.label or "x")
+            options = [n for n in (prefer.get(groups.find(v), ""), own) if n]
+            span = (i, last[v])
+            name = next(
+                n
+                for n in _numbered(options)
+                if n not in steadies
+                and (n in busy or free(n))
+                and all(span[0] >= b or a >= span[1] for a, b in busy.get(n, ()))
+            )
+            names[groups.find(v)] = name
+            busy.setdefault(name, []).append(span)
 
 
 def _numbered(options: list[str]) -> Iterator[str]:

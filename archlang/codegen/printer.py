@@ -132,7 +132,10 @@ class Printer:
         raise TypeError(f"{type(e).__name__} was not resolved before printing")
 
     def _generator(self, e: Rep) -> str:
-        return f"{self.text(e.element)} for _ in range({self.text(e.count)})"
+        return f"{self.text(e.element)} {self._passes(e)}"
+
+    def _passes(self, e: Rep) -> str:
+        return f"for {'i' if e.indexed else '_'} in range({self.text(e.count)})"
 
     def _arguments(self, e: Call) -> list[str]:
         if e.args and isinstance(e.args[0], Rep) and not e.args[0].star:
@@ -241,7 +244,7 @@ class Printer:
         flat = pad + self._generator(rep)
         if len(flat) <= WIDTH:
             return [flat]
-        return [*self.statement(rep.element, indent), f"{pad}for _ in range({self.text(rep.count)})"]
+        return [*self.statement(rep.element, indent), f"{pad}{self._passes(rep)}"]
 
 
 def written(e: Call) -> tuple[Kwarg, ...]:
