@@ -6,12 +6,11 @@ true in one of them (`valid for training and H >= 64`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from archlang.elaborate.copying import free_names
 from archlang.elaborate.errors import fail
 from archlang.report.diagnostic import ArchError, Diagnostic, Label
-from archlang.report.suggest import did_you_mean
 from archlang.shapes.dim import Dim, Size, size_str, symbol
 from archlang.syntax import tree
 from archlang.verify.figures import Measured, Unknown
@@ -138,7 +137,7 @@ class _Condition:
         if isinstance(expr, tree.Name) and expr.id in self.space.names:
             return symbol(expr.id)
         if isinstance(expr, tree.Name) and self.subject.module.scope.find(expr.id) is None:
-            self._unknown(expr)
+            self.subject.unknown_size(expr, self.space.names)
         value = self.subject.evaluate(expr)
         if isinstance(value, bool) or not isinstance(value, (int, Dim)):
             fail("ARC0323", "a size must be an int", expr.span)
@@ -151,9 +150,3 @@ class _Condition:
                 fail("ARC0806", f"`{size_str(right)}` is no positive number to divide by", expr.right.span)
             return left // right if expr.op == "//" else left - right * (left // right)
         return {"+": left + right, "-": left - right, "*": left * right}[expr.op]
-
-    def _unknown(self, expr: tree.Name) -> NoReturn:
-        names = self.space.names
-        listed = ", ".join(f"`{n}`" for n in names) or "(none)"
-        help = did_you_mean(expr.id, names) or f"its free sizes are {listed}"
-        fail("ARC0804", f"`{self.subject.name}` has no free size `{expr.id}`", expr.span, help=help)

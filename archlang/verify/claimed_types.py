@@ -109,6 +109,8 @@ def _same(subject: Subject, wanted: tree.TensorTypeExpr, type: TensorType) -> Ve
     for dim, size in zip(dims, sizes, strict=True):
         if isinstance(dim, tree.Name) and dim.id == "_":
             continue
+        if isinstance(dim, tree.Name) and subject.activation.scope.find(dim.id) is None:
+            subject.unknown_size(dim)
         value = subject.evaluate(dim)
         if isinstance(value, bool) or not isinstance(value, (int, Dim)):
             fail("ARC0323", "a size must be an int", dim.span)

@@ -82,7 +82,7 @@ def _compare(subject: Subject, claim: tree.Claim) -> list[Diagnostic]:
             fail("ARC0806", "this is no interval", claim.right.span, help="write `params in 25M .. 26M`")
         low, high = quantity(subject, claim.right.lower), quantity(subject, claim.right.upper)
         tests = [(left, ">=", _moved(low, slack, -1)), (left, "<=", _moved(high, slack, 1))]
-        said = f"in {low.text(_unit(left))} .. {high.text(_unit(left))}"
+        said = f"{low.text(_unit(left))} .. {high.text(_unit(left))}"
         mentions = left.mentions + low.mentions + high.mentions
     else:
         right = quantity(subject, claim.right)
@@ -198,8 +198,9 @@ def _distance(left: Quantity, claim: tree.Claim, subject: Subject) -> str:
         return ""
     off = left.exact - value.exact
     percent = float(off / abs(value.exact) * 100)
+    share = f"{percent:+,.0f}" if abs(percent) >= 10 else f"{percent:+.2g}"
     whole = Quantity(abs(off.numerator), off.denominator)
-    return f"{whole.text(_unit(left))} {'more' if off > 0 else 'less'} ({percent:+.2g} %)"
+    return f"{whole.text(_unit(left))} {'more' if off > 0 else 'less'} ({share} %)"
 
 
 def _each(mentions: tuple[Mention, ...]) -> list[Mention]:

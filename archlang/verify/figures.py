@@ -254,8 +254,8 @@ FIGURES: dict[str, Figure] = {
         Figure("buffers", "scalars in buffers", lambda d: prod(d.shape) if d.kind == "buffer" else 0),
         Figure("macs", "multiply-accumulates", of_node=lambda node: _of_op(node, "macs")),
         Figure("flops", "floating-point operations", of_node=lambda node: _of_op(node, "flops")),
-        Figure("train_memory", "bytes kept for the backward pass", whole=_saved, block="saved", unit="bytes"),
-        Figure("infer_memory", "the most bytes of activations at one time", whole=_peak, unit="bytes"),
+        Figure("train_memory", "kept for the backward pass", whole=_saved, block="saved", unit="bytes"),
+        Figure("infer_memory", "of activations at one time, at most", whole=_peak, unit="bytes"),
         Figure("receptive_field", "the receptive field of the last map", whole=_field),
         Figure("depth", "layers with weights on the longest path", whole=_depth),
     )

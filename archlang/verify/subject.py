@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from itertools import product
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from archlang.elaborate.entry import elaborate_design
+from archlang.elaborate.errors import fail
 from archlang.elaborate.expressions import evaluate
 from archlang.elaborate.loader import LoadedModule
 from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation, Limits, Session
 from archlang.ir.graph import Program
 from archlang.ir.sizes import Equalities
+from archlang.report.suggest import did_you_mean
 from archlang.shapes.dim import Size, symbol, symbols
+from archlang.shapes.dim import evaluate as evaluate_size
 from archlang.syntax import tree
 from archlang.verify.figures import Measured
 from archlang.verify.form import always
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     from archlang.verify.sets import Domain
 
 __all__ = ["Subject", "Verdict", "shown"]
+
+_SAMPLES = (1, 2, 3, 8, 16, 32, 64, 224)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,7 @@ class Subject:
 
         where = decide(self.domain.space, size, 0, relation, self.domain.set)
         if where is None:
-            return Verdict(None)
+            return self._sampled(size, relation)
         outside = self.domain.set.subtract(where)
         if outside.is_empty():
             return Verdict(True)
@@ -104,6 +110,25 @@ class Subject:
             return Verdict(None)
         at = self.domain.space.lowest(outside) or {}
         return Verdict(False, {name: n for name, n in at.items() if name in symbols(size)})
+
+    def _sampled(self, size: Size, relation: str) -> Verdict:
+        """Of what the rules leave open, some sizes can still show that it does not hold."""
+        free = self.measured.free
+        points = [dict.fromkeys(free, n) for n in _SAMPLES]
+        if len(free) <= 4:
+            points += [dict(zip(free, some, strict=True)) for some in product(_SAMPLES[:4], repeat=len(free))]
+        for at in points:
+            value = evaluate_size(size, at)
+            if not (value == 0 if relation == "==" else value >= 0) and self.domain.contains(at):
+                return Verdict(False, {name: n for name, n in at.items() if name in symbols(size)})
+        return Verdict(None)
+
+    def unknown_size(self, expr: tree.Name, known: Sequence[str] | None = None) -> NoReturn:
+        """Says that a name in a claim is none of the design's free sizes."""
+        names = self.measured.free if known is None else known
+        listed = ", ".join(f"`{n}`" for n in names)
+        help = did_you_mean(expr.id, names) or (f"its free sizes are {listed}" if names else "it has none")
+        fail("ARC0804", f"`{self.name}` has no free size `{expr.id}`", expr.span, help=help)
 
 
 def shown(sizes: Mapping[str, int]) -> str:
