@@ -11,6 +11,8 @@ COMMANDS = {
     "check": "find mistakes in specs; writes nothing",
     "compile": "turn a spec into a PyTorch module (or its IR)",
     "run": "build a spec's network and run it on random input",
+    "diff": "show what changed between two specs, or two revisions of one",
+    "explain": "say what a diagnostic code means",
     "cost": "show what a network costs: parameters, operations, memory",
     "list": "show the blocks of a spec, with signatures and docs",
     "compare-keys": "compare a spec's parameter names and shapes with a checkpoint's",

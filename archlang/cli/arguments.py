@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from archlang.elaborate import Limits, LoadedModule
     from archlang.syntax.tree import Expr
 
-__all__ = ["Parser", "add_design", "add_limits", "choice", "design", "limits", "positive", "split_assignment"]
+__all__ = [
+    "Parser",
+    "add_design",
+    "add_limits",
+    "choice",
+    "design",
+    "limits",
+    "parameter_values",
+    "positive",
+    "split_assignment",
+]
 
 
 class Parser(argparse.ArgumentParser):
@@ -101,15 +111,21 @@ def design(args: argparse.Namespace) -> tuple[LoadedModule, str | None, dict[str
     module = load(args.spec, limits(args))
     if args.entry is not None and args.entry not in module.blocks:
         raise unknown_entry(args.entry, args.spec, module)
+    values = parameter_values(args.set, [module.blocks[args.entry]] if args.entry is not None else [])
+    return module, args.entry, values
+
+
+def parameter_values(options: Sequence[str], blocks: Sequence[Any]) -> dict[str, Expr]:
+    """The values of `--set` options, parsed; their names are checked against the blocks."""
     values = {}
-    for text in args.set:
+    for text in options:
         name, value = split_assignment(text, "--set")
         if name in values:
             raise UsageError("ARC0906", f"`--set {name}=...` is given twice")
         values[name] = _value(text, value)
-    if args.entry is not None:
-        _check_parameters(module.blocks[args.entry], values)
-    return module, args.entry, values
+    for block in blocks:
+        _check_parameters(block, values)
+    return values
 
 
 def unknown_entry(entry: str, spec: str, module: Any) -> UsageError:
