@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from archlang.elaborate import Elaborated, Limits, LoadedModule, designs, distinct
 from archlang.report.diagnostic import Diagnostic
+from archlang.verify import allow
 from archlang.verify.claims import Claims
 from archlang.verify.findings import findings
+from archlang.verify.lints import lint
 
 __all__ = ["check_file"]
 
@@ -19,7 +21,8 @@ def check_file(
     found: list[Diagnostic] = []
     shown: set[str] = set()
     claims = Claims(module, limits)
-    for design in designs(module, limits):
+    made = designs(module, limits)
+    for design in made:
         found += design.findings
         if design.done is not None:
             found += findings(design.done.program)
@@ -30,4 +33,5 @@ def check_file(
             if show is not None and key not in shown:
                 shown.add(key)
                 show(design.done)
-    return distinct(found)
+    found += lint(module, [design.done.program for design in made if design.done is not None])
+    return distinct(allow.apply(distinct(found), module.source))

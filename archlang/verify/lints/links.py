@@ -1,0 +1,97 @@
+"""Who makes a value and who reads it, through calls: a graph's ports are followed into and out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from archlang.ir.graph import Graph, Node, Program, Value
+
+__all__ = ["Link", "Links"]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An op's result and the op that reads it; `alone`: nothing else reads it. No reader: several, or the caller."""
+
+    maker: Node
+    reader: Node | None
+    alone: bool
+
+
+class Links:
+    """The values of a program's graphs. Every graph is looked at once, whatever it is called from."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.makers: dict[int, Node] = {}
+        self.readers: dict[int, list[Node]] = {}
+        self.returned: set[int] = set()
+        for graph in program.graphs:
+            for node in graph.nodes:
+                self.makers.update((id(v), node) for v in node.outputs)
+                for v in node.inputs:
+                    self.readers.setdefault(id(v), []).append(node)
+            self.returned.update(id(v) for o in graph.outputs for v in o.values)
+
+    def inputs(self, graph: Graph) -> list[Value]:
+        return [v for port in graph.inputs for v in port.values]
+
+    def outputs(self, graph: Graph) -> list[Value]:
+        return [v for output in graph.outputs for v in output.values]
+
+    # -- through calls -------------------------------------------------------------------------------------------------
+    def maker(self, value: Value) -> tuple[Node, bool] | None:
+        """The op that makes a value, and whether nobody inside of the calls around it reads it as well."""
+        alone = True
+        while True:
+            node = self.makers.get(id(value))
+            if node is None:
+                return None
+            if node.callee is None:
+                return node, alone
+            inner = self.outputs(node.callee)
+            value = inner[next(i for i, v in enumerate(node.outputs) if v is value)]
+            alone = alone and not self.readers.get(id(value)) and sum(v is value for v in inner) == 1
+
+    def reader(self, value: Value) -> Node | None:
+        """The one op that reads a value; None for several, or where the value is handed back."""
+        while True:
+            readers = self.readers.get(id(value), [])
+            if len(readers) != 1 or id(value) in self.returned:
+                return None
+            node = readers[0]
+            places = [i for i, v in enumerate(node.inputs) if v is value]
+            if len(places) != 1:
+                return None
+            if node.callee is None:
+                return node
+            value = self.inputs(node.callee)[places[0]]
+
+    def all(self) -> Iterator[Link]:
+        """Every place where one op's result goes on, the joints inside runs of equal children included."""
+        for graph in self.program.graphs:
+            root = graph is self.program.root
+            for node in graph.nodes:
+                for value in node.outputs:
+                    only_returned = id(value) in self.returned and not self.readers.get(id(value))
+                    if only_returned and not root:
+                        continue  # the callers tell
+                    yield from self._link(value, value)
+                if node.callee is not None and node.count > 1:
+                    for out, into in zip(self.outputs(node.callee), self.inputs(node.callee), strict=False):
+                        yield from self._link(out, into)
+
+    def _link(self, made: Value, read: Value) -> Iterator[Link]:
+        found = self.maker(made)
+        if found is None:
+            return
+        maker, alone = found
+        reader = self.reader(read) if made is read else self._first(read)
+        yield Link(maker, reader, alone and reader is not None)
+
+    def _first(self, port: Value) -> Node | None:
+        readers = self.readers.get(id(port), [])
+        if len(readers) != 1 or readers[0].callee is not None:
+            return None
+        return readers[0]

@@ -1,0 +1,74 @@
+"""ARC0427: a sum of a normalised wire and one that is not.
+
+Two forms are reported, where dropout and reshaping between do not count: `x + norm(x)`, and `norm(..) + layer(..)`, the
+result of a norm and that of a layer with weights and no norm. A stream that comes from elsewhere is neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from archlang.elaborate.errors import warning
+from archlang.ir.graph import Node, Value
+from archlang.report.diagnostic import Diagnostic
+from archlang.verify.lints.links import Links
+from archlang.verify.lints.norms import KEEP_SCALE, NORMS, WEIGHTED
+from archlang.verify.lints.sites import Site
+
+__all__ = ["check"]
+
+
+def check(links: Links) -> Iterator[Site]:
+    for graph in links.program.graphs:
+        for node in graph.nodes:
+            if node.op == "add" and len(node.inputs) == 2 and node.span is not None:
+                yield node.span, _judged(links, node)
+
+
+def _judged(links: Links, node: Node) -> Diagnostic | None:
+    left, right = (_source(links, value) for value in node.inputs)
+    for normed, other in ((left, right), (right, left)):
+        norm = links.makers.get(id(normed))
+        if norm is None or norm.op not in NORMS:
+            continue
+        if _source(links, norm.inputs[0]) is other:
+            return _finding(node, norm, None)
+        layer = links.makers.get(id(other))
+        if layer is not None and layer.op in WEIGHTED:
+            return _finding(node, norm, layer)
+    return None
+
+
+def _source(links: Links, value: Value) -> Value:
+    """Back through what keeps the scale, and into blocks that were called."""
+    while True:
+        node = links.makers.get(id(value))
+        if node is None:
+            return value
+        if node.callee is not None:
+            inner = links.outputs(node.callee)
+            ended = inner[next(i for i, v in enumerate(node.outputs) if v is value)]
+            back = _source(links, ended)
+            ports = links.inputs(node.callee)
+            at = next((i for i, v in enumerate(ports) if v is back), None)
+            if at is None or node.count > 1:
+                return back
+            value = node.inputs[at]
+        elif node.op in KEEP_SCALE:
+            value = node.inputs[0]
+        else:
+            return value
+
+
+def _finding(node: Node, norm: Node, layer: Node | None) -> Diagnostic:
+    assert node.span is not None
+    marks = [(norm.span, f"normalised by `{norm.op}`")]
+    if layer is None:
+        message = f"this adds a wire and the same wire after `{norm.op}`"
+        help = "put a layer between the norm and the sum, or add one of the two"
+    else:
+        message = f"one side of this sum is the result of `{norm.op}`, the other of `{layer.op}` without a norm"
+        help = f"normalise both sides or neither: the scale of `{layer.op}` is that of its weights"
+        marks.append((layer.span, "not normalised"))
+    related = [(span, text) for span, text in marks if span is not None and span != node.span]
+    return warning("ARC0427", message, node.span, "", related=related, help=help)

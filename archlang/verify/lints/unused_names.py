@@ -1,0 +1,89 @@
+"""ARC0421 and ARC0422: parameters, inputs and names that nothing reads. A leading `_` says that this is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from archlang.elaborate import LoadedModule
+from archlang.elaborate.entry import can_be_root
+from archlang.elaborate.errors import warning
+from archlang.report.diagnostic import Diagnostic
+from archlang.syntax import tree
+from archlang.verify.lints.names import Bound, bindings, bound_by, meant, reads, walk
+
+__all__ = ["check"]
+
+
+def check(module: LoadedModule) -> Iterator[Diagnostic]:
+    for item in module.syntax.items:
+        if isinstance(item, tree.Block):
+            yield from _in_block(item)
+        if isinstance(item, (tree.Block, tree.Function)):
+            for inner in walk(item):
+                if isinstance(inner, tree.Function):
+                    yield from _in_function(inner)
+            if isinstance(item, tree.Function):
+                yield from _names(item.body, reads(item.body))
+    yield from _in_file(module)
+
+
+def _in_block(block: tree.Block) -> Iterator[Diagnostic]:
+    whole = [block.body, block.alias or (), block.result or ()]
+    inputs = block.inputs or ()
+    whole += [part for p in (*block.params, *inputs) for part in (p.default or (), p.type or ())]
+    seen = {name for part in whole for name in reads(part)}
+    yield from _parameters(block.params, seen, f"`{block.name}`", "parameter")
+    if block.reversible:  # streams come back by themselves
+        return
+    yield from _parameters(inputs, seen, f"`{block.name}`", "input")
+    yield from _names(block.body, seen)
+
+
+def _in_function(function: tree.Function) -> Iterator[Diagnostic]:
+    seen = reads(function.body) | {n for p in function.params for n in reads((p.default or (), p.type or ()))}
+    yield from _parameters(function.params, seen, f"`{function.name}`", "parameter")
+
+
+def _parameters(params: tuple[tree.Param, ...], seen: set[str], owner: str, what: str) -> Iterator[Diagnostic]:
+    for param in params:
+        if param.name not in seen and not meant(param.name):
+            yield warning(
+                "ARC0421",
+                f"{owner} never uses its {what} `{param.name}`",
+                param.name_span,
+                "not used",
+                help=f"use it or remove it; `_{param.name}` says that this is meant",
+            )
+
+
+def _names(body: object, seen: set[str]) -> Iterator[Diagnostic]:
+    told: set[str] = set()
+    for bound in bindings(body):
+        if bound.name not in seen and bound.name not in told and not meant(bound.name):
+            told.add(bound.name)
+            yield _unread(bound)
+
+
+def _unread(bound: Bound) -> Diagnostic:
+    help = (
+        "call it `_`" if bound.what == "loop variable" else "use it or remove it; a leading `_` says that this is meant"
+    )
+    what = "the " + bound.what + " " if bound.what != "name" else ""
+    return warning("ARC0422", f"{what}`{bound.name}` is never used", bound.span, "bound here", help=help)
+
+
+# -- a file's own names ------------------------------------------------------------------------------------------------
+def _in_file(module: LoadedModule) -> Iterator[Diagnostic]:
+    """`use` of something that is not used; in a file with designs, also a `let`."""
+    seen = {name for item in module.syntax.items for name in reads(item)}
+    designs = any(can_be_root(module, block) for block in module.blocks.values())
+    for item in module.syntax.items:
+        if isinstance(item, tree.Use):
+            names = [(local, span) for _, local, span in item.names] or [(item.alias or item.path[-1], item.span)]
+            for name, span in names:
+                if name not in seen:
+                    yield warning("ARC0422", f"`{name}` is never used", span, "brought in here", help="remove it")
+        elif isinstance(item, tree.Let) and designs:
+            for bound in bound_by(item.target, "name"):
+                if bound.name not in seen and not meant(bound.name):
+                    yield _unread(bound)
