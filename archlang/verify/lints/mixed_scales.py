@@ -1,7 +1,8 @@
 """ARC0427: a sum of a normalised wire and one that is not.
 
-Two forms are reported, where dropout and reshaping between do not count: `x + norm(x)`, and `norm(..) + layer(..)`, the
-result of a norm and that of a layer with weights and no norm. A stream that comes from elsewhere is neither.
+Two forms are reported, where dropout and reshaping between do not count: `x + norm(x)`; and `norm(..) + layer(..)`, two
+branches of which one ends in a norm, the other in a layer with weights (a shortcut's projection without its norm).
+Neither may be computed from the other: a stream and a branch of it differ in scale by design, before and after a norm.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def check(links: Links) -> Iterator[Site]:
 
 def _judged(links: Links, node: Node) -> Diagnostic | None:
     left, right = (_source(links, value) for value in node.inputs)
+    branches = not _leads(links, *node.inputs) and not _leads(links, *reversed(node.inputs))
     for normed, other in ((left, right), (right, left)):
         norm = links.makers.get(id(normed))
         if norm is None or norm.op not in NORMS:
@@ -34,9 +36,27 @@ def _judged(links: Links, node: Node) -> Diagnostic | None:
         if _source(links, norm.inputs[0]) is other:
             return _finding(node, norm, None)
         layer = links.makers.get(id(other))
-        if layer is not None and layer.op in WEIGHTED:
+        if branches and layer is not None and layer.op in WEIGHTED:
             return _finding(node, norm, layer)
     return None
+
+
+def _leads(links: Links, start: Value, end: Value) -> bool:
+    """Whether `end` is computed from `start`, or from what `start` is but for its shape and dropout."""
+    starts = {id(start)}
+    while (node := links.makers.get(id(start))) is not None and node.op in KEEP_SCALE:
+        start = node.inputs[0]
+        starts.add(id(start))
+    stack, seen = [end], set()
+    while stack:
+        value = stack.pop()
+        if id(value) in starts:
+            return True
+        node = links.makers.get(id(value))
+        if node is not None and id(node) not in seen:
+            seen.add(id(node))
+            stack.extend(node.inputs)
+    return False
 
 
 def _source(links: Links, value: Value) -> Value:
