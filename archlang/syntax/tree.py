@@ -344,7 +344,7 @@ Stmt = Union[Let, Assign, New, Weight, If, For, Return, Emit, Assert, ExprStmt, 
 # -- items -------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, eq=False)
 class Param(Node):
-    """A parameter or an input. `transparent` for `_ layers: [module]`; `context` for inputs after `;`; `star` for `*xs`."""
+    """A parameter or an input: `transparent` is `_ layers: [module]`, `context` stands after `;`, `star` is `*xs`."""
 
     name: str
     name_span: Span
@@ -401,7 +401,7 @@ class Function(Node):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Use(Node):
-    """`use std.init`, `use zoo.resnet as r`, `use .sibling: a, b as c`. Dots in front count folders up, as in Python."""
+    """`use std.init`, `use zoo.resnet as r`, `use .sibling: a, b as c`. Each leading dot is a folder up, as in Python."""
 
     level: int  # 0: absolute (std / zoo); 1: this folder; 2: its parent ...
     path: tuple[str, ...]
