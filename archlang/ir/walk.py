@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Union
-
-import networkx as nx
+from typing import TYPE_CHECKING, Union
 
 from archlang.ir.graph import Child, Graph, Node, Output, Program, WeightDecl
 from archlang.ir.paths import Paths, join, shift
 from archlang.report.diagnostic import Span
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 __all__ = [
     "Counts",
@@ -220,6 +221,8 @@ def _scalars(decl: WeightDecl) -> Counts:
 # -- graph views -------------------------------------------------------------------------------------------------------
 def dataflow(graph: Graph) -> nx.DiGraph[object]:
     """Ports, nodes and outputs of a graph, with an edge wherever a value flows; edge attribute `values` lists them."""
+    import networkx as nx  # heavy: only who asks for a view pays for it
+
     view: nx.DiGraph[object] = nx.DiGraph()
     made: dict[int, object] = {}
     for port in graph.inputs:
@@ -243,6 +246,8 @@ def dataflow(graph: Graph) -> nx.DiGraph[object]:
 
 def call_graph(program: Program) -> nx.DiGraph[str]:
     """Graph names with an edge from caller to callee; edge attribute `count` is the number of calls in the text."""
+    import networkx as nx
+
     view: nx.DiGraph[str] = nx.DiGraph()
     for graph in program.graphs:
         view.add_node(graph.name, graph=graph)
