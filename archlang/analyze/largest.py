@@ -9,10 +9,15 @@ from archlang.shapes.dim import Size, non_negative, size_str, substitute
 
 __all__ = ["Largest"]
 
+LIMIT = 256  # options
+
 
 @dataclass(frozen=True, slots=True)
 class Largest:
-    """The maximum of `options`, none of which is known to be at most another one. One int where all are ints."""
+    """The maximum of `options`, none of which is known to be at most another one. One int where all are ints.
+
+    No options: undecided, because there would be too many of them (a sum of maxima has their product).
+    """
 
     options: tuple[Size, ...]
 
@@ -23,19 +28,25 @@ class Largest:
             if not any(non_negative(other - size) for other in kept):
                 kept = [other for other in kept if not non_negative(size - other)]
                 kept.append(size)
+            if len(kept) > LIMIT:
+                return Largest(())
         return Largest(tuple(sorted(kept, key=str)))
 
     def __add__(self, other: Largest | Size) -> Largest:
         """Sums of the options; exact, since a sum of two maxima is the maximum of the sums."""
         others = other.options if isinstance(other, Largest) else (other,)
+        if not self.options or not others or len(self.options) * len(others) > LIMIT:
+            return Largest(())
         return Largest.of(a + b for a in self.options for b in others)
 
     def __or__(self, other: Largest) -> Largest:
         """The larger of the two."""
+        if not self.options or not other.options:
+            return Largest(())
         return self if self == other else Largest.of((*self.options, *other.options))
 
     def at(self, sizes: Mapping[str, Size]) -> Largest:
-        return Largest.of(substitute(size, sizes) for size in self.options)
+        return Largest.of(substitute(size, sizes) for size in self.options) if self.options else self
 
     @property
     def known(self) -> int | None:
@@ -43,5 +54,7 @@ class Largest:
         return self.options[0] if len(self.options) == 1 and isinstance(self.options[0], int) else None
 
     def __str__(self) -> str:
+        if not self.options:
+            return "depends on the sizes in too many ways"
         texts = [size_str(size) for size in self.options]
         return texts[0] if len(texts) == 1 else f"max({', '.join(texts)})"

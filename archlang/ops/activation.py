@@ -41,7 +41,7 @@ def _not_negative(name: str) -> Callable[[str, Attrs], None]:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """An activation: name, class in torch.nn, parameters, what they must satisfy, function if not F's, what is saved."""
+    """An activation: name, class in torch.nn, parameters, what they must satisfy, function if not F's, what is kept."""
 
     name: str
     torch_class: str

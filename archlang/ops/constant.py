@@ -19,7 +19,7 @@ from archlang.ops.code import Call, Expr, Fixed, Get, Helper, In, Kw, Lit, Metho
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import DTYPES, kind_of_scalar, torch_dtype
 from archlang.ops.shape import check_sizes
-from archlang.shapes.dim import Size, ceil_div, size_str
+from archlang.shapes.dim import Dim, Size, ceil_div, size_str
 
 __all__ = ["REFERENCE"]
 
@@ -159,6 +159,13 @@ class Arange(_Constant):
             attrs["start"], attrs["end"] = 0, attrs["start"]
         if attrs["step"] == 0:
             raise OpError("ARC0242", "`arange`: step cannot be 0", param="step")
+        numbers = {name: attrs[name] for name in ("start", "end", "step")}
+        for name, value in numbers.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise OpError("ARC0242", f"`arange`: {name} cannot be {value}", param=name)
+            if isinstance(value, Dim) and any(isinstance(other, float) for other in numbers.values()):
+                message = f"`arange` with a symbolic size, {value}, takes whole numbers only"
+                raise OpError("ARC0242", message, param=name)
         return super().resolve(ins, attrs, cx)
 
     def element_type(self, args: Attrs) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from math import prod
 from typing import Any
 
@@ -362,10 +361,7 @@ class ConvTranspose(Op):
 
     def window(self, attrs: Attrs) -> tuple[Window, ...]:
         names = ("kernel_size", "stride", "padding", "dilation")
-        return tuple(
-            Window(Fraction(1, s), Fraction(p - d * (k - 1), s), Fraction(p, s))
-            for k, s, p, d in zip(*(attrs[n] for n in names), strict=True)
-        )
+        return tuple(Window.spreading(k, s, p, d) for k, s, p, d in zip(*(attrs[n] for n in names), strict=True))
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs

@@ -101,6 +101,15 @@ def _parts(x: TensorType, dim: int, sizes: Sequence[Size]) -> tuple[TensorType, 
     return tuple(TensorType((*x.shape[:dim], size, *x.shape[dim + 1 :]), x.dtype) for size in sizes)
 
 
+_MOST_PARTS = 10_000
+
+
+def _few(op: str, count: int, param: str | None) -> None:
+    """Each part is a wire of its own: a number of them that nobody can mean is refused before it is made."""
+    if count > _MOST_PARTS:
+        raise OpError("ARC0242", f"`{op}` would make {count:,} wires, more than {_MOST_PARTS:,}", param=param)
+
+
 def _only(call: Expr, count: int) -> Expr:
     """torch returns a tuple for one part too; an op with one output returns the tensor."""
     return Item(call, (Lit(0),)) if count == 1 else call
@@ -151,6 +160,8 @@ class Split(Op):
             return {"sizes": given, "size": None, "dim": dim}
         if isinstance(given, int) and given < 1:
             raise OpError("ARC0354", f"`split` takes sizes of at least 1, not {given}", param="split_size_or_sections")
+        if isinstance(size, int) and isinstance(given, int):
+            _few(self.name, size // given, "split_size_or_sections")
         count = exact_div(size, given)
         if not isinstance(count, int):
             reason = f"`split`: the number of parts of size {size_str(given)}"
@@ -208,6 +219,7 @@ class Chunk(_Chunks):
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         if args["chunks"] < 1:
             raise OpError("ARC0242", f"`chunk` makes at least 1 part, not {args['chunks']}", param="chunks")
+        _few(self.name, args["chunks"], "chunks")
         return {"chunks": args["chunks"], "dim": _existing(self.name, args["dim"], ins[0])}
 
 
@@ -245,7 +257,9 @@ class Unbind(Op):
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         (x,) = ins
         dim = _existing(self.name, args["dim"], x)
-        return {"dim": dim, "count": cx.known(x.shape[dim], "the number of wires from `unbind`", inputs=(0,))}
+        count = cx.known(x.shape[dim], "the number of wires from `unbind`", inputs=(0,))
+        _few(self.name, count, "dim")
+        return {"dim": dim, "count": count}
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,), dim, count = ins, attrs["dim"], attrs["count"]

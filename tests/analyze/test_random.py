@@ -1,0 +1,48 @@
+"""Random valid specs: figures against what torch counts and saves, and a simulation of memory step by step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hypothesis import HealthCheck, given, settings
+
+import archlang
+from archlang.analyze import cost
+from archlang.loading import instantiate
+from archlang.shapes.dim import evaluate
+from tests.analyze.measure import saved
+from tests.analyze.networks import macs_on_meta, parameters, peak
+from tests.random_specs.strategy import SIZE, Spec, specs
+
+EXAMPLES = 60
+
+
+def own(module: Any) -> list[torch.Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(specs())
+def test_figures(spec: Spec) -> None:
+    compiled = archlang.compile(spec.text, entry="net")
+    program = compiled.program
+    sizes = {name: 2 if name == "B" else SIZE for name in program.root.symbols}
+    found = cost(program, sizes)
+    module = instantiate(compiled).train()
+    counts = found.parameters
+    assert (counts.parameters, counts.trainable, counts.buffers) == parameters(module)
+    assert found.tree.parameters == counts.parameters
+    assert found.macs == macs_on_meta(compiled, sizes)
+    inputs = [torch.randn(2, c, SIZE, SIZE) for c in spec.channels]
+    kept, _ = saved(lambda: module(*inputs), own(module))
+    assert found.saved == kept.total
+    assert found.peak.known == peak(program, inputs)
+    formulas = cost(program)
+    assert evaluate(formulas.saved, sizes) == found.saved
+    assert formulas.peak.at(sizes) == found.peak
