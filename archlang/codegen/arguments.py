@@ -82,7 +82,16 @@ class Arguments:
     def match(self, values: tuple[Any, ...]) -> str | None:
         """The expression for a vector if the existing arguments can give it (for comments)."""
         use = self._uses.get(_key(values)) or self._derive(values, [(a.name, a.values) for a in self.all], distinct=2)
-        return None if use is None else f"{use.before}{use.argument}{use.after}"
+        return self._sum(values) if use is None else f"{use.before}{use.argument}{use.after}"
+
+    def _sum(self, values: tuple[Any, ...]) -> str | None:
+        """`a + k * b` for two arguments, such as the channels after `b` layers; three different values at least."""
+        numbers = [a for a in self.all if all(type(v) is int for v in (*a.values, *values)) and len(set(a.values)) > 1]
+        for a, b in ((a, b) for a in numbers for b in numbers if a is not b and len(set(values)) > 2):
+            k = (values[0] - a.values[0]) // b.values[0] if b.values[0] else 0
+            if k > 0 and all(v == x + k * y for v, x, y in zip(values, a.values, b.values, strict=True)):
+                return f"{a.name} + {k} * {b.name}" if k > 1 else f"{a.name} + {b.name}"
+        return None
 
     # -- choice ------------------------------------------------------------------------------------------------------
     def _block_parameters(self) -> Iterator[tuple[str, tuple[Any, ...], Hashable]]:

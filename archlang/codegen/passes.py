@@ -85,7 +85,7 @@ class _Statement:
 
 
 def _taken_apart(step: StepItem, alike: Alike) -> _Statement | None:
-    if not isinstance(step, Step):
+    if not isinstance(step, Step) or isinstance(step.value, Var):  # `x = x` is not even written
         return None
     places: list[tuple[Place, int]] = []
 

@@ -191,6 +191,48 @@ def _list(body: _Body) -> None:
     body.wires.append(replace(wire, name=out))
 
 
+def _numbered(body: _Body) -> None:
+    """A loop over labels with numbers: equal layers, or channels that grow by the same step in every pass."""
+    wire = body.pick()
+    name, stem = body.fresh("v"), body.fresh("n")
+    count, first = body.draw(st.integers(2, 5)), body.draw(st.integers(0, 2))
+    number = f"{{i + {first}}}" if first else "{i}"
+    body.lines.append(f"{name} = {wire.name}")
+    kernel = body.draw(st.sampled_from(["1", "3, padding=1"]))
+    grown = wire.channels
+    form = body.draw(st.integers(0, 5))
+    if form == 0:
+        text = f'{name} = {name} -> "{stem}_{number}": conv({wire.channels}, {kernel})'
+    elif form == 1:
+        text = f'y = {name} -> "{stem}_{number}": conv({wire.channels}, 1) -> "{stem}b{number}": batchnorm; '
+        text += f"{name} = y * sigmoid(y) + {wire.name}"
+    elif form == 2:
+        text = f'{name} = concat([{name}, {name} -> "{stem}_{number}": conv(2, 3, padding=1) -> relu])'
+        grown += 2 * count
+    elif form == 3:
+        text = f'{name} = {name} -> "{stem}_{number}": conv({wire.channels} + 2 * i + 2, 1)'
+        grown += 2 * count
+    elif form == 4:
+        other = body.fresh("v")
+        body.lines.append(f"{other} = {wire.name}")
+        text = f'{name} = {name} + ({other} -> "{stem}.{{i}}": conv({wire.channels}, 1)); {other} = {name} * {other}'
+    else:
+        text = f"{name} = maximum({name} / 2, {wire.name} - {name})"
+    body.lines.append(f"for i in 0..{count} {{ {text} }}")
+    body.wires.append(replace(wire, name=name, channels=grown))
+
+
+def _dense(body: _Body) -> None:
+    """Layers over the concatenation of everything before them, several lengths of one block."""
+    wire = body.pick()
+    count = body.draw(st.integers(1, 6))
+    stem = body.fresh("q")
+    layers = f'["{stem}layer{{i + 1}}": (conv(4, 1) -> batchnorm -> relu) for i in 0..{count}]'
+    body.bind(
+        f"{wire.name} -> {body.fresh('z')}: growing({layers}) -> {body.fresh('w')}: conv({wire.channels}, 1)", wire
+    )
+
+
 def _weight(body: _Body) -> None:
     wire = body.pick()
     name = body.fresh("g")
@@ -234,8 +276,8 @@ def _call(body: _Body) -> None:
 
 
 _STATEMENTS = (
-    _flow, _flow, _widen, _shrink, _grow, _join, _join, _concat, _shared, _loop, _list, _weight, _coupled, _phase,
-    _call, _call,
+    _flow, _flow, _widen, _shrink, _grow, _join, _join, _concat, _shared, _loop, _list, _numbered, _dense, _weight,
+    _coupled, _phase, _call, _call,
 )  # fmt: skip
 
 
@@ -289,4 +331,6 @@ def _design(draw: Callable[..., Any], blocks: dict[str, int], texts: list[str]) 
     returned = result.format(a=last.name, b=body.pick().name)
     design = f"block net()({names}) {{\n{lines}\n    return {returned}\n}}\n"
     uses = "use std.schemes: residual, parallel, dense\nuse std.reversible: coupling\n\n"
+    uses += "block growing(_ layers: [module])(x) {\n"
+    uses += "    for layer in layers { x = concat([x, layer(x)], 1) }\n    return x\n}\n\n"
     return Spec(uses + "\n".join(texts) + "\n" + design, channels)

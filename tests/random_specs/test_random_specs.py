@@ -33,6 +33,9 @@ REPEATED = Spec(
     (8,),
 )
 
+# A pass that writes nothing is no loop.
+NOTHING = Spec("block net()(x: [B, 8, H, W]) { return x -> chain([identity for i in 0..3]) }", (8,))
+
 
 def flat(result: Any) -> list[Any]:
     if isinstance(result, torch.Tensor):
@@ -56,6 +59,7 @@ def randomise(module: Any) -> dict[str, Any]:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @example(spec=REPEATED)
+@example(spec=NOTHING)
 @given(specs())
 def test_generated_module_equals_the_interpreter(spec: Spec) -> None:
     compiled = archlang.compile(spec.text, entry="net")
