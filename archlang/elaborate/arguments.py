@@ -20,7 +20,6 @@ from archlang.elaborate.values import (
     describe,
     expand,
 )
-from archlang.ir.graph import Init
 from archlang.ops.base import Op, registry
 from archlang.report.diagnostic import Fix, Span
 from archlang.report.suggest import nearest
@@ -349,4 +348,4 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         items = tuple(_plain(v) for v in expand(value))
         return _WRONG if any(v is _WRONG for v in items) else items
-    return value if value is None or isinstance(value, (bool, int, float, str, Dim, Init)) else _WRONG
+    return value if value is None or isinstance(value, (bool, int, float, str, Dim)) else _WRONG

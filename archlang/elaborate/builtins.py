@@ -104,6 +104,8 @@ def _numeric(name: str, function: Callable[[float], Any]) -> Any:
 
 def _round(cx: Activation, args: Sequence[Arg], span: Span) -> Any:
     digits = args[1].value if len(args) > 1 else None
+    if digits is not None and (isinstance(digits, bool) or not isinstance(digits, int) or abs(digits) > 300):
+        fail("ARC0201", f"`round` takes a number of digits, not {describe(digits)}", args[1].span)
     return _numeric("round", lambda v: round(v, digits))(cx, args[:1], span)
 
 

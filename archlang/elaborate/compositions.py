@@ -69,6 +69,8 @@ def _flow_through(
         where = part.proto.span if isinstance(part, Run) else part.span
         context = streams.context if takes_context(part) else ()
         value = _apply(cx, part, Streams(streams_of(value).items, context), where)
+    if isinstance(value, Streams):  # `chain([])` hands on what flows in
+        return value.items[0] if len(value.items) == 1 else value.items
     return value
 
 

@@ -12,7 +12,7 @@ from archlang.ops.code import Call, Expr, In, Ins, Item, Kw, Lit, Method, Seq
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import agree, dim_of, nth, promote, same_rank
 from archlang.ops.window import Window
-from archlang.shapes.dim import Size, exact_div, size_str
+from archlang.shapes.dim import Size, ceil_div, exact_div, size_str
 
 __all__: list[str] = []
 
@@ -160,8 +160,10 @@ class Split(Op):
             return {"sizes": given, "size": None, "dim": dim}
         if isinstance(given, int) and given < 1:
             raise OpError("ARC0354", f"`split` takes sizes of at least 1, not {given}", param="split_size_or_sections")
-        if isinstance(size, int) and isinstance(given, int):
-            _few(self.name, size // given, "split_size_or_sections")
+        known = isinstance(size, int) and isinstance(given, int)
+        parts = ceil_div(size, given) if known else exact_div(size, given)
+        if isinstance(parts, int):
+            _few(self.name, parts, "split_size_or_sections")
         count = exact_div(size, given)
         if not isinstance(count, int):
             reason = f"`split`: the number of parts of size {size_str(given)}"

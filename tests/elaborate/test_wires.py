@@ -269,3 +269,9 @@ def test_a_network_cannot_depend_on_an_open_size(body: str) -> None:
     found = error(net(body))
     assert found.code in ("ARC0305", "ARC0201")
     assert found.span is not None and ("H" in found.span.text)
+
+
+def test_an_empty_chain_hands_on_what_flows_in() -> None:
+    x = torch.randn(1, 4, 2, 2)
+    torch.testing.assert_close(module(net("return x -> d: chain([]) -> relu -> chain([])"))(x), torch.relu(x))
+    torch.testing.assert_close(module(SUB + net("return (relu(x), x) -> chain([]) -> sub_"))(x), torch.relu(x) - x)
