@@ -131,7 +131,8 @@ def peak(program: Program, inputs: list[Any]) -> int:
         return int(tensor.untyped_storage().data_ptr())
 
     own = {key(t) for t in state.values()}
-    size = {key(t): t.untyped_storage().nbytes() for ins, outs in run.events for t in (*ins, *outs, *inputs)}
+    tensors = [*inputs, *(t for ins, outs in run.events for t in (*ins, *outs))]
+    size = {key(t): t.untyped_storage().nbytes() for t in tensors}
     births: dict[int, int] = {key(x): -1 for x in inputs}
     deaths: dict[int, int] = {}
     for time, (ins, outs) in enumerate(run.events):
