@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
+from math import lcm
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from archlang.elaborate.entry import elaborate_design
@@ -17,7 +18,7 @@ from archlang.elaborate.session import Activation, Limits, Session
 from archlang.ir.graph import Program
 from archlang.ir.sizes import Equalities
 from archlang.report.suggest import did_you_mean
-from archlang.shapes.dim import Size, symbol, symbols
+from archlang.shapes.dim import Atom, Dim, Floor, Monomial, Size, non_negative, symbol, symbols
 from archlang.shapes.dim import evaluate as evaluate_size
 from archlang.syntax import tree
 from archlang.verify.figures import Measured
@@ -96,6 +97,8 @@ class Subject:
             return Verdict(size == 0 if relation == "==" else size >= 0)
         if always(size, relation) or (relation == "==" and self.equalities.same(size, 0)):
             return Verdict(True)
+        if relation == ">=" and always(_lower(size), ">="):
+            return Verdict(True)
         if not symbols(size) <= set(self.measured.free):
             return Verdict(None)
         from archlang.verify.products import decide
@@ -129,6 +132,40 @@ class Subject:
         listed = ", ".join(f"`{n}`" for n in names)
         help = did_you_mean(expr.id, names) or (f"its free sizes are {listed}" if names else "it has none")
         fail("ARC0804", f"`{self.name}` has no free size `{expr.id}`", expr.span, help=help)
+
+
+def _lower(size: Size) -> Size:
+    """A multiple of something that is at most `size`: floors that are taken off are at most their quotients."""
+    for _ in range(4):
+        if isinstance(size, int):
+            return size
+        taken = [(mono, coef) for mono, coef in size.terms if coef < 0 and any(_quotient(a) for a, _ in mono)]
+        if not taken:
+            return size
+        scale = lcm(*(_split(mono)[1] for mono, _ in taken))
+        kept: Size = size * scale
+        for mono, coef in taken:
+            above, below = _split(mono)
+            kept = kept - Dim({mono: coef * scale}) + above * (coef * scale // below)
+        size = kept
+    return size
+
+
+def _quotient(atom: Atom) -> bool:
+    return isinstance(atom, Floor) and isinstance(atom.denominator, int) and non_negative(atom.numerator)
+
+
+def _split(mono: Monomial) -> tuple[Size, int]:
+    """A product of atoms, none of them negative, as a fraction that is at least as large."""
+    above: Size = 1
+    below = 1
+    for atom, power in mono:
+        for _ in range(power):
+            if isinstance(atom, Floor) and _quotient(atom) and isinstance(atom.denominator, int):
+                above, below = above * atom.numerator, below * atom.denominator
+            else:
+                above = above * Dim({((atom, 1),): 1})
+    return above, below
 
 
 def shown(sizes: Mapping[str, int]) -> str:

@@ -18,6 +18,7 @@ from archlang.verify.lints.sites import Site
 __all__ = ["check"]
 
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"|[A-Za-z_]\w*(\s*=(?!=))?')
+_NUMBER = re.compile(r"^[01](\.0*)?\s*[-+*/]|[-+*/]\s*[01](\.0*)?$")  # at an end of an infix expression
 _LITERALS = frozenset(("true", "false", "none", "inf"))
 _DROPOUTS = ("alpha_dropout", "drop_path", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout")
 
@@ -40,12 +41,11 @@ def _written(graph: Graph, node: Node) -> bool:
     """Whether the arguments are literals and names of free sizes, as far as the text shows."""
     assert node.span is not None
     text = node.span.text
-    if node.op in text and "(" in text:
-        text = text[text.index("(", text.index(node.op)) :]
-    elif node.op in ("mul", "add", "sub", "div", "pow"):
-        text = re.sub(r"^\s*[A-Za-z_]\w*|[A-Za-z_]\w*\s*$", "", text)
-    else:
+    if node.op in ("mul", "add", "sub", "div", "pow") and not text.startswith(node.op):
+        return _NUMBER.search(text) is not None
+    if node.op not in text or "(" not in text:
         return True  # the bare name of the op, or a list that holds it
+    text = text[text.index("(", text.index(node.op)) :]
     words = (m.group() for m in _WORD.finditer(text) if m.group(1) is None and not m.group().startswith('"'))
     flowing = {v.name for v in node.inputs}
     return all(w in _LITERALS or w in graph.symbols or w in flowing for w in words)
