@@ -278,7 +278,9 @@ def elaborate_design(module: LoadedModule, verify: tree.Verify, limits: Limits |
         value = to_module(cx, evaluate(cx, verify.design), verify.design.span, "`verify`")
         types = [declared_type(cx, t, t.span, "the input") for t in verify.inputs]
         if not types:
-            assert isinstance(value, BlockInstance)
+            if not isinstance(value, BlockInstance):
+                help = "say what it is applied to: `verify net() on [B, 3, H, W] { ... }`"
+                fail("ARC0320", "this design's inputs have no types", verify.design.span, "no types here", help=help)
             return _root(cx, value, value.block)
         return _built(cx, value, value.default_name, types, verify.design.span)
 

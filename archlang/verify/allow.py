@@ -19,8 +19,8 @@ __all__ = ["apply"]
 _REMARK = re.compile(r'^(?P<before>(?:[^"#]|"(?:[^"\\]|\\.)*")*)#+\s*allow\s+(?P<codes>\w+(?:\s*,\s*\w+)*)\s*(?::|$)')
 
 
-def apply(found: Sequence[Diagnostic], source: Source) -> list[Diagnostic]:
-    """Leaves out what is allowed where it is found, in whichever file; warns of remarks in `source` that do nothing."""
+def apply(found: Sequence[Diagnostic], source: Source, *, idle: bool = True) -> list[Diagnostic]:
+    """Leaves out what is allowed, in whichever file it is; with `idle`, warns of remarks in `source` that do nothing."""
     used: set[tuple[int, str]] = set()
     kept: list[Diagnostic] = []
     for finding in found:
@@ -30,7 +30,7 @@ def apply(found: Sequence[Diagnostic], source: Source) -> list[Diagnostic]:
             kept.append(finding)
         elif span.source is source:
             used.add((line, finding.code))
-    return [*kept, *_idle(source, used)]
+    return [*kept, *_idle(source, used)] if idle else kept
 
 
 def _allowing(span: Span, code: str) -> int | None:

@@ -218,6 +218,12 @@ def test_an_extern_block_hides_its_figures() -> None:
         assert finding.code == "ARC0805" and "extern" in finding.message
 
 
+def test_a_design_without_types_needs_them_after_on() -> None:
+    text = "block net = chain([linear(3), relu])\n"
+    assert [d.code for d in found("net()", "params == 15", text)] == ["ARC0320"]
+    assert found("net() on [B, 4]", "params == 15", text) == []
+
+
 def test_figures_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     assert codes(IMAGE, "train_memory + infer_memory + macs + params + depth + receptive_field > 0") == []

@@ -157,6 +157,11 @@ def test_errors_cannot_be_allowed() -> None:
     assert found == {"ARC0801", "ARC0430"}
 
 
+def test_nothing_is_warned_of_while_a_design_does_not_build() -> None:
+    text = body("let n = 3", "return x -> rellu  # allow ARC0424", "")
+    assert [d.code for d in check_file(load(Source("net.arch", text)))] == ["ARC0101"]
+
+
 def test_what_two_of_them_look_like() -> None:
     text = "block net(x: [B, 8]) {\n    mix = x -> softmax(dim=1)\n    return x -> c: linear(8) -> b: batchnorm\n}\n"
     assert render_all(check_file(load(Source("net.arch", text)))) == textwrap.dedent("""\
