@@ -10,6 +10,7 @@ from archlang.shapes.dim import Size, non_negative, size_str, substitute
 __all__ = ["Largest"]
 
 LIMIT = 256  # options
+PRODUCT = 32  # options of a sum of two maxima, of which each sum may have more than the one before
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Largest:
     def __add__(self, other: Largest | Size) -> Largest:
         """Sums of the options; exact, since a sum of two maxima is the maximum of the sums."""
         others = other.options if isinstance(other, Largest) else (other,)
-        if not self.options or not others or len(self.options) * len(others) > LIMIT:
+        if not self.options or not others or (len(self.options) * len(others) > PRODUCT and len(others) > 1):
             return Largest(())
         return Largest.of(a + b for a in self.options for b in others)
 
