@@ -20,7 +20,7 @@ _REMARK = re.compile(r'^(?P<before>(?:[^"#]|"(?:[^"\\]|\\.)*")*)#+\s*allow\s+(?P
 
 
 def apply(found: Sequence[Diagnostic], source: Source, *, idle: bool = True) -> list[Diagnostic]:
-    """Leaves out what is allowed, in whichever file it is; with `idle`, warns of remarks in `source` that do nothing."""
+    """Leaves out what is allowed, in whichever file; with `idle`, warns of remarks in `source` that do nothing."""
     used: set[tuple[int, str]] = set()
     kept: list[Diagnostic] = []
     for finding in found:
