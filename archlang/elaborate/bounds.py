@@ -17,7 +17,7 @@ __all__ = ["DEEPEST", "bounded", "charge", "deep_stack", "simple_size"]
 DEEPEST = 64  # lists inside lists
 _LONGEST = 100_000  # characters of a string
 _TERMS, _DEGREE, _BITS = 64, 16, 4096  # of a symbolic size
-_PER_STEP = 8  # elements
+_PER_STEP = 4  # elements
 _FRAMES = 15_000
 
 

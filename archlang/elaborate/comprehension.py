@@ -46,7 +46,10 @@ def _clause(cx: Activation, expr: tree.Comprehension, depth: int, values: list[A
     for item in items:
         inner = cx.nested()
         # without a builder: the variable of a comprehension names no module, what becomes of the list does
-        assign_target(replace(inner, builder=None), clause.target, item, fixed=True)
+        if isinstance(item, int) and isinstance(clause.target, tree.Name) and clause.target.id != "_":  # made fast
+            inner.scope.bind(clause.target.id, item, clause.target.span, fixed=True, kind="let")
+        else:
+            assign_target(replace(inner, builder=None), clause.target, item, fixed=True)
         holds = [condition(inner, c) for c in clause.conditions]
         if any(isinstance(h, Phase) for h in holds):
             fail("ARC0263", "a list cannot depend on `training`", clause.span)
