@@ -156,7 +156,8 @@ def _describe(child: Child) -> str:
     if child.graph is not None:
         params = ", ".join(f"{k}={attr_str(v)}" for k, v in child.graph.params.items())
         return f"{child.graph.block}({params})"
-    defaults = {p.name: p.default for p in registry()[child.op].params} if child.op in registry() else {}
+    op = registry().get(child.op or "")
+    defaults = {p.name: p.default for p in op.params} if op is not None else {}
     shown = [f"{k}={attr_str(v)}" for k, v in child.attrs.items() if not _is_default(v, defaults.get(k))]
     return f"{child.op}({', '.join(shown)})"
 
