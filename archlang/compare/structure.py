@@ -28,12 +28,16 @@ def structure(old: Program, new: Program) -> tuple[BlockChange, ...]:
     for pair in order:
         for inner in walk.inner[pair]:
             places[inner] = places.get(inner, 0) + places[pair]
-    found = []
+    merged: dict[tuple[str, tuple[Change, ...]], BlockChange] = {}
     for pair in order:
         if walk.changes[pair]:
             graph, path = walk.graphs[pair]
-            found.append(BlockChange(graph.block, path, places[pair], tuple(walk.changes[pair])))
-    return tuple(found)
+            key = graph.block, tuple(walk.changes[pair])
+            same = merged.get(key)  # one edit of a block that is used at several widths
+            merged[key] = BlockChange(
+                key[0], same.path if same else path, places[pair] + (same.places if same else 0), key[1]
+            )
+    return tuple(merged.values())
 
 
 class _Walk:
