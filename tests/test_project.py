@@ -92,6 +92,8 @@ def test_the_wheel_has_grammars_library_and_specs(wheel: zipfile.ZipFile) -> Non
                 assert f"archlang/{target}/{path.relative_to(ROOT / folder)}" in names
     for path in (ROOT / "archlang" / "codegen" / "templates").rglob("*.j2"):
         assert str(path.relative_to(ROOT)) in names
+    for code in CODES:
+        assert f"archlang/docs/errors/{code}.md" in names
 
 
 @pytest.mark.parametrize("statements", ["import archlang", "import archlang.importer", "import archlang.cli.check"])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 __all__ = ["main"]
 
 COMMANDS = {
-    "check": "find mistakes in specs; writes nothing",
+    "check": "find mistakes in specs",
     "compile": "turn a spec into a PyTorch module (or its IR)",
     "run": "build a spec's network and run it on random input",
     "diff": "show what changed between two specs, or two revisions of one",
