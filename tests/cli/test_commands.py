@@ -41,16 +41,16 @@ def test_check_takes_folders_and_goes_on_after_mistakes(capsys: Capture) -> None
 
 
 def test_check_goes_on_after_a_file_that_nests_too_deeply(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    import archlang.elaborate
+    import archlang.verify.check
 
-    def fail(module: archlang.elaborate.LoadedModule, limits: object) -> list[object]:
+    def fail(module: archlang.elaborate.LoadedModule, limits: object, show: object) -> list[object]:
         if module.source.path == "a.arch":
             raise RecursionError
         return []
 
     Path("a.arch").write_text(NET)
     Path("z.arch").write_text("block (")
-    monkeypatch.setattr(archlang.elaborate, "check", fail)
+    monkeypatch.setattr(archlang.verify.check, "check_file", fail)
     assert main(["check"]) == 1
     shown = capsys.readouterr().out
     assert "error[ARC0991]: `a.arch` nests too deeply to be processed" in shown

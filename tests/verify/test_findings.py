@@ -95,7 +95,7 @@ def test_a_handful_at_most() -> None:
 def test_sizes_that_hold_by_form_do_not_load_islpy() -> None:
     code = (
         "import sys, archlang\n"
-        "text = 'block net()(x: [B, 3, H, W]) { return x -> a: conv(8, 3, padding=1) -> n: batchnorm }'\n"
+        "text = 'block net()(x: [B, 3, H, W]) { return x -> a: conv(8, 3, padding=1, bias=false) -> n: batchnorm }'\n"
         "assert archlang.check(text) == []\n"
         "assert 'islpy' not in sys.modules and 'torch' not in sys.modules\n"
     )
