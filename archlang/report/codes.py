@@ -207,7 +207,6 @@ CODES: dict[str, str] = {
     "ARC0920": "torch is not installed",
     "ARC0921": "no input sizes that fit",
     "ARC0922": "input size that does not fit",
-    "ARC0923": "network that fails when run",
     "ARC0930": "checkpoint that cannot be read",
     "ARC0931": "keys that the checkpoint lacks",
     "ARC0932": "keys that the spec does not make",

@@ -25,7 +25,6 @@ WITHOUT_EXAMPLE = {  # code: why its page shows no example
     "ARC0703": "no spec is known that comes to it; tests/codegen/test_errors.py has it",
     "ARC0904": "depends on the user: root is refused nothing",
     "ARC0920": "depends on the installation; tests/cli/test_commands.py has it",
-    "ARC0923": "not given by any command at present",
     "ARC0990": "needs a key to be pressed; tests/cli/test_usage.py has it",
     "ARC0991": "depends on the size of the stack; tests/cli/test_commands.py has it",
     "ARC0992": "needs a full memory; tests/cli/test_usage.py has it",
