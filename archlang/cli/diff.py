@@ -15,9 +15,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archlang.cli.arguments import Parser, add_limits, choice, limits, parameter_values, split_assignment, unknown_entry
+from archlang.cli.arguments import Parser, add_limits, choice, limits, parameter_values, unknown_entry
 from archlang.cli.guard import UsageError, show
 from archlang.cli.output import keep, write
+from archlang.cli.sizes import add_sizes, given_sizes
 from archlang.report.diagnostic import ArchError, Diagnostic
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def configure(parser: Parser) -> None:
     text = "set a parameter of the block on both sides (repeatable)"
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=text)
     text = "sizes to give figures for: --at B=1,H=224 (default: fitting ones)"
-    parser.add_argument("--at", action="append", default=[], metavar="NAME=N,...", help=text)
+    add_sizes(parser, text)
     parser.add_argument("--all", action="store_true", help="text: show every change, not the first of each kind")
     parser.add_argument("--format", type=choice(*FORMATS), default="text", metavar="FORM", help=", ".join(FORMATS))
     parser.add_argument("--output", metavar="FILE", help="where to write (default: standard output)")
@@ -90,7 +91,7 @@ def _compare(old: Side, new: Side, folder: Path, args: argparse.Namespace) -> Sp
             raise unknown_entry(args.entry, path, module)
     values = parameter_values(args.set, [module.blocks[args.entry] for module in modules]) if args.set else {}
     names = _name(old), _name(new)
-    return compare_specs(*modules, names, args.entry, values, _sizes(args.at), bounds)
+    return compare_specs(*modules, names, args.entry, values, given_sizes(args.at), bounds)
 
 
 def _load(side: Side, folder: Path, args: argparse.Namespace, bounds: Limits) -> LoadedModule:
@@ -108,16 +109,6 @@ def _load(side: Side, folder: Path, args: argparse.Namespace, bounds: Limits) ->
 
 def _name(side: Side) -> str:
     return f"{side[0]}:{side[1]}" if side[0] is not None else side[1]
-
-
-def _sizes(options: list[str]) -> dict[str, int]:
-    sizes: dict[str, int] = {}
-    for text in ",".join(options).split(",") if options else []:
-        name, value = split_assignment(text, "--at")
-        if not value.isdecimal() or int(value) < 1:
-            raise UsageError("ARC0906", f"`--at {text}`: `{value}` is not a whole number above 0")
-        sizes[name] = int(value)
-    return sizes
 
 
 def _renamed(error: ArchError, folders: Mapping[str, str]) -> list[Diagnostic]:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from archlang.cli.arguments import Parser, add_design, design, limits, positive, split_assignment
+from archlang.cli.arguments import Parser, add_design, design, limits, positive
 from archlang.cli.guard import UsageError, show
-from archlang.report.suggest import did_you_mean
+from archlang.cli.sizes import add_sizes, check_sizes, given_sizes, needed
 
 if TYPE_CHECKING:
     from archlang.api import Compiled
@@ -19,7 +19,7 @@ AT_HELP = "a size of the input (repeatable): --at B=1,H=224"
 
 def configure(parser: Parser) -> None:
     add_design(parser)
-    parser.add_argument("--at", action="append", default=[], metavar="NAME=N,...", help=AT_HELP)
+    add_sizes(parser, AT_HELP)
     parser.add_argument("--train", action="store_true", help="run in training mode (default: evaluation)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of weights and input (default: 0)")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="torch's name of a device (default: cpu)")
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from archlang.api import compile_module
     from archlang.loading import require_torch
 
-    given = _given(args.at)
+    given = given_sizes(args.at)
     module, entry, values = design(args)
     compiled = compile_module(module, entry, values, limits(args))
     if compiled.diagnostics:
@@ -43,43 +43,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _given(options: list[str]) -> dict[str, int]:
-    sizes: dict[str, int] = {}
-    for text in ",".join(options).split(",") if options else []:
-        name, value = split_assignment(text, "--at")
-        if not value.isdecimal() or int(value) < 1:
-            raise UsageError("ARC0906", f"`--at {text}`: `{value}` is not a whole number above 0")
-        sizes[name] = int(value)
-    return sizes
-
-
 def _sizes(compiled: Compiled, given: Mapping[str, int]) -> dict[str, int]:
     """The given sizes and fitting ones for the rest."""
-    from archlang.inputs import NoSizes, choose_sizes, violated
+    from archlang.inputs import NoSizes, choose_sizes
     from archlang.report.diagnostic import ArchError, Diagnostic
 
     root = compiled.program.root
-    for name in given:
-        if name not in root.symbols:
-            listed = ", ".join(f"`{s}`" for s in root.symbols)
-            note = f"its free sizes are {listed}" if listed else "it has no free sizes"
-            message = f"the input of `{compiled.entry}` has no size `{name}`"
-            raise UsageError("ARC0908", message, did_you_mean(name, root.symbols), [note])
-    broken = violated(root, given)
-    if broken is not None:
-        at = ", ".join(f"{name}={n}" for name, n in given.items())
-        raise ArchError(Diagnostic("ARC0922", f"`{compiled.entry}` cannot run at {at}", broken.span, _reason(broken)))
+    check_sizes(root, compiled.entry, given)
     try:
         return choose_sizes(root, given)
     except NoSizes as error:
         span = error.constraint.span if error.constraint else None
-        label = _reason(error.constraint) if error.constraint else ""
+        label = needed(error.constraint) if error.constraint else ""
         message = f"no input sizes were found that fit `{compiled.entry}`"
         raise ArchError(Diagnostic("ARC0921", message, span, label, help="give sizes with --at")) from None
-
-
-def _reason(constraint: Any) -> str:
-    return f"needs {constraint}" + (f" ({constraint.reason})" if constraint.reason else "")
 
 
 def _run(compiled: Compiled, sizes: Mapping[str, int], args: argparse.Namespace) -> None:

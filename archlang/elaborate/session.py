@@ -140,9 +140,6 @@ class Activation:
         """The same activation with an inner scope."""
         return replace(self, scope=Scope(self.scope))
 
-    def with_scope(self, scope: Scope) -> Activation:
-        return replace(self, scope=scope)
-
     def graph_builder(self, span: Span) -> Builder:
         """The builder, where wires can be made."""
         if self.builder is None:

@@ -316,12 +316,8 @@ def _if(cx: Activation, stmt: tree.If) -> None:
     if isinstance(chosen, Phase):
         run_both(cx, chosen, stmt)
         return
-    execute(_arm(cx), stmt.then if chosen else stmt.otherwise)
-
-
-def _arm(cx: Activation) -> Activation:
-    """The arm that is taken shares its block's names: what it binds is there afterwards."""
-    return cx
+    # The arm that is taken shares its block's names: what it binds is there afterwards.
+    execute(cx, stmt.then if chosen else stmt.otherwise)
 
 
 def _for(cx: Activation, stmt: tree.For) -> None:
