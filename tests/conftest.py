@@ -1,5 +1,6 @@
-"""Golden files (`pytest --update-golden` writes what a test would otherwise compare), and one thread for torch: on
-small inputs its threads wait for each other longer than they work, the more so beside other test workers."""
+"""Golden files (`pytest --update-golden` writes what a test would otherwise compare); one thread for torch: on small
+inputs its threads wait for each other longer than they work, the more so beside other test workers; and the same random
+examples in every run, so that a change is what turns a test red."""
 
 from __future__ import annotations
 
@@ -7,9 +8,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
