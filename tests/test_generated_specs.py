@@ -16,6 +16,7 @@ DESIGNS = {
     "resnet": "resnet50",
     "preresnet": "preresnet1001",
     "densenet": "densenet121",
+    "dpn": "dpn68",
     "efficientnet": "efficientnet_b0",
     "inception_v3": "inception_v3",
     "mlp_mixer": "mixer_b16_224",

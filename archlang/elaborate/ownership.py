@@ -11,6 +11,7 @@ from archlang.elaborate.values import (
     Composition,
     ExternInstance,
     Instance,
+    LabelText,
     Run,
 )
 from archlang.report.diagnostic import Span
@@ -50,13 +51,31 @@ def _take(inner: Builder, item: Any, path: str, stem: str, span: Span, seen: dic
     copy = map_modules(item, seen, leaf)
     if known or not isinstance(copy, (Instance, Run)) or copy.owner is not None:
         return copy
+    if _dissolved(inner, copy, path):
+        return copy
     if isinstance(copy, Instance) and copy.label is not None:
         from archlang.elaborate.builder import check_label
 
         check_label(copy.label.path, copy.label.span)
         path = f"{stem}.{copy.label.path}" if stem else copy.label.path
-    inner.claim_at(copy, path, copy.span if isinstance(copy, Instance) else span)
+    inner.claim_at(copy, path or "module", copy.span if isinstance(copy, Instance) else span)
     return copy
+
+
+def _dissolved(builder: Builder, item: Instance | Run, path: str) -> bool:
+    """Whether an argument has no path of its own, so that its parts stand in the callee itself, which then owns them.
+
+    That is so of a composition for `_ f`, and of what the caller labels `_`.
+    """
+    if not isinstance(item, (Composition, BlockInstance)):
+        return False
+    own = item.label.path if item.label else path or isinstance(item, BlockInstance)
+    if own:
+        return False
+    item.label = LabelText("", item.span)
+    if isinstance(item, Composition):
+        claim_inline(builder, item.parts, "", item.span)
+    return True
 
 
 def _borrow(module: Instance, inner: Builder, slot: str) -> Instance:
@@ -72,8 +91,9 @@ def claim_inline(builder: Builder, value: Any, stem: str, span: Span) -> None:
     for item in items:
         if isinstance(item, (Instance, Run)) and item.owner is None:
             base = stem if not isinstance(value, list) else f"{stem}.{position}" if stem else str(position)
-            label = item.label if isinstance(item, Instance) else None
-            builder.claim_at(item, label.path if label else base or "module", label.span if label else span)
+            if not _dissolved(builder, item, base):
+                label = item.label if isinstance(item, Instance) else None
+                builder.claim_at(item, label.path if label else base or "module", label.span if label else span)
         position += item.count if isinstance(item, Run) else 1
 
 

@@ -29,6 +29,7 @@ FILES = sorted(SPECS.glob("*.arch"))
 # One design of each file that is light enough to run, and the extent of its images.
 LIGHT = {
     "densenet.arch": ("densenet121", 32),
+    "dpn.arch": ("dpn68", 32),
     "efficientnet.arch": ("efficientnet_b0", 32),
     "inception_v3.arch": ("inception_v3", 299),
     "mlp_mixer.arch": ("mixer_s16_224", 224),

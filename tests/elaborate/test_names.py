@@ -9,6 +9,8 @@ from tests.elaborate.helpers import done, error, keys, shapes, warnings
 UNIT = "block unit(f: module)(x) { return f(x) }\n"
 UNITS = "block units(fs: [module])(x) { for f in fs { x = f(x) }\n return x }\n"
 OPEN = "block open(_ fs: [module])(x) { for f in fs { x = f(x) }\n return x }\n"
+SAME = "block same(_ f: module)(x) { return f(x) }\n"
+TWICE = "block twice(_ f: module)(x) { return f(f(x)) }\n"
 
 
 def net(body: str) -> str:
@@ -75,6 +77,14 @@ def test_in_a_block(body: str, expected: list[str]) -> None:
         (UNIT + net("return x -> u: unit(batchnorm)"), ["u.f"]),
         (UNIT + net("return x -> u: unit(unit(conv(3, 1)))"), ["u.f.f"]),
         (UNITS + net("return x -> u: units([conv(3, 1), k: conv(3, 1), conv(3, 1)])"), ["u.fs.0", "u.fs.2", "u.fs.k"]),
+        (SAME + net("return x -> u: same(a: conv(3, 1) -> relu -> conv(3, 1))"), ["u.2", "u.a"]),
+        (SAME + net("return x -> u: same(k: (conv(3, 1) -> conv(3, 1)))"), ["u.k.0", "u.k.1"]),
+        (SAME + net("return x -> u: same(conv(3, 1))"), ["u.module"]),
+        (SAME + UNIT + net("return x -> u: same(unit(conv(3, 1)))"), ["u.module.f"]),
+        (SAME + UNIT + net("return x -> u: same(_: unit(conv(3, 1)))"), ["u.f"]),
+        (UNIT + net("return x -> u: unit(_: (a: conv(3, 1) -> conv(3, 1)))"), ["u.1", "u.a"]),
+        (SAME + net("return x -> _: same(a: conv(3, 1) -> relu -> conv(3, 1))"), ["2", "a"]),
+        (SAME + TWICE + net("return x -> u: twice(a: conv(3, 1) -> batchnorm)"), ["u.1", "u.a"]),
         (OPEN + net("return x -> u: open([conv(3, 1), k: conv(3, 1), conv(3, 1)])"), ["u.0", "u.2", "u.k"]),
         (OPEN + net("return x -> _: open([conv(3, 1), k: conv(3, 1), conv(3, 1)])"), ["0", "2", "k"]),
         (UNITS + net("return x -> _: units([conv(3, 1), conv(3, 1)])"), ["fs.0", "fs.1"]),

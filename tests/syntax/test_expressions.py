@@ -42,7 +42,7 @@ def test_numbers(text: str, value: float) -> None:
         ("0..3", ("Range", 0, 3)),
         ("a // 2 % 3 @ b / c", ("/", ("@", ("%", ("//", "a", 2), 3), "b"), "c")),
         ("i%2", ("%", "i", 2)),
-        ("10 % 3", ("%", 10, 3)),
+        ("10 % 3", ("%", 10, 3)), ("1% .. 2%", ("Range", 0.01, 0.02)), ("1%..2%", ("Range", 0.01, 0.02)),
         ("~codec", ("~", "codec")),
         ("if a then b else if c then d else e", ("Conditional", "a", "b", ("Conditional", "c", "d", "e"))),
         ("m[..., 1:, ::2, i]",
