@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from archlang.codegen import exprs as py
 from archlang.codegen.body import (
@@ -197,10 +197,10 @@ class _Builder:
             begin = start[1] - first[1]
             return py.Item(whole, (py.Slice(py.Leaf(begin) if begin else None, py.Leaf(begin + slot.count)),))
         run = self.make.layout().run(self.paths.canonical(path), slot.count)
-        if run is None:
-            fail("ARC0702", f"the modules from `{path}` on cannot be lent together", node.span,
-                 help="keep them in one list, numbered from 0")  # fmt: skip
-        return run
+        if run is not None:
+            return run
+        each = py.Seq(tuple(self.at(p) for p in replace(slot, path=path).paths), "list")
+        return py.Call(py.Raw("nn.ModuleList"), (each,))
 
     # -- runs --------------------------------------------------------------------------------------------------------
     def chain(self, at: int) -> list[Node]:

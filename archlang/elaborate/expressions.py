@@ -219,9 +219,7 @@ def _labelled(cx: Activation, expr: tree.Labelled, flowing: Streams | None = Non
                 help="label the layer that makes it: `x -> name: layer`, or bind the wire: `name = ...`",
             )
         return value
-    module = to_module(cx, value, inner.span, "a label")
-    if isinstance(module, Run):
-        fail("ARC0411", "a label names one module, and this is a list", expr.span)
+    module: Instance = to_module(cx, value, inner.span, "a label")
     if module.owner is not None:
         return _alias(cx, module, label)
     if module.label is None or not isinstance(inner, tree.Call):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,10 @@ class _Loader:
             )
         if path not in self.done:
             self.done[path] = None
-            source = read_file(shown, max_bytes=self.limits.source_bytes)
+            try:
+                source = read_file(shown, max_bytes=self.limits.source_bytes)
+            except ArchError as error:  # what has no place in the file is said at the `use`
+                raise ArchError(replace(d, span=d.span or span) for d in error.diagnostics) from None
             source.path = _display(shown)
             self.done[path] = self.load(source, shown)
         known = self.done[path]

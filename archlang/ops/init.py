@@ -65,10 +65,8 @@ INITIALISERS: Mapping[str, Initialiser] = {
 def make(name: str, positional: Sequence[Any] = (), named: Mapping[str, Any] | None = None) -> Init:
     """The initialiser `name(...)`. Arguments that equal their defaults are left out, so that equal ones compare equal.
 
-    Raises OpError for unknown names, for missing, superfluous and mistyped arguments.
+    Raises OpError for missing, superfluous and mistyped arguments.
     """
-    if name not in INITIALISERS:
-        raise OpError("ARC0250", f"there is no initialiser `{name}`", help=f"there are {', '.join(INITIALISERS)}")
     entry = INITIALISERS[name]
     if entry.variadic:
         return _columns(name, positional, named or {})

@@ -199,6 +199,26 @@ def borrowed_module() -> Program:
     return program(r.graph)
 
 
+@feature((2, 8))
+def borrowed_run() -> Program:
+    """Consecutive modules are lent together, here out of a container that holds another one, too."""
+    from archlang.ir.graph import Child
+
+    f = Block("all", line=3)
+    x = f.input(B, 8)
+    r = Block("net")
+    y = r.input(B, 8)
+    y = r.op("linear", y, path="box.first", out_features=8)
+    node = len(r.graph.nodes)
+    r.op("linear", y, path="box.0", count=3, out_features=8)
+    del r.graph.nodes[node:]
+    owned = r.graph.children["box.0"]
+    f.graph.borrowed["layers.0"] = Child("layers.0", None, owned.op, owned.attrs, owned.weights, count=3)
+    f.returns(f.op("linear", x, path="layers.0", count=3, out_features=8))
+    r.returns(r.call(f.graph, y, path="all", modules={"layers.0": "box.0"}))
+    return program(r.graph)
+
+
 @feature((2, 5, 8))
 def symbolic_sizes() -> Program:
     """Sizes are read from the input's shape; a tensor may be called like one."""

@@ -15,21 +15,9 @@ from archlang.report.explain import page
 from archlang.verify.check import check_file
 from tests.docs.blocks import ROOT, Block, blocks
 from tests.docs.test_docs import agree, folder_of, output, written
+from tests.report.test_renderings import FAULTS
 
 FOLDER = ROOT / "docs" / "errors"
-WITHOUT_EXAMPLE = {  # code: why its page shows no example
-    "ARC0001": "needs a file that can be found and not be read, which depends on the user",
-    "ARC0250": "a spec's unknown names are found before; tests/ops/test_init.py has it",
-    "ARC0411": "no spec is known that comes to it: lists are refused before (ARC0201)",
-    "ARC0702": "no spec is known that comes to it",
-    "ARC0703": "no spec is known that comes to it; tests/codegen/test_errors.py has it",
-    "ARC0904": "depends on the user: root is refused nothing",
-    "ARC0920": "depends on the installation; tests/cli/test_commands.py has it",
-    "ARC0990": "needs a key to be pressed; tests/cli/test_usage.py has it",
-    "ARC0991": "depends on the size of the stack; tests/cli/test_commands.py has it",
-    "ARC0992": "needs a full memory; tests/cli/test_usage.py has it",
-    "ARC0999": "needs a mistake in archlang; tests/cli/test_usage.py has it",
-}
 PAGES = sorted(FOLDER.glob("*.md"))
 EXAMPLES = [block for path in PAGES for block in blocks(path)]
 # Options of the environment's git must not reach the examples.
@@ -57,13 +45,19 @@ def test_every_code_has_a_page() -> None:
 def test_every_page_has_an_example_that_gives_its_code() -> None:
     for path in PAGES:
         shown = [b for b in EXAMPLES if b.page == path and path.stem in (b.info if b.kind == "arch" else b.text)]
-        assert bool(shown) != (path.stem in WITHOUT_EXAMPLE), path.stem
-    assert CODES.keys() >= WITHOUT_EXAMPLE.keys()
+        assert shown, path.stem
+
+
+def test_every_code_has_a_rendering() -> None:
+    """Which tests/report/test_renderings.py writes with --update-golden, and compares without."""
+    renderings = ROOT / "tests" / "report" / "renderings"
+    assert {path.stem for path in renderings.iterdir()} == CODES.keys()
 
 
 def test_blocks_are_of_known_kinds() -> None:
     for block in EXAMPLES:
-        assert block.kind in ("arch", "console"), block.name
+        assert block.kind in ("arch", "console") or block.info.startswith("text not-run: "), block.name
+        assert block.kind != "text" or block.page.stem in FAULTS, f"{block.name}: can it be run?"
 
 
 def findings(text: str, path: Path) -> list[Diagnostic]:

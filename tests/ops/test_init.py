@@ -67,7 +67,6 @@ def test_columns_of_a_hyper_connection() -> None:
 
 
 REFUSED: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, ...], str]] = [
-    ("zero", (), {}, (3,), "ARC0250"),
     ("constant", (), {}, (3,), "ARC0251"),
     ("constant", (1, 2), {}, (3,), "ARC0251"),
     ("normal", ("a",), {}, (3,), "ARC0251"),
