@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+os.environ["ARCHC_CACHE"] = "off"  # tests see what is computed, and leave nothing behind
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("repeatable")

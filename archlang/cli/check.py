@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from archlang.cli.arguments import Parser, add_limits, limits
 from archlang.cli.files import find, load
 from archlang.cli.reports import add_report, report
+from archlang.cli.results import Results
 from archlang.report.diagnostic import ArchError, Diagnostic
 
 if TYPE_CHECKING:
@@ -20,24 +21,34 @@ def configure(parser: Parser) -> None:
     )
     add_report(parser)
     parser.add_argument("--shapes", action="store_true", help="first print the valid sizes and every wire's shape")
+    parser.add_argument("--no-cache", dest="cache", action="store_false", help="check unchanged files, too")
     add_limits(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from archlang.verify.check import check_file
-
-    bounds = limits(args)
     found: list[Diagnostic] = []
     files = list(dict.fromkeys(find(args.paths)))
+    known = Results(f"max_bytes={args.max_bytes}", args.cache and not args.shapes)
     for path in files:
-        try:
-            found += check_file(load(path, bounds), bounds, _show if args.shapes else None)
-        except ArchError as error:
-            found += error.diagnostics
-        except RecursionError:  # one such file must not hide what is wrong with the others
-            help = "split the expression or the blocks that nest deepest"
-            found.append(Diagnostic("ARC0991", f"`{path}` nests too deeply to be processed", None, help=help))
+        remembered = known.get(path)
+        found += remembered if remembered is not None else _check(path, args, known)
     return report(found, files, args)
+
+
+def _check(path: str, args: argparse.Namespace, known: Results) -> list[Diagnostic]:
+    from archlang.elaborate.loader import Files
+    from archlang.verify.check import check_file
+
+    bounds, files = limits(args), Files()
+    try:
+        found = check_file(load(path, bounds, files), bounds, _show if args.shapes else None)
+    except ArchError as error:
+        found = error.diagnostics
+    except RecursionError:  # one such file must not hide what is wrong with the others
+        help = "split the expression or the blocks that nest deepest"
+        return [Diagnostic("ARC0991", f"`{path}` nests too deeply to be processed", None, help=help)]
+    known.put(path, files, found)
+    return found
 
 
 def _show(design: Elaborated) -> None:

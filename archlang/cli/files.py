@@ -11,17 +11,18 @@ from archlang.report.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from archlang.elaborate import Limits, LoadedModule
+    from archlang.elaborate.loader import Files
 
 __all__ = ["find", "load"]
 
 
-def load(path: str, limits: Limits) -> LoadedModule:
+def load(path: str, limits: Limits, files: Files | None = None) -> LoadedModule:
     """Reads and parses one spec. UsageError where there is no readable file, ArchError for its contents."""
     from archlang.elaborate import load as load_module
     from archlang.syntax.source import read_file
 
     must_read(path)
-    return load_module(read_file(path, limits.source_bytes), limits)
+    return load_module(read_file(path, limits.source_bytes), limits, files)
 
 
 def must_read(path: str) -> None:

@@ -44,11 +44,12 @@ def write(text: str, path: str | None) -> None:
         raise os_error(error, path, "write") from None
 
 
-def write_atomically(path: str, data: bytes) -> None:
+def write_atomically(path: str, data: bytes, *, durable: bool = True) -> None:
     """Replaces a file by new contents: at any moment, and after a crash, it holds all of the old or all of the new.
 
     The new contents go to a hidden file beside it first. Symbolic links are followed and stay; the mode of an existing
-    file is kept. What is no regular file (a device, a pipe) is written to directly. Raises OSError.
+    file is kept. What is no regular file (a device, a pipe) is written to directly. Not `durable`: does not wait for
+    the disk, so that a power cut may leave anything. Raises OSError.
     """
     try:
         mode: int | None = os.stat(path).st_mode
@@ -70,7 +71,8 @@ def write_atomically(path: str, data: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         if mode is not None:
             os.chmod(temporary, stat.S_IMODE(mode))
         os.replace(temporary, path)
@@ -78,7 +80,8 @@ def write_atomically(path: str, data: bytes) -> None:
         with suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync_folder(folder or ".")
+    if durable:
+        _sync_folder(folder or ".")
 
 
 def _sync_folder(folder: str) -> None:

@@ -20,7 +20,15 @@ from archlang.syntax import tree
 from archlang.syntax.parser import parse
 from archlang.syntax.source import read_file
 
-__all__ = ["LoadedModule", "load"]
+__all__ = ["Files", "LoadedModule", "load"]
+
+
+@dataclass(eq=False)
+class Files:
+    """What loading a file has read: each path's source, None where there was no file. Not `complete`: and more."""
+
+    read: dict[str, Source | None] = field(default_factory=dict)
+    complete: bool = True
 
 
 @dataclass(eq=False)
@@ -51,14 +59,17 @@ class LoadedModule:
         return (name for name in self.scope.names if name not in self.private)
 
 
-def load(source: Source, limits: Limits | None = None) -> LoadedModule:
-    """Parses a file and everything that it uses. Raises ArchError with every finding."""
-    return _Loader(limits or Limits()).load(source, Path(source.path))
+def load(source: Source, limits: Limits | None = None, files: Files | None = None) -> LoadedModule:
+    """Parses a file and everything that it uses. Raises ArchError with every finding. `files` is filled in."""
+    files = files or Files()
+    files.read[os.path.abspath(source.path)] = source
+    return _Loader(limits or Limits(), files).load(source, Path(source.path))
 
 
 class _Loader:
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, files: Files) -> None:
         self.limits = limits
+        self.files = files
         self.done: dict[Path, LoadedModule | None] = {}  # None: it has mistakes, which were reported
         self.active: list[Path] = []
 
@@ -176,8 +187,10 @@ class _Loader:
             try:
                 source = read_file(shown, max_bytes=self.limits.source_bytes)
             except ArchError as error:  # what has no place in the file is said at the `use`
+                self.files.complete = False
                 raise ArchError(replace(d, span=d.span or span) for d in error.diagnostics) from None
             source.path = _display(shown)
+            self.files.read[os.path.abspath(shown)] = source
             self.done[path] = self.load(source, shown)
         known = self.done[path]
         if known is None:
@@ -207,6 +220,8 @@ class _Loader:
             candidate = root.joinpath(*parts).with_suffix(".arch")
             if candidate.is_file():
                 return candidate
+            self.files.read[os.path.abspath(candidate)] = None
+        self.files.complete = False  # what is said below depends on the files that there are
         known = sorted(
             {p.stem for root in roots if root.is_dir() for p in root.joinpath(*parts[:-1]).glob("*.arch")} - {path.stem}
         )

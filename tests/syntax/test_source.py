@@ -1,15 +1,16 @@
-"""Reading bytes, and the cached parse table."""
+"""Reading bytes, and the table that the parser runs on."""
 
 from __future__ import annotations
 
-import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from archlang.report.diagnostic import ArchError, Diagnostic
-from archlang.syntax import grammar, parse, read_bytes, read_file
+from archlang.syntax import parse, read_bytes, read_file
 
 
 def refused(data: bytes, **options: int) -> list[Diagnostic]:
@@ -59,24 +60,11 @@ def test_empty_file_is_a_module_without_items() -> None:
     assert parse(read_bytes(b"\n\n# only this\n")).comments[0][1] == "# only this"
 
 
-def alike(one: grammar.Table, other: grammar.Table) -> bool:
-    """Lark numbers states and rules anew in each run: compare what does not depend on it."""
-    same = (one.patterns, one.words, one.signs) == (other.patterns, other.words, other.signs)
-    rows = [sorted(tuple(sorted(row)) for row in table.rows) for table in (one, other)]
-    return same and rows[0] == rows[1] and sorted(map(repr, one.rules)) == sorted(map(repr, other.rules))
-
-
-def test_cache_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = grammar.load_table.__wrapped__
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("ARCHLANG_CACHE", str(folder))
-    made = load()
-    (file,) = folder.iterdir()
-    assert load() == made and json.loads(file.read_text())
-    file.write_text("{")
-    assert alike(load(), made)  # damaged: made anew
-    assert alike(grammar.load_table.__wrapped__(), made) and json.loads(file.read_text())
-    monkeypatch.setenv("ARCHLANG_CACHE", "")
-    assert alike(load(), made)
-    monkeypatch.setenv("ARCHLANG_CACHE", os.fspath(file / "below"))
-    assert alike(load(), made)  # cannot be written
+@pytest.mark.parametrize("seed", ["0", "1"])
+def test_the_table_is_that_of_the_grammar(seed: str) -> None:
+    """Whatever order Lark finds it in: `python grammars/generate.py > archlang/syntax/table.py`."""
+    root = Path(__file__).resolve().parents[2]
+    line = [sys.executable, str(root / "grammars" / "generate.py")]
+    env = {**os.environ, "PYTHONHASHSEED": seed}
+    made = subprocess.run(line, env=env, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert made == (root / "archlang" / "syntax" / "table.py").read_text(encoding="utf-8")
