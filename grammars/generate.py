@@ -15,6 +15,7 @@ __all__ = ["generate"]
 _HEAD = '''\
 """The LALR(1) table of `archlang.lark` (what is in it: `grammar.py`). Made by `python grammars/generate.py`."""
 
+# ruff: noqa: E501
 # fmt: off
 from __future__ import annotations
 '''
@@ -29,17 +30,15 @@ def generate(grammar: str) -> str:
     kinds |= {"PATTERNS": "dict[str, str]", "FIXED": "tuple[str, ...]"}
     for name, kind in kinds.items():
         value = data[name.lower()]
-        items = [f"{k!r}: {v!r}" for k, v in value.items()] if isinstance(value, dict) else map(repr, value)
+        items = [f"{k!r}: {v!r}" for k, v in value.items()] if isinstance(value, dict) else map(_wrapped, value)
         opening, closing = "{}" if isinstance(value, dict) else "()"
-        parts.append("\n".join([f"{name}: {kind} = {opening}", *(f"{_wrapped(item)}," for item in items), closing]))
+        parts.append("\n".join([f"{name}: {kind} = {opening}", *(f"{item}," for item in items), closing]))
     return "\n".join(parts) + "\n"
 
 
-def _wrapped(text: str) -> str:
-    """Lines of at most 120 characters, where the text has that many; broken after commas only."""
-    if len(text) <= 118:
-        return text
-    return "\n".join(textwrap.wrap(text, 118, break_long_words=False, break_on_hyphens=False))
+def _wrapped(value: object) -> str:
+    """In lines of at most 120 characters; the strings inside have no spaces."""
+    return "\n".join(textwrap.wrap(repr(value), 118, break_long_words=False, break_on_hyphens=False))
 
 
 def _ordered(data: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The LALR(1) table of `archlang.lark` (what is in it: `grammar.py`). Made by `python grammars/generate.py`."""
 
+# ruff: noqa: E501
 # fmt: off
 from __future__ import annotations
 
@@ -1429,7 +1430,7 @@ PATTERNS: dict[str, str] = {
 'COMMENT': '#[^\n]*',
 'LINE_END': '\n[ \t\r\x0c\n]*',
 'NAME': '[A-Za-z_][A-Za-z0-9_]*',
-'NUMBER': '[0-9][0-9_]*(\\.[0-9][0-9_]*)?([eE][+-]?[0-9]+)?([kMGT]|[KMG]iB)?(%(?![ \t]*[\\w(\\["~.-]))?(?!\\w)',
+'NUMBER': '[0-9][0-9_]*(\\.[0-9][0-9_]*)?([eE][+-]?[0-9]+)?([kMGT]|[KMG]iB)?(%(?![ \t]*([\\w(\\["~-]|\\.(?!\\.))))?(?!\\w)',
 'SPACE': '[ \t\r\x0c]+',
 'STRING': '"(?:[^"\\\\\n]|\\\\.)*"',
 }
