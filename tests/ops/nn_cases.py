@@ -286,6 +286,37 @@ def rnn_cases() -> list[Case]:
     ]
 
 
+def bijection_cases() -> list[Case]:
+    """What undoes itself: tests/ops/test_bijections.py tries the inverses, too."""
+    cases = []
+    for x in ((6, 4), *SPATIAL):
+        cases += [
+            case("actnorm", x),
+            case("channel_permutation", x),
+            case("channel_permutation", x, order=(2, 0, 3, 1)),
+            case("invertible_linear", x),
+            case("invertible_linear", x, lu=True),
+            *(case("orthogonal_linear", x, orthogonal_map=m) for m in ("householder", "cayley", "matrix_exp")),
+        ]
+    cases.append(case("channel_permutation", (2, 5, 6), dim=-1))
+    for x in SPATIAL:
+        cases += [
+            case("invertible_conv", x),
+            case("invertible_conv", x, lu=True),
+            *(case("orthogonal_conv", x, orthogonal_map=m) for m in ("householder", "cayley", "matrix_exp")),
+        ]
+    for diagonal in ("free", "one", "exp"):
+        for order in ("TL", "TR", "BL", "BR"):
+            cases.append(case("triangular_conv", (2, 3, 5, 7), order=order, diagonal=diagonal))
+    return [
+        *cases,
+        case("triangular_conv", IMAGE, kernel_size=(2, 3), bias=False),
+        case("triangular_conv", IMAGE, kernel_size=1),
+        case("gdn", IMAGE),
+        case("gdn", IMAGE, inverse=True, beta_min=1e-3, gamma_init=0.2),
+    ]
+
+
 CASES = [
     *conv_cases(),
     *linear_cases(),
@@ -296,4 +327,5 @@ CASES = [
     *dropout_cases(),
     *attention_cases(),
     *rnn_cases(),
+    *bijection_cases(),
 ]

@@ -59,6 +59,15 @@ REFUSED: list[tuple[Case, str, str | None, tuple[int, ...], str]] = [
     (case("rrelu", X, lower=0.5, upper=0.1), "ARC0220", "lower", (), "at most 0.1"),
     (case("prelu", X, num_parameters=3), "ARC0301", None, (0,), "5 is not 3"),
     (case("relu", ints(3)), "ARC0241", None, (0,), "floating-point"),
+    (case("actnorm", (5,)), "ARC0310", None, (0,), "[B, C, ...]"),
+    (case("actnorm", TensorType((2, C))), "ARC0305", None, (0,), "C is symbolic"),
+    (case("invertible_conv", (2, 3)), "ARC0310", None, (0,), "a spatial dimension"),
+    (case("invertible_linear", ints(2, 3)), "ARC0241", None, (0,), "floating-point"),
+    (case("channel_permutation", X, order=(0, 1, 1, 2, 3)), "ARC0222", "order", (0,), "no permutation of 0..5"),
+    (case("triangular_conv", LINE), "ARC0310", None, (0,), "2 spatial dimensions"),
+    (case("triangular_conv", IMAGE, kernel_size=(3, 3, 3)), "ARC0311", "kernel_size", (), "3 entries for 2"),
+    (case("gdn", LINE), "ARC0310", None, (0,), "2 spatial dimensions"),
+    (case("gdn", IMAGE, beta_min=-1.0), "ARC0220", "beta_min", (), "at least 0"),
     (case("maxpool", IMAGE, kernel_size=3, padding=2), "ARC0222", "padding", (), "half"),
     (case("avgpool", LINE, kernel_size=2, divisor_override=3), "ARC0222", "divisor_override", (), "one dimension"),
     (case("maxpool", (1, 1, 2), kernel_size=3), "ARC0302", None, (0,), "2 is less than 3"),
@@ -139,7 +148,7 @@ def test_initialisers_reach_matrices_and_biases(name: str) -> None:
     args = {k: v for k, v in given.items() if k in params} | {"init": weight}
     if "bias_init" in params:
         args["bias_init"] = bias
-    rank = {"layernorm2d": 4, "embedding": 1}.get(name, 3)
+    rank = {"layernorm2d": 4, "triangular_conv": 4, "embedding": 1}.get(name, 3)
     ins = [ints(3) if name == "embedding" else TensorType((2, 4, 6, 8)[:rank])] * (2 if name == "bilinear" else 1)
     attrs, _, _ = apply(op, args, ins)
     parameters = [d for d in op.weights(attrs) if d.kind == "parameter"]

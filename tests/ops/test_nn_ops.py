@@ -25,12 +25,18 @@ def tensor(type: TensorType, generator: torch.Generator, below: int = 10) -> tor
     return torch.randn(type.shape, generator=generator)
 
 
-def random_weights(op: Op, attrs: Attrs, generator: torch.Generator) -> dict[str, torch.Tensor]:
+def random_weights(
+    op: Op, attrs: Attrs, generator: torch.Generator, module: torch.nn.Module | None
+) -> dict[str, torch.Tensor]:
+    """Parameters and running statistics; other buffers as the module makes them."""
     weights = {}
+    made = dict(module.named_buffers()) if module is not None else {}
     for decl in op.weights(attrs):
         value = tensor(TensorType(decl.shape, decl.dtype), generator)
         if decl.name == "running_var":
             value = value.abs() + 0.5
+        elif decl.kind == "buffer" and not decl.name.startswith(("running", "num_batches")):
+            value = made[decl.name].clone()
         # torch's recurrent kernels round otherwise where the weights need no gradient
         weights[decl.name] = torch.nn.Parameter(value) if decl.kind == "parameter" else value
     return weights
@@ -53,10 +59,12 @@ class Setup:
         self.op = registry()[case.op]
         self.attrs, self.outs, self.context = apply(self.op, case.args, case.ins)
         self.ins = [tensor(t, generator) for t in case.ins]
-        self.weights = random_weights(self.op, self.attrs, generator)
         self.module = make_module(self.op, self.attrs)
+        self.weights = random_weights(self.op, self.attrs, generator, self.module)
         if self.module is not None:
-            self.module.load_state_dict({k: v.detach().clone() for k, v in self.weights.items()}, strict=True)
+            kept = {d.name for d in self.op.weights(self.attrs) if d.persistent}
+            state = {k: v.detach().clone() for k, v in self.weights.items() if k in kept}
+            self.module.load_state_dict(state, strict=True)
 
     def both(self, training: bool) -> tuple[Any, Any]:
         """What the emission gives, and what `run` gives, from the same state of the generator."""
@@ -89,7 +97,7 @@ def test_training_draws_and_updates_alike(case: Case) -> None:
     assert equal(emitted, reference)
     if setup.module is not None:
         state = setup.module.state_dict()
-        assert all(equal(state[name], value) for name, value in setup.weights.items())
+        assert all(equal(value, setup.weights[name]) for name, value in state.items())
 
 
 @each_case
@@ -101,8 +109,8 @@ def test_weights_are_the_modules(case: Case) -> None:
         return
     parameters = dict(setup.module.named_parameters())
     have = [(k, tuple(v.shape), v.dtype, k in parameters) for k, v in setup.module.state_dict().items()]
-    dtypes = {"float": torch.float32, "int64": torch.int64}
-    assert have == [(d.name, d.shape, dtypes[d.dtype], d.kind == "parameter") for d in decls]
+    dtypes = {"float": torch.float32, "int64": torch.int64, "uint8": torch.uint8}
+    assert have == [(d.name, d.shape, dtypes[d.dtype], d.kind == "parameter") for d in decls if d.persistent]
 
 
 @each_case
@@ -118,7 +126,19 @@ def test_weightless_module_is_the_call(case: Case) -> None:
         assert equal(stood, call(setup.op, setup.attrs, setup.ins, None, training))
 
 
-COUNTED = ("conv", "conv_transpose", "linear", "sdpa", "attention", "multihead_attention")
+COUNTED = (
+    "conv",
+    "conv_transpose",
+    "linear",
+    "sdpa",
+    "attention",
+    "multihead_attention",
+    "invertible_conv",
+    "invertible_linear",
+    "orthogonal_linear",
+    "triangular_conv",
+    "gdn",
+)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.op in COUNTED], ids=str)
@@ -139,16 +159,21 @@ def test_macs_are_half_of_torchs_flops(case: Case) -> None:
 def test_every_entry_is_tried() -> None:
     files = (
         "activation",
+        "actnorm",
         "attention",
         "conv",
         "dropout",
+        "gdn",
+        "invertible",
         "layernorm",
         "linear",
         "multihead",
         "norm",
+        "permutation",
         "pool",
         "resize",
         "rnn",
+        "triangular",
     )
     ours = {name for name, op in registry().items() if type(op).__module__.rpartition(".")[2] in files}
     assert ours and ours == {case.op for case in CASES}
