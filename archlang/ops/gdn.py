@@ -170,9 +170,8 @@ class GDN(Op):
         return ()
 
     def module(self, attrs: Attrs) -> Call:
-        named = (("inverse", attrs["inverse"], False), ("beta_min", attrs["beta_min"], 1e-6))
-        named = (*named, ("gamma_init", attrs["gamma_init"], 0.1))
-        return Call("GDN", (Lit(attrs["channels"]),), kwargs(*named))
+        named = kwargs(*((p.name, attrs[p.name], p.default) for p in self.params))
+        return Call("GDN", (Lit(attrs["channels"]),), named)
 
     def helpers(self, attrs: Attrs) -> tuple[Helper, ...]:
         return (_GDN,)
