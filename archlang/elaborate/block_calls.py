@@ -45,7 +45,7 @@ def apply_block(cx: Activation, builder: Builder, inst: BlockInstance, streams: 
     ids: dict[int, int] = {}
     args_key = tuple((k, structure_key(v, ids)) for k, v in inst.args.items())
     key = (id(block), args_key, form, tuple(types))
-    graph = memoised(cx, key, lambda: _block_graph(cx, inst, form, types, span))
+    graph = memoised(cx, key, lambda: _block_graph(cx, inst, form, types, wires, span))
     name = inst.default_name
     return call_graph(cx, builder, inst, graph, wires, local, name, span)
 
@@ -128,7 +128,12 @@ def _checked_input(block: tree.Block, param: tree.Param, item: Any, span: Span) 
 
 
 def _block_graph(
-    cx: Activation, inst: BlockInstance, form: tuple[int, ...], types: Sequence[TensorType], span: Span
+    cx: Activation,
+    inst: BlockInstance,
+    form: tuple[int, ...],
+    types: Sequence[TensorType],
+    given: Sequence[Wire],
+    span: Span,
 ) -> Graph:
     """Elaborates a block's body for these arguments and input types."""
     from archlang.elaborate.statements import run_body
@@ -143,7 +148,7 @@ def _block_graph(
     session.enter(block.name, span)
     try:
         _bind_arguments(callee, inst, inner)
-        _bind_inputs(callee, block, form, types, span)
+        _bind_inputs(callee, block, form, types, given, span)
         run_body(callee, block)
         if session.error_count == before:
             finish(session, inner)
@@ -166,7 +171,12 @@ def _bind_arguments(callee: Activation, inst: BlockInstance, inner: Builder) -> 
 
 
 def _bind_inputs(
-    callee: Activation, block: tree.Block, form: Sequence[int], types: Sequence[TensorType], call: Span
+    callee: Activation,
+    block: tree.Block,
+    form: Sequence[int],
+    types: Sequence[TensorType],
+    given: Sequence[Wire],
+    call: Span,
 ) -> None:
     """Makes the ports, matches their declared types, and binds the names."""
     builder = callee.builder
@@ -184,6 +194,7 @@ def _bind_inputs(
             kind = "tensor" if size == -2 else "tensors"
             builder.graph.inputs.append(Port(param.name, values, kind, param.context))
         bound.append((param, wires, value))
+    builder.given = {id(w.value): g for w, g in zip((w for _, ws, _ in bound for w in ws), given, strict=True)}
     builder.graph.symbols = tuple(sorted({s for t in types for s in type_symbols(t)}))
     for param, wires, value in bound:
         for wire in wires:

@@ -54,7 +54,7 @@ def apply_composition(cx: Activation, builder: Builder, comp: Composition, strea
         plain,
         tuple(types),
     )
-    graph = memoised(cx, key, lambda: _composition_graph(cx, comp, form, plain, types, span))
+    graph = memoised(cx, key, lambda: _composition_graph(cx, comp, form, plain, types, wires, span))
     return call_graph(cx, builder, comp, graph, wires, local, comp.default_name, span)
 
 
@@ -91,13 +91,20 @@ def takes_context(part: Instance | Run) -> bool:
 
 
 def _composition_graph(
-    cx: Activation, comp: Composition, form: Sequence[int], plain: int, types: Sequence[TensorType], span: Span
+    cx: Activation,
+    comp: Composition,
+    form: Sequence[int],
+    plain: int,
+    types: Sequence[TensorType],
+    given: Sequence[Wire],
+    span: Span,
 ) -> Graph:
     session = cx.session
     before = session.error_count
     graph = Graph(session.unique(comp.default_name), comp.default_name, comp.span)
     inner = Builder(graph)
     inputs = _composition_inputs(inner, comp, form, plain, types)
+    inner.given = {id(w.value): g for w, g in zip((w for i in inputs for w in flat(i)), given, strict=True)}
     streams = Streams(tuple(inputs[:plain]), tuple(inputs[plain:]))
     callee = Activation(session, cx.module, Scope(cx.module.scope, frame=True), inner, comp.default_name)
     try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from archlang.elaborate.builder import Builder
 from archlang.elaborate.errors import Poisoned, fail, warning
+from archlang.elaborate.origins import made_at
 from archlang.elaborate.ownership import borrowed_modules
 from archlang.elaborate.patterns import Localiser
 from archlang.elaborate.session import Activation
@@ -16,9 +17,9 @@ from archlang.elaborate.values import (
     Record,
     Wire,
 )
-from archlang.ir.graph import Graph, Output, TensorType
+from archlang.ir.graph import Constraint, Graph, Output, TensorType
 from archlang.report.diagnostic import Span
-from archlang.shapes.dim import non_negative, size_str, substitute
+from archlang.shapes.dim import never_text, non_negative, size_str, substitute
 
 __all__ = [
     "add_outputs",
@@ -63,7 +64,7 @@ def call_graph(
     assert inst.path is not None
     builder.fix_graph(inst.path, graph, count, inst.named_at, inst.borrowed, span)
     modules = bind_borrowed(cx, builder, inst, graph, span)
-    _lift_constraints(builder, graph, local, span)
+    _lift_constraints(builder, graph, local, wires, span)
     types = [substituted(v.type, local) for out in graph.outputs for v in out.values]
     results = list(
         builder.node(
@@ -157,7 +158,7 @@ def bind_borrowed(cx: Activation, builder: Builder, inst: Instance, graph: Graph
     return modules
 
 
-def _lift_constraints(builder: Builder, graph: Graph, local: Localiser, span: Span) -> None:
+def _lift_constraints(builder: Builder, graph: Graph, local: Localiser, wires: Sequence[Wire], span: Span) -> None:
     """Restates a callee's needs in the caller's sizes; what can never hold is an error at the op that needs it."""
     lifted = []
     for c in graph.constraints:
@@ -177,12 +178,29 @@ def _lift_constraints(builder: Builder, graph: Graph, local: Localiser, span: Sp
                 message,
                 c.span or span,
                 "this is what needs it",
-                related=[(span, "in this call")],
+                related=[(span, "in this call"), *_sides(graph, c, wires, c.span or span)],
+                notes=[never_text(left, right)] if c.relation == "==" else [],
             )
         if c.relation == ">=" and non_negative(difference):
             continue
         lifted.append(replace(c, left=left, right=right))
     builder.need(lifted, span)
+
+
+def _sides(graph: Graph, c: Constraint, wires: Sequence[Wire], span: Span) -> list[tuple[Span, str]]:
+    """Where the sizes that a callee compares were made, as far as they are sizes of its inputs."""
+    found: list[tuple[Span, str]] = []
+    values = [v for port in graph.inputs for v in port.values]
+    for side in (c.left, c.right):
+        if isinstance(side, int):
+            continue
+        at = next(
+            ((w, d) for v, w in zip(values, wires, strict=True) for d, s in enumerate(v.type.shape) if s == side), None
+        )
+        made = made_at(*at) if at is not None else None
+        if made is not None and made.label.span not in (span, *(where for where, _ in found)):
+            found.append((made.label.span, made.label.text))
+    return found
 
 
 def add_outputs(builder: Builder, result: Any, span: Span) -> None:

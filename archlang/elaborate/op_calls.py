@@ -10,6 +10,7 @@ from archlang.elaborate.errors import fail
 from archlang.elaborate.graph_calls import (
     warn_anonymous,
 )
+from archlang.elaborate.mending import Side, widths_fix
 from archlang.elaborate.origins import made_at
 from archlang.elaborate.session import Activation
 from archlang.elaborate.values import (
@@ -22,6 +23,7 @@ from archlang.elaborate.values import (
 from archlang.ir.graph import WeightDecl
 from archlang.ops.base import Context, OpError
 from archlang.report.diagnostic import ArchError, Diagnostic, Label, Span
+from archlang.shapes.dim import never_text
 
 __all__ = ["apply_op", "wires_text"]
 
@@ -51,6 +53,8 @@ def apply_op(cx: Activation, builder: Builder, inst: OpInstance, streams: Stream
         if weights:
             builder.fix_op(path or "", inst.op.name, attrs, weights, inst.named_at, inst.borrowed, span)
     results = builder.node(inst.op.name, wires, outputs, span, attrs, path=path if weights else None)
+    if weights:
+        builder.makers.update((id(w.value), inst) for w in results)
     return results[0] if len(results) == 1 else results
 
 
@@ -114,15 +118,20 @@ def _wire(inst: OpInstance, value: Any, span: Span) -> Wire:
 
 
 def _op_error(inst: OpInstance, wires: Sequence[Wire], error: OpError, span: Span) -> ArchError:
-    """Adds to an op's complaint the spans of the argument and wires at fault."""
+    """Adds to an op's complaint the spans of the argument and wires at fault, and where their sizes were made."""
     where = inst.arg_spans.get(error.param or "", inst.op_span or span)
-    related: list[Label] = []
-    for i in error.inputs:
-        if i < len(wires):
-            place = inst.wire_spans[i] if i < len(inst.wire_spans) else wires[i].span
-            related.append(Label(place, f"has type {wires[i].type}"))
-    for i, dim in zip(error.inputs, error.dims, strict=False):
-        made = made_at(wires[i], dim)
-        if made is not None and made.span not in (where, *(label.span for label in related)):
-            related.append(made)
-    return ArchError(Diagnostic(error.code, error.message, where, "", tuple(related), error.help))
+    operands = [inst.wire_spans[i] if i < len(inst.wire_spans) else w.span for i, w in enumerate(wires)]
+    related = [Label(operands[i], f"has type {wires[i].type}") for i in error.inputs if i < len(wires)]
+    made = [made_at(wires[i], dim) for i, dim in zip(error.inputs, error.dims, strict=False)]
+    for one in made:
+        if one is not None and one.label.span not in (where, *(label.span for label in related)):
+            related.append(one.label)
+    notes = () if error.equation is None else (never_text(*error.equation),)
+    fix = None
+    if error.equation is not None and len(error.dims) == 2:
+        sides = [Side(wires[i], dim, operands[i], m) for i, dim, m in zip(error.inputs, error.dims, made, strict=True)]
+        fix = widths_fix(sides)
+    help = fix[0] if fix is not None else error.help
+    return ArchError(
+        Diagnostic(error.code, error.message, where, "", tuple(related), help, notes, fix=fix[1] if fix else None)
+    )

@@ -57,7 +57,7 @@ class OpError(Exception):
     """A mistake that an op entry found. The elaborator adds the spans.
 
     param: the argument at fault; inputs: indices of the wires at fault, dims: the dimension of each;
-    help: what to do instead.
+    equation: the two sizes that should be equal and never are; help: what to do instead.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class OpError(Exception):
         param: str | None = None,
         inputs: tuple[int, ...] = (),
         dims: tuple[int, ...] = (),
+        equation: tuple[Size, Size] | None = None,
         help: str | None = None,
     ) -> None:
         super().__init__(message)
@@ -76,6 +77,7 @@ class OpError(Exception):
         self.param = param
         self.inputs = inputs
         self.dims = dims
+        self.equation = equation
         self.help = help
 
 

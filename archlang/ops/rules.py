@@ -160,7 +160,7 @@ def agree(
     """Context.equal with the op's own message: `clash` where the sizes can never be equal, `what` as the reason."""
     difference = a - b
     if isinstance(difference, int) and difference != 0:
-        raise OpError(code, clash, inputs=inputs, dims=dims, help=help)
+        raise OpError(code, clash, inputs=inputs, dims=dims, equation=(a, b), help=help)
     return cx.equal(a, b, what, inputs=inputs, rule=rule)
 
 

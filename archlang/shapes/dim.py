@@ -22,6 +22,7 @@ __all__ = [
     "ceil_div",
     "evaluate",
     "exact_div",
+    "never_text",
     "non_negative",
     "size_str",
     "substitute",
@@ -224,6 +225,22 @@ def _atom_non_negative(atom: Atom) -> bool:
 def size_str(size: Size) -> str:
     """Text as printed in types: `64`, `H`, `(H + 1) // 2`."""
     return str(size)
+
+
+def never_text(a: Size, b: Size) -> str:
+    """An equation that never holds, with small sizes that show it: `needs H - 2 = H, which holds at no size: at H = 3,
+    1 is not 3`."""
+    names = sorted(symbols(a) | symbols(b))
+    text = f"needs {size_str(a)} = {size_str(b)}, which {'holds at no size' if names else 'is false'}"
+    for n in range(1, 65):
+        values = dict.fromkeys(names, n)
+        try:
+            left, right = evaluate(a, values), evaluate(b, values)
+        except ZeroDivisionError:
+            continue
+        if names and min(left, right) >= 1:
+            return f"{text}: at {', '.join(f'{name} = {n}' for name in names)}, {left} is not {right}"
+    return text
 
 
 # -- normal form -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,105 @@
+"""Sizes that differ: both sites, where each size was made, the equation with a size that shows it, and an edit that
+mends it, which is applied here and checked."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import archlang
+from archlang.report.diagnostic import Diagnostic, Severity
+
+
+def found(text: str) -> list[Diagnostic]:
+    return [d for d in archlang.check(text) if d.severity is Severity.ERROR]
+
+
+def mismatch(text: str) -> Diagnostic:
+    (error,) = found(text)
+    assert error.code == "ARC0350"
+    return error
+
+
+def mended(error: Diagnostic) -> str:
+    fix = error.fix
+    assert fix is not None
+    text = fix.span.source.text
+    return text[: fix.span.start] + fix.replacement + text[fix.span.end :]
+
+
+def labels(error: Diagnostic) -> dict[str, str]:
+    return {label.span.text: label.text for label in error.related}
+
+
+STEM = "block net(x: [B, 3, H, W]) {\n    x = x -> stem: conv(64, 7) -> relu\n"
+MENDED = {  # what is written: what the edit makes of it
+    "a literal of the branch": (
+        STEM + "    return x + (x -> f: conv(32, 3, padding=1) -> bn: batchnorm)\n}\n",
+        "conv(64, 3, padding=1)",
+    ),
+    "the later of two": (
+        STEM + "    y = x -> a: conv(16, 1)\n    z = x -> b: conv(32, 1)\n    return y + z\n}\n",
+        "b: conv(16, 1)",
+    ),
+    "a module that is passed in": (
+        "block unit(f: module)(x) { return x + f(x) }\n" + STEM + "    return x -> unit(conv(32, 3, padding=1))\n}\n",
+        "unit(conv(64, 3, padding=1))",
+    ),
+    "a module passed to the library": (
+        "use std.schemes: residual\n" + STEM + "    return x -> r: residual(conv(32, 3, padding=1))\n}\n",
+        "residual(conv(64, 3, padding=1))",
+    ),
+    "a width that is a parameter": (
+        "block unit(n: int)(x) { return (x -> f: conv(n, 1)) + x }\n" + STEM + "    return x -> u: unit(32)\n}\n",
+        "(x -> f: conv(n, 1)) + (x -> project: conv(32, 1))",
+    ),
+    "features of tokens": (
+        "block net(x: [B, T, 8]) {\n    y = x -> a: linear(64) -> gelu\n    return (y -> b: linear(32)) + y\n}\n",
+        "b: linear(64)",
+    ),
+    "rows": ("block net(x: [B, 8], y: [B, 9]) {\n    return x + y\n}\n", "x + (y -> project: linear(8))"),
+}
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_the_edit_mends_it(name: str) -> None:
+    text, expected = MENDED[name]
+    after = mended(mismatch(text))
+    assert expected in after
+    assert found(after) == []
+
+
+def test_both_sizes_are_followed_out_of_a_block() -> None:
+    error = mismatch(MENDED["a module passed to the library"][0])
+    shown = labels(error)
+    assert shown["conv(64, 7)"] == "64 is made here"
+    assert shown["conv(32, 3, padding=1)"] == "32 is made here"
+    assert {"x", "f(x)"} <= shown.keys()  # the operands, with their types
+    assert error.notes == ("needs 64 = 32, which is false",)
+
+
+def test_symbolic_sizes_have_an_example() -> None:
+    text = "block net(x: [B, 8, H, W]) {\n    return x + (x -> a: conv(8, 3))\n}\n"
+    error = mismatch(text)
+    assert error.fix is None
+    assert error.notes == ("needs H = H - 2, which holds at no size: at H = 3, 3 is not 1",)
+    assert labels(error)["conv(8, 3)"] == "H - 2 is made here"
+
+
+def test_sizes_are_called_by_the_names_of_both_places() -> None:
+    text = "block unit(x) { return x + (x -> a: conv(8, 3)) }\n"
+    text += "block net(x: [B, 8, H, W]) {\n    return x -> stem: conv(8, 5) -> unit()\n}\n"
+    assert labels(mismatch(text))["conv(8, 5)"] == "H (there H - 4) is made here"
+
+
+def test_sizes_that_a_callee_compares() -> None:
+    """In the callee the two are free and may agree; in this call they cannot."""
+    text = "block plus(a, b) { return a + b }\n"
+    text += "block net(x: [B, 8, H, W]) {\n    y = x -> a: conv(8, 3)\n    return plus(y, x)\n}\n"
+    (error,) = found(text)
+    assert error.code == "ARC0301"
+    assert re.fullmatch(r"needs H - 2 = H, which holds at no size: at H = 3, 1 is not 3", error.notes[0])
+    assert {"conv(8, 3)": "H - 2 is made here", "x: [B, 8, H, W]": "H comes from this input"}.items() <= labels(
+        error
+    ).items()
