@@ -36,7 +36,8 @@ def scaled(size: Size, factor: float, cx: Context) -> Size:
     ratio = Fraction(factor).limit_denominator(1000)
     exact = ratio if float(ratio) == factor else Fraction(factor)
     p, q = exact.numerator, exact.denominator
-    if all(int(n * factor) == n // q * p for n in range(q, 65537, q)):  # elsewhere, rounding cannot cross an integer
+    dyadic = q & (q - 1) == 0  # then the product is exact
+    if dyadic or all(int(n * factor) == n // q * p for n in range(q, 65537, q)):  # else rounding crosses no integer
         return (size * p) // q
     return int(cx.known(size, f"`interpolate` by {factor}, whose rounding depends on the size", inputs=(0,)) * factor)
 

@@ -1,0 +1,87 @@
+"""Runs published reference code once and writes what tests/parity/pins.py compares with.
+
+    python scripts/pin_reference.py NAME CHECKOUT
+
+CHECKOUT is a working copy of the repository that RECIPES names; its own requirements (timm) must be installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+from tests.parity import pins  # noqa: E402
+from tests.references import package  # noqa: E402
+
+
+class Recipe(NamedTuple):
+    source: str
+    make: Callable[[], nn.Module]
+    spec: str
+    entry: str
+    params: dict[str, Any]
+    inputs: list[list[int]]
+
+
+def revcol() -> nn.Module:
+    net = importlib.import_module("models.revcol").FullNet
+    model: nn.Module = net([8, 16, 24, 32], [1, 1, 2, 1], 4, num_classes=10, save_memory=False, inter_supv=True)
+    return model
+
+
+def revbifpn() -> nn.Module:
+    parts = importlib.import_module("revbifpn")
+    model: nn.Module = parts.revbifpn_s0(disable_rev=True, disable_recomp=True, classes=10, head_dropout=0.0)
+    recompute = importlib.import_module("rev_structs.revstructs.recomp_op").RecomputeSilo
+    for module in model.modules():  # the wrapper refuses a plain forward
+        if type(module) is recompute:
+            module.forward = types.MethodType(lambda self, *x: [f(v) for f, v in zip(self.xforms, x)], module)
+    stack: Any = model  # it takes leaves only
+    stack._rev_stack_fwd = lambda x: stack.rev_stack(stack._stack_x(x))
+    return model
+
+
+RECIPES = {
+    "revcol": Recipe(
+        "github megvii-research/RevCol, models/revcol.py", revcol, "revcol.arch", "revcol",
+        {"widths": [8, 16, 24, 32], "depths": [1, 1, 2, 1], "columns": 4, "classes": 10, "supervised": True},
+        [[2, 3, 64, 64]],
+    ),
+    "revbifpn_s0": Recipe(
+        "github CerebrasResearch/RevBiFPN, revbifpn.py", revbifpn, "revbifpn.arch", "revbifpn",
+        {"mult": 1, "dropout_p": 0.0, "classes": 10}, [[2, 3, 64, 64]],
+    ),
+}  # fmt: skip
+
+
+def main(name: str, checkout: str) -> None:
+    package("timm")
+    sys.path.insert(0, checkout)
+    recipe = RECIPES[name]
+    model = recipe.make().double()
+    pins.fill(model)
+    pin = {
+        "source": recipe.source,
+        "spec": recipe.spec,
+        "entry": recipe.entry,
+        "params": recipe.params,
+        "inputs": recipe.inputs,
+        "layout": pins.layout((key, value.shape) for key, value in model.state_dict().items()),
+        "numbers": pins.numbers(model, pins.inputs(recipe.inputs)),
+    }
+    (pins.PINNED / f"{name}.json").write_text(json.dumps(pin, indent=0) + "\n")
+    print(name, sum(p.numel() for p in model.parameters()), torch.__version__)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
