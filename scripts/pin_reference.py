@@ -45,7 +45,7 @@ def revbifpn() -> nn.Module:
     recompute = importlib.import_module("rev_structs.revstructs.recomp_op").RecomputeSilo
     for module in model.modules():  # the wrapper refuses a plain forward
         if type(module) is recompute:
-            module.forward = types.MethodType(lambda self, *x: [f(v) for f, v in zip(self.xforms, x)], module)
+            module.forward = types.MethodType(lambda self, *x: [f(x[i]) for i, f in enumerate(self.xforms)], module)
     stack: Any = model  # it takes leaves only
     stack._rev_stack_fwd = lambda x: stack.rev_stack(stack._stack_x(x))
     return model

@@ -1,8 +1,8 @@
 """Parity with reference code that is no package: what it computed once, from weights that are made from their names.
 
 `scripts/pin_reference.py` ran the reference and wrote a file in pinned/: a digest of the layout of its state dict, and
-numbers that stand for its outputs, its gradients and its buffers after a step. A network that has the same layout, filled by the
-same rule, must give the same numbers.
+numbers that stand for its outputs, its gradients and its buffers after a step. A network that has the same layout,
+filled by the same rule, must give the same numbers.
 """
 
 from __future__ import annotations
