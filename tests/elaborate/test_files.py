@@ -218,11 +218,11 @@ def test_levels_and_context() -> None:
     }
     """
     assert sorted(keys(text)) == [
+        "col.0.down",
+        "col.0.up",
+        "col.1.down",
         "col.alpha0",
         "col.alpha1",
-        "col.levels.0.down",
-        "col.levels.0.up",
-        "col.levels.1.down",
         "s0",
         "s1",
     ]
