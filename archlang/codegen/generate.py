@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from archlang.codegen.classes import Classes, Unit
 from archlang.codegen.constructor import buffers, print_constructor, signature
 from archlang.codegen.docs import docstring, escape, first_paragraph, headline
+from archlang.codegen.errors import fail
 from archlang.codegen.forms import Forms
 from archlang.codegen.forward import Forward, print_forward
 from archlang.codegen.outputs import Result, results
@@ -33,6 +34,8 @@ def generate(program: Program, *, source_name: str, header: str = "") -> str:
 
     Raises ArchError (ARC07xx) for programs that have no such text.
     """
+    for node in (node for graph in program.graphs for node in graph.nodes if node.inverted):
+        fail("ARC0602", "generated code has no inverse of this module; the interpreter has", node.span)
     swept = sweeps(program)
     shared = Shared(swept=frozenset((s.torch_class, s.weight) for s in swept))
     forms = Forms(program)

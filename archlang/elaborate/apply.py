@@ -8,6 +8,7 @@ from archlang.elaborate.block_calls import apply_block
 from archlang.elaborate.compositions import apply_composition, apply_run
 from archlang.elaborate.errors import fail
 from archlang.elaborate.extern_calls import apply_extern
+from archlang.elaborate.inverse import apply_inverse
 from archlang.elaborate.op_calls import apply_op
 from archlang.elaborate.session import Activation
 from archlang.elaborate.values import (
@@ -15,6 +16,7 @@ from archlang.elaborate.values import (
     Composition,
     ExternInstance,
     Instance,
+    Inverse,
     OpInstance,
     Run,
     Streams,
@@ -40,6 +42,8 @@ def apply(cx: Activation, module: Instance | Run, streams: Streams, span: Span) 
             help="pass it as a parameter of type `module`",
         )
     module.used = True
+    if isinstance(module, Inverse):
+        return apply_inverse(cx, builder, module, streams, span)
     if isinstance(module, OpInstance):
         return apply_op(cx, builder, module, streams, span)
     if isinstance(module, BlockInstance):

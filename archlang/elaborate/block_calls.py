@@ -25,8 +25,9 @@ from archlang.elaborate.values import (
     Wire,
     describe,
 )
-from archlang.ir.graph import Graph, Port, TensorType, Value
+from archlang.ir.graph import Graph, Node, Port, TensorType, Value
 from archlang.report.diagnostic import ArchError, Span
+from archlang.reversible import Move, Prover, prove
 from archlang.syntax import tree
 
 __all__ = ["apply_block"]
@@ -144,7 +145,8 @@ def _block_graph(
     graph.params = {k: v for k, v in inst.args.items() if isinstance(v, (bool, int, float, str))}
     inner = Builder(graph, phase=None)
     scope = Scope(inst.block.module.scope, frame=True)
-    callee = Activation(session, inst.block.module, scope, inner, block.name, block.reversible)
+    moves: list[Move] | None = [] if block.reversible else None
+    callee = Activation(session, inst.block.module, scope, inner, block.name, block.reversible, moves=moves)
     session.enter(block.name, span)
     try:
         _bind_arguments(callee, inst, inner)
@@ -152,6 +154,8 @@ def _block_graph(
         run_body(callee, block)
         if session.error_count == before:
             finish(session, inner)
+            if moves is not None:
+                prove(graph, moves)
     except ArchError as error:
         session.report(error)
     finally:
@@ -208,7 +212,8 @@ def _inline(cx: Activation, builder: Builder, inst: BlockInstance, items: Sequen
 
     block = inst.block.tree
     scope = Scope(inst.block.module.scope, frame=True)
-    callee = Activation(cx.session, inst.block.module, scope, builder, block.name, block.reversible)
+    moves: list[Move] | None = [] if block.reversible else None
+    callee = Activation(cx.session, inst.block.module, scope, builder, block.name, block.reversible, moves=moves)
     cx.session.enter(block.name, span)
     try:
         for param in block.params:
@@ -220,6 +225,33 @@ def _inline(cx: Activation, builder: Builder, inst: BlockInstance, items: Sequen
             for wire in flat(item):
                 match(callee, param.type, wire.type, span, f"`{param.name}` of `{block.name}`")
             scope.bind(param.name, item, param.name_span)
-        return run_inline(callee, block, span)
+        mark = len(builder.graph.nodes)
+        result = run_inline(callee, block, span)
+        if moves is not None:
+            _check_inline(cx, block, builder.graph.nodes[mark:], moves, items, result, span)
+        return result
     finally:
         cx.session.leave()
+
+
+def _check_inline(
+    cx: Activation,
+    block: tree.Block,
+    nodes: list[Node],
+    moves: list[Move],
+    items: Sequence[Any],
+    result: Any,
+    span: Span,
+) -> None:
+    """A transparent reversible block must be one by itself; in a reversible caller its statements are the caller's."""
+    assert cx.builder is not None
+    streams = [
+        (f"{p.name}[{i}]" if isinstance(item, list) else p.name, w.value)
+        for p, item in zip(block.inputs or (), items, strict=True)
+        if not p.context
+        for i, w in enumerate(flat(item))
+    ]
+    results = [w.value for item in (result if isinstance(result, tuple) else (result,)) for w in flat(item)]
+    Prover(nodes, streams, cx.builder.graph.weights, span).run(moves, results, span)
+    if cx.moves is not None:
+        cx.moves += moves

@@ -20,6 +20,7 @@ from archlang.elaborate.values import (
     ExternTemplate,
     Fn,
     Instance,
+    Inverse,
     OpInstance,
     OpTemplate,
     Run,
@@ -49,6 +50,8 @@ def copy_instance(instance: Instance, seen: dict[int, Any], leaf: Leaf | None = 
     elif isinstance(instance, Composition):
         parts = [map_modules(p, seen, leaf) for p in instance.parts]
         copy = Composition(**common, parts=parts, chained=instance.chained)  # type: ignore[arg-type]
+    elif isinstance(instance, Inverse):
+        copy = Inverse(**common, module=map_modules(instance.module, seen, leaf))  # type: ignore[arg-type]
     else:
         raise TypeError(type(instance).__name__)
     seen[id(instance)] = copy
@@ -113,6 +116,8 @@ def _instance_key(instance: Instance, ids: dict[int, int]) -> Any:
         return (id(instance.block.tree), *((k, structure_key(v, ids)) for k, v in instance.args.items()))
     if isinstance(instance, ExternInstance):
         return (id(instance.extern.tree), *((k, structure_key(v, ids)) for k, v in instance.args.items()))
+    if isinstance(instance, Inverse):
+        return ("inverse", structure_key(instance.module, ids))
     assert isinstance(instance, Composition)
     return ("composition", instance.chained, *(structure_key(p, ids) for p in instance.parts))
 

@@ -12,6 +12,7 @@ from archlang.elaborate.values import (
     ExternInstance,
     Instance,
     LabelText,
+    Inverse,
     Run,
 )
 from archlang.report.diagnostic import Span
@@ -117,6 +118,8 @@ def borrowed_modules(inst: Instance) -> list[Instance]:
             elif isinstance(value, (BlockInstance, ExternInstance)):
                 for arg in value.args.values():
                     visit(arg)
+            elif isinstance(value, Inverse):
+                visit(value.module)
         elif isinstance(value, (list, tuple)):
             for item in value:
                 visit(item)
@@ -128,4 +131,6 @@ def borrowed_modules(inst: Instance) -> list[Instance]:
 def _parts(inst: Instance) -> list[Any]:
     if isinstance(inst, Composition):
         return list(inst.parts)
+    if isinstance(inst, Inverse):
+        return [inst.module]
     return list(inst.args.values()) if isinstance(inst, (BlockInstance, ExternInstance)) else []

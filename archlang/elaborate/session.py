@@ -10,6 +10,7 @@ from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.scope import Scope
 from archlang.ir.graph import Graph
 from archlang.report.diagnostic import ArchError, Diagnostic, Label, Severity, Span
+from archlang.reversible.moves import Move
 from archlang.shapes.dim import Size
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class Activation:
     block: str = ""
     reversible: bool = False
     new_streams: list[str] = field(default_factory=list)
+    moves: list[Move] | None = None  # in a reversible block: what its statements rebind
 
     def nested(self) -> Activation:
         """The same activation with an inner scope."""

@@ -10,6 +10,7 @@ from archlang.elaborate.comprehension import iterate
 from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.expressions import condition, evaluate
 from archlang.elaborate.graph_calls import add_outputs
+from archlang.elaborate.moves import record
 from archlang.elaborate.operators import binary
 from archlang.elaborate.patterns import check_result
 from archlang.elaborate.phases import run_both
@@ -203,6 +204,11 @@ def _let(cx: Activation, stmt: tree.Let) -> None:
 
 
 def _assign(cx: Activation, stmt: tree.Assign) -> None:
+    names = target_names(stmt.target)
+    record(cx, "update" if stmt.op else "assign", stmt.span, names, lambda: _rebind(cx, stmt))
+
+
+def _rebind(cx: Activation, stmt: tree.Assign) -> None:
     if not stmt.op:
         value = evaluate(cx, stmt.value)
     else:
@@ -375,12 +381,19 @@ def _new(cx: Activation, stmt: tree.New) -> None:
             stmt.span,
             help=f"write `{stmt.name} = ...`",
         )
+    builder = cx.graph_builder(stmt.span)
+    mark = len(builder.graph.nodes)
     value = evaluate(cx, stmt.value)
+    if not isinstance(value, Wire):
+        fail("ARC0601", f"a stream is a wire, not {describe(value)}", stmt.value.span)
+    if len(builder.graph.nodes) == mark:  # another name's wire: the stream is a value of its own
+        (value,) = builder.node("identity", (value,), (value.type,), stmt.span, {})
     cx.new_streams.append(stmt.name)
     frame = cx.scope
     while not frame.frame and frame.parent is not None:
         frame = frame.parent
-    frame.bind(stmt.name, value, stmt.name_span)
+    record(cx, "new", stmt.span, [stmt.name], lambda: frame.bind(stmt.name, value, stmt.name_span))
+    value.value.name = value.value.name or stmt.name
 
 
 def _emit(cx: Activation, stmt: tree.Emit) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "Fn",
     "IndexRange",
     "Instance",
+    "Inverse",
     "LabelText",
     "Namespace",
     "OpInstance",
@@ -140,6 +141,17 @@ class Composition(Instance):
     @property
     def default_name(self) -> str:
         return "chain" if self.chained else "sequence"
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Inverse(Instance):
+    """`~m`: the module run backwards. It has no weights of its own: those of `module`, which it shares."""
+
+    module: Instance | Run
+
+    @property
+    def default_name(self) -> str:
+        return (self.module.proto if isinstance(self.module, Run) else self.module).default_name
 
 
 @dataclass(eq=False, slots=True)

@@ -13,6 +13,7 @@ from archlang.ir.graph import NONZERO_EPS, Graph, Node, Port, Program, TensorTyp
 from archlang.ir.paths import Paths, join
 from archlang.ir.walk import result_fields
 from archlang.ops.base import registry
+from archlang.reversible import invert
 
 __all__ = ["InterpretError", "Interpreter"]
 
@@ -44,6 +45,7 @@ class Interpreter:
         self.verify = verify
         self.externs = Externs()
         self._paths = {id(graph): Paths(graph) for graph in program.graphs}
+        self._kept: list[Graph] = []  # inverse graphs, so that their ids stay taken
         self._plans: dict[tuple[int, tuple[tuple[str, int], ...]], Plan] = {}
 
     def run(self, inputs: Sequence[Any], state: State, training: bool = False) -> Any:
@@ -59,6 +61,17 @@ class Interpreter:
         results = _Run(self, state, training).graph(root, env, "", {}, values)
         return _returned(root, results, training)
 
+    def inverse(self, outputs: Sequence[Any], state: State, training: bool = False, *, sizes: Mapping[str, int]) -> Any:
+        """The root's streams from its results and context, by the derived inverse; `sizes` are those of its symbols.
+
+        Buffers are read and not written. Returns a tensor, a list for `tensors`, or a tuple.
+        """
+        back = invert(self.program.root)
+        run = _Run(self, state, training)
+        run.undoing = 1
+        results = run.graph(back, sizes, "", {}, _flatten(back.inputs, outputs))
+        return _returned(back, results, training)
+
     def plan(self, graph: Graph, env: Mapping[str, int]) -> Plan:
         """The graph at these sizes."""
         key = (id(graph), tuple(sorted(env.items())))
@@ -68,6 +81,9 @@ class Interpreter:
 
     def paths(self, graph: Graph) -> Paths:
         """Look-up of the graph's paths."""
+        if id(graph) not in self._paths:  # an inverse
+            self._paths[id(graph)] = Paths(graph)
+            self._kept.append(graph)
         return self._paths[id(graph)]
 
 
@@ -78,6 +94,7 @@ class _Run:
         self.owner = owner
         self.state = state
         self.training = training
+        self.undoing = 0  # how many inverted nodes are around: a branch that runs again writes no buffer
 
     def graph(
         self, graph: Graph, env: Mapping[str, int], prefix: str, lent: Mapping[str, str], inputs: Sequence[Any]
@@ -114,6 +131,8 @@ class _Run:
         if node.op == "call":
             return self.call(frame, index, node, ins)
         paths: list[str | None] = [self.full(frame, path) for path in node.paths]
+        if node.inverted:
+            paths.reverse()
         for at in paths or [None]:
             outs = self.op(frame, node, frame.plan.attrs[index], at, ins)
             ins = list(outs)
@@ -123,10 +142,19 @@ class _Run:
         """Runs the callee's instances one after the other; context goes to each."""
         callee, env = node.callee, frame.plan.sizes[index]
         assert callee is not None
+        if node.inverted:
+            callee = invert(callee)
+        self.undoing += node.inverted
+        try:
+            return self.calls(frame, node, callee, env, ins)
+        finally:
+            self.undoing -= node.inverted
+
+    def calls(self, frame: _Frame, node: Node, callee: Graph, env: Mapping[str, int], ins: list[Any]) -> list[Any]:
         lent = {slot: self.full(frame, path) for slot, path in node.modules.items()}
         context = [port.context for port in callee.inputs for _ in port.values]
         outs: list[Any] = []
-        for i, path in enumerate(node.paths):
+        for i, path in enumerate(reversed(list(node.paths)) if node.inverted else node.paths):
             if i:
                 streams = iter(outs)
                 ins = [value if fixed else next(streams) for value, fixed in zip(ins, context, strict=True)]
@@ -141,11 +169,13 @@ class _Run:
         else:
             if node.op not in registry():
                 raise InterpretError(f"unknown op `{node.op}`")
-            weights = {}
             child = self.owner.paths(frame.graph).child(node.path) if node.path is not None else None
-            if child is not None and path is not None:
-                weights = {decl.name: self.read(join(path, decl.name), decl) for decl in child.weights}
-            out = registry()[node.op].run(ins, weights, attrs, self.training)
+            decls = child.weights if child is not None and path is not None else ()
+            weights = {decl.name: self.read(join(path or "", decl.name), decl) for decl in decls}
+            if self.undoing:
+                weights = {d.name: weights[d.name].clone() if d.kind == "buffer" else weights[d.name] for d in decls}
+            op = registry()[node.op]
+            out = (op.inverse_run if node.inverted else op.run)(ins, weights, attrs, self.training)
         return tuple(out) if isinstance(out, (tuple, list)) else (out,)
 
     def full(self, frame: _Frame, path: str) -> str:

@@ -9,7 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
-from archlang.ir.graph import Attr, Attrs, Child, Graph, Init, Node, Output, Program, TensorType, Value, WeightDecl
+from archlang.ir.graph import (
+    Attr,
+    Attrs,
+    Child,
+    Graph,
+    Init,
+    Node,
+    Output,
+    Program,
+    Proof,
+    TensorType,
+    Value,
+    WeightDecl,
+)
 from archlang.ir.paths import Paths, shift, split_index
 from archlang.ir.sizes import Equalities
 from archlang.ir.walk import parameters
@@ -104,6 +117,27 @@ class _GraphCheck:
             self.check_node(node)
         for output in self.graph.outputs:
             self.check_output(output)
+        if self.graph.proof is not None:
+            self.check_proof(self.graph.proof)
+
+    def check_proof(self, proof: Proof) -> None:
+        """The steps lead from the streams to the results, and each stream is consumed once."""
+        graph = self.graph
+        nodes = {id(node) for node in graph.nodes}
+        live = {id(v) for v in graph.streams}
+        for step in proof.steps:
+            node = step.node
+            if node is not None and id(node) not in nodes:
+                self.fail("a step of the proof refers to a node of another graph", node)
+            if any(id(v) not in live for v in step.consumed) or len(set(map(id, step.consumed))) != len(step.consumed):
+                self.fail("a step of the proof consumes what is no stream at that point", node)
+            if any(id(v) not in self.phase or id(v) in live for v in step.made):
+                self.fail("a step of the proof makes what is no new value of the graph", node)
+            live -= {id(v) for v in step.consumed}
+            live |= {id(v) for v in step.made}
+        results = [id(v) for output in graph.outputs[: proof.outputs] for v in output.values]
+        if len(set(results)) != len(results) or set(results) != live:
+            self.fail("the proof does not end in the results")
 
     # -- values ----------------------------------------------------------------------------------------------------
     def define(self, value: Value, phase: str | None, node: Node | None) -> None:
@@ -257,16 +291,17 @@ class _GraphCheck:
             self.fail("an op with weights has no path", node)
         if node.path is None and node.count != 1:
             self.fail("an op without a path is run several times", node)
+        inputs, outputs = (node.outputs, node.inputs) if node.inverted else (node.inputs, node.outputs)
         try:
-            types = op.infer([v.type for v in node.inputs], node.attrs, self.context())
+            types = op.infer([v.type for v in inputs], node.attrs, self.context())
         except Exception as error:
             raise IRError(f"its types cannot be inferred: {error!r}", self.graph, node) from error
-        if len(types) != len(node.outputs):
-            self.fail(f"{len(node.outputs)} outputs are recorded, {len(types)} inferred", node)
-        for inferred, value in zip(types, node.outputs, strict=True):
+        if len(types) != len(outputs):
+            self.fail(f"{len(outputs)} outputs are recorded, {len(types)} inferred", node)
+        for inferred, value in zip(types, outputs, strict=True):
             self.same_type(inferred, value.type, "the inferred type", node)
         if node.count > 1:
-            self.check_chain(types, [v.type for v in node.inputs], node)
+            self.check_chain(types, [v.type for v in inputs], node)
 
     def weights(self, node: Node) -> tuple[WeightDecl, ...]:
         try:
@@ -288,6 +323,8 @@ class _GraphCheck:
         self.check_lent(node, callee)
         ports = [v.type for port in callee.inputs for v in port.values]
         results = [v.type for output in callee.outputs for v in output.values]
+        if node.inverted:
+            ports, results = self.backwards(node, callee)
         for what, values, types in (("input", node.inputs, ports), ("output", node.outputs, results)):
             if len(values) != len(types):
                 self.fail(f"`{callee.name}` has {len(types)} {what}s, the call {len(values)}", node)
@@ -296,8 +333,16 @@ class _GraphCheck:
         if node.count > 1:
             if any(output.training for output in callee.outputs):
                 self.fail("a block with training-only outputs is run several times", node)
-            streams = [v.type for port in callee.inputs if not port.context for v in port.values]
+            streams = ports[: len(node.inputs) - sum(len(p.values) for p in callee.inputs if p.context)]
             self.check_chain([_at(t, node.sizes) for t in results], [_at(t, node.sizes) for t in streams], node)
+
+    def backwards(self, node: Node, callee: Graph) -> tuple[list[TensorType], list[TensorType]]:
+        """What the inverse of a callee takes (its streams, then its context) and gives."""
+        if callee.proof is None:
+            self.fail(f"`{callee.name}` runs backwards and has no proof", node)
+        streams = [v.type for output in callee.outputs[: callee.proof.outputs] for v in output.values]
+        context = [v.type for port in callee.inputs if port.context for v in port.values]
+        return streams + context, [v.type for v in callee.streams]
 
     def alike(self, a: Graph | None, b: Graph | None) -> bool:
         """Whether two graphs read the same state dict, so that one instance can run either.
@@ -338,7 +383,7 @@ class _GraphCheck:
 
 def _training_outputs(node: Node) -> list[bool]:
     """For each output of a node, whether it exists in training only because the callee says so."""
-    if node.callee is None:
+    if node.callee is None or node.inverted:
         return [False] * len(node.outputs)
     return [output.training for output in node.callee.outputs for _ in output.values]
 

@@ -9,6 +9,10 @@ The whole IR is defined on this page.
 * A node either runs an op (`op` is its name in the registry) or, with `op == "call"`, runs a child graph; `count > 1`
   runs children `path.i` for `count` consecutive i, each on the previous one's outputs.
 * Elaboration lists do not exist here: a port of kind `tensors` holds several values.
+* `inverted` marks a node that runs backwards: it takes what the op or callee gives (and its context) and gives what it
+  takes. Its attributes, callee, path and sizes are those of the forward direction.
+* A graph that can be undone carries its `Proof`: the steps that lead from its streams (the inputs that are no context)
+  to its results, each of which can be undone.
 * `phase` marks nodes that run in training only or in evaluation only; `op == "phase"` picks its first input in
   training and its second in evaluation.
 """
@@ -34,6 +38,8 @@ __all__ = [
     "Output",
     "Port",
     "Program",
+    "Proof",
+    "Step",
     "TensorType",
     "Value",
     "WeightDecl",
@@ -102,6 +108,7 @@ class Node:
     sizes: Mapping[str, Size] = field(default_factory=dict)  # callee's symbol -> size here
     modules: Mapping[str, str] = field(default_factory=dict)  # callee's borrowed module -> path (or own slot) here
     phase: str | None = None  # None | "train" | "eval"
+    inverted: bool = False
 
     @property
     def paths(self) -> Iterator[str]:
@@ -196,7 +203,41 @@ class Constraint:
         return f"{size_str(self.left)} {self.relation} {size_str(self.right)}"
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One step of a proof: `node` makes the streams `made` of the streams `consumed`; it reads its other inputs.
+
+    kind: "update" (`+`, `-`, `*`, `/` on one stream), "split" and "concat" (of dimensions), "apply" (any other
+    bijection), or "new" (the value `made` becomes a stream; `node`, which made it, takes none).
+    span: the statement.
+    """
+
+    kind: str
+    node: Node | None
+    consumed: tuple[Value, ...]
+    made: tuple[Value, ...]
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proof:
+    """Why a graph can be undone: run the steps backwards, the last first.
+
+    grade: "bijective", "injective" or "approximate" (up to `tolerance`), as of an op (`ops.base.Bijection`).
+    outputs: how many of the graph's outputs are streams; those after them are side outputs.
+    hypotheses, effects: what holds by assumption, and what the inverse depends on besides its inputs, of this graph's
+    own nodes; the callees' are theirs.
+    """
+
+    grade: str
+    steps: tuple[Step, ...]
+    outputs: int
+    hypotheses: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()
+    tolerance: float | None = None
+
+
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Graph:
     """The body of one block at one choice of parameters and input types."""
 
@@ -215,7 +256,13 @@ class Graph:
     params: Attrs = field(default_factory=dict)  # the block's plain parameters, for readers and the generator
     doc: str = ""
     sequential: bool = False  # a plain composition: children are called in order, each on the previous one's output
-    reversible: bool = False
+    reversible: bool = False  # declared so
+    proof: Proof | None = None
+
+    @property
+    def streams(self) -> tuple[Value, ...]:
+        """The inputs that are no context."""
+        return tuple(v for port in self.inputs if not port.context for v in port.values)
 
     @property
     def values(self) -> Iterator[Value]:

@@ -134,6 +134,7 @@ class NodeModel(Model):
     sizes: dict[str, SizeModel] = {}
     modules: dict[str, str] = {}
     phase: Literal["train", "eval"] | None = None
+    inverted: bool = False
 
 
 class PortModel(Model):
@@ -160,6 +161,27 @@ class ConstraintModel(Model):
     rule: Literal["torch", "broadcast", "language"] = "torch"
 
 
+class StepModel(Model):
+    """`node` is a place in the graph's list of nodes; `consumed` and `made` are values."""
+
+    kind: Literal["update", "apply", "split", "concat", "new"]
+    node: int | None = None
+    consumed: list[int] = []
+    made: list[int]
+    span: SpanModel | None = None
+
+
+class ProofModel(Model):
+    """How a graph is undone: its steps, in order of execution."""
+
+    grade: Literal["bijective", "injective", "approximate"] = "bijective"
+    steps: list[StepModel] = []
+    outputs: int = 1
+    hypotheses: list[str] = []
+    effects: list[str] = []
+    tolerance: float | None = None
+
+
 class GraphModel(Model):
     name: str
     block: str
@@ -177,6 +199,7 @@ class GraphModel(Model):
     doc: str = ""
     sequential: bool = False
     reversible: bool = False
+    proof: ProofModel | None = None
 
 
 class ProgramModel(Model):

@@ -15,6 +15,8 @@ from archlang.ir.graph import (
     Output,
     Port,
     Program,
+    Proof,
+    Step,
     TensorType,
     Value,
     WeightDecl,
@@ -31,9 +33,11 @@ from archlang.ir.schema import (
     OutputModel,
     PortModel,
     ProgramModel,
+    ProofModel,
     SizeAttr,
     SourceModel,
     SpanModel,
+    StepModel,
     SumModel,
     TermModel,
     TypeModel,
@@ -114,6 +118,7 @@ class _Writer:
             constraints=[self.constraint(c) for c in graph.constraints],
             params=self.attrs(graph.params), doc=graph.doc,
             sequential=graph.sequential, reversible=graph.reversible,
+            proof=self.proof(graph) if graph.proof is not None else None,
         )  # fmt: skip
 
     def span(self, span: Span | None) -> SpanModel | None:
@@ -147,7 +152,24 @@ class _Writer:
             span=self.span(node.span), attrs=self.attrs(node.attrs), path=node.path,
             callee=node.callee.name if node.callee is not None else None, count=node.count,
             sizes={name: _size(size) for name, size in node.sizes.items()}, modules=dict(node.modules),
-            phase=node.phase,  # type: ignore[arg-type]
+            phase=node.phase, inverted=node.inverted,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def proof(self, graph: Graph) -> ProofModel:
+        proof = graph.proof
+        assert proof is not None
+        places = {id(node): i for i, node in enumerate(graph.nodes)}
+        steps = [
+            StepModel(
+                kind=step.kind, node=places[id(step.node)] if step.node is not None else None,  # type: ignore[arg-type]
+                consumed=[self._ids[id(v)] for v in step.consumed], made=[self._ids[id(v)] for v in step.made],
+                span=self.span(step.span),
+            )
+            for step in proof.steps
+        ]  # fmt: skip
+        return ProofModel(
+            grade=proof.grade, steps=steps, outputs=proof.outputs,  # type: ignore[arg-type]
+            hypotheses=list(proof.hypotheses), effects=list(proof.effects), tolerance=proof.tolerance,
         )  # fmt: skip
 
     def child(self, child: Child) -> ChildModel:
@@ -249,8 +271,18 @@ class _Reader:
         graph.nodes.extend(self.node(node) for node in m.nodes)
         for output in m.outputs:
             graph.outputs.append(Output(self.use(output.values), output.name, output.kind, output.training))
+        graph.proof = self.proof(graph, m.proof) if m.proof is not None else None
         self.graphs[m.name] = graph
         return graph
+
+    def proof(self, graph: Graph, m: ProofModel) -> Proof:
+        steps = []
+        for step in m.steps:
+            if step.node is not None and not 0 <= step.node < len(graph.nodes):
+                raise ValueError(f"a step of `{graph.name}` refers to node {step.node}, which is not there")
+            node = graph.nodes[step.node] if step.node is not None else None
+            steps.append(Step(step.kind, node, self.use(step.consumed), self.use(step.made), self.span(step.span)))
+        return Proof(m.grade, tuple(steps), m.outputs, tuple(m.hypotheses), tuple(m.effects), m.tolerance)
 
     def span(self, m: SpanModel | None) -> Span | None:
         if m is None:
@@ -280,7 +312,7 @@ class _Reader:
             op=m.op, inputs=self.use(m.inputs), outputs=self.define(m.outputs), span=self.span(m.span),
             attrs=_read_attrs(m.attrs), path=m.path, callee=self.callee(m.callee) if m.callee is not None else None,
             count=m.count, sizes={name: _read_size(size) for name, size in m.sizes.items()}, modules=dict(m.modules),
-            phase=m.phase,
+            phase=m.phase, inverted=m.inverted,
         )  # fmt: skip
 
     def child(self, m: ChildModel) -> Child:

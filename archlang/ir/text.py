@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from archlang.ir.graph import Attr, Child, Graph, Init, Node, Output, Port, Program, Value, WeightDecl
+from archlang.ir.graph import Attr, Child, Graph, Init, Node, Output, Port, Program, Proof, Value, WeightDecl
 from archlang.report.diagnostic import Span
 from archlang.shapes.dim import Dim, Size, size_str
 
@@ -93,6 +93,8 @@ def _body(graph: Graph, names: Mapping[int, str]) -> Iterator[tuple[str, Span | 
     for node in graph.nodes:
         yield _node(node, names), node.span
     yield "return " + ", ".join(_output(output, names) for output in graph.outputs), None
+    if graph.proof is not None:
+        yield from _proof(graph.proof, names)
 
 
 def _port(port: Port, names: Mapping[int, str]) -> str:
@@ -124,6 +126,7 @@ def _child(word: str, child: Child, *, shown: bool) -> Iterator[tuple[str, Span 
 
 def _node(node: Node, names: Mapping[int, str]) -> str:
     what = f"call {_bare(node.callee.name)}" if node.callee is not None else node.op
+    what = f"inverse {what}" if node.inverted else what
     text = f"{what}({', '.join('%' + names.get(id(v), '?') for v in node.inputs)})"
     if node.path is not None:
         text += f" @{_bare(node.path)}"
@@ -137,6 +140,16 @@ def _node(node: Node, names: Mapping[int, str]) -> str:
     if node.phase is not None:
         text += f" in {node.phase}"
     return f"{', '.join(_typed(v, names) for v in node.outputs)} = {text}"
+
+
+def _proof(proof: Proof, names: Mapping[int, str]) -> Iterator[tuple[str, Span | None]]:
+    """A line for the whole, then one a step: what is consumed -> what is made."""
+    notes = [*(f"given {h}" for h in proof.hypotheses), *proof.effects]
+    tolerance = f" up to {proof.tolerance:g}" if proof.tolerance is not None else ""
+    yield "; ".join([f"proof {proof.grade}{tolerance}", *notes]), None
+    for step in proof.steps:
+        sides = [", ".join("%" + names.get(id(v), "?") for v in side) for side in (step.consumed, step.made)]
+        yield f"  {step.kind} {' -> '.join(side for side in sides if side)}", step.span
 
 
 def _output(output: Output, names: Mapping[int, str]) -> str:

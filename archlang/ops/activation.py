@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import in_range, kwargs
-from archlang.ops.base import REQUIRED, Context, Op, OpError, Param, register
+from archlang.ops.base import REQUIRED, Bijection, Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, Fixed, In, Kw
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import dim_of, numel, require_float
@@ -113,6 +113,11 @@ class _Activation(Op):
         if self.name in ("softsign", "logsigmoid", "tanhshrink"):  # |x| + 1; a buffer; tanh(x)
             tape.extra(y, x.shape, x.dtype)
         return (y,)
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection | None:
+        if self.name == "leaky_relu" and attrs["negative_slope"] > 0:
+            return Bijection(inverse=(self.name, {"negative_slope": 1 / attrs["negative_slope"]}))
+        return None
 
     def _kwargs(self, attrs: Attrs) -> tuple[Kw, ...]:
         return kwargs(*((p.name, attrs[p.name], ... if p.default is REQUIRED else p.default) for p in self.params))
@@ -256,6 +261,9 @@ class Identity(Op):
 
     def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
         return {}
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        return Bijection(inverse=(self.name, attrs))
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs

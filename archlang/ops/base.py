@@ -9,12 +9,12 @@ from math import prod
 from typing import Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, Constraint, TensorType, WeightDecl
-from archlang.ops.code import Call, Expr, Helper, In, Self
+from archlang.ops.code import Call, Expr, Get, Helper, In, Self
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.window import Window
 from archlang.shapes.dim import Size, non_negative, size_str
 
-__all__ = ["REQUIRED", "Context", "Input", "Op", "OpError", "Param", "register", "registry"]
+__all__ = ["REQUIRED", "Bijection", "Context", "Input", "Op", "OpError", "Param", "Undo", "register", "registry"]
 
 
 class _Required:
@@ -51,6 +51,38 @@ class Input:
     variadic: bool = False
     optional: bool = False
     number: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bijection:
+    """That an op can be undone: its outputs give its inputs, with the same attributes and weights.
+
+    grade: "bijective"; "injective", where only what the op gave can be undone (channel padding); "approximate", where
+    the inverse is iterated up to a relative error of `tolerance`.
+    hypotheses: what must hold of the weights ("the weight is invertible"); checked when the inverse runs.
+    effects: "random" (draws in training), "batch-coupled" (a sample's inverse depends on the batch in training), ...
+    inverse: the op of the registry that undoes this one, with its attributes; None: the entry has `inverse_run` and
+    `inverse_call` of its own.
+    """
+
+    grade: str = "bijective"
+    hypotheses: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()
+    tolerance: float | None = None
+    inverse: tuple[str, Attrs] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """How an input of an arithmetic op comes back from its output: `op` on (output, other), or (other, output).
+
+    divides: the other operand must not be zero.
+    """
+
+    op: str
+    attrs: Attrs
+    swapped: bool = False
+    divides: bool = False
 
 
 class OpError(Exception):
@@ -218,6 +250,35 @@ class Op(ABC):
         """
         step = tape.pointwise if self.local else tape.apply
         return tuple(step((*ins, *weights.values()), out.shape, out.dtype, self.saves) for out in outs)
+
+    # -- reversibility -----------------------------------------------------------------------------------------------
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection | None:
+        """How all inputs come back from the outputs alone; None where they do not."""
+        return None
+
+    def undo(self, attrs: Attrs, index: int) -> Undo | None:
+        """How input `index` comes back from the output and each other input in turn (`s + e`, `k * s`); None: not."""
+        return None
+
+    def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
+        """Input types that give these output types, from the author's arguments. Default: the same types."""
+        return tuple(outs)
+
+    def inverse_run(self, outs: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        """The inputs from the outputs, as `run` computes the outputs from the inputs."""
+        raise NotImplementedError(f"`{self.name}` has no inverse of its own")
+
+    def inverse_call(self, attrs: Attrs, outputs: int) -> Expr:
+        """The expression for the inputs; the outputs are In(0), In(1), ... Default: the module's method `inverse`."""
+        return Call(Get(Self(), "inverse"), tuple(In(i) for i in range(outputs)))
+
+    def log_det_run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        """log|det J| of the forward map at `ins`, per sample: shape [B]."""
+        raise NotImplementedError(f"`{self.name}` has no log-determinant")
+
+    def log_det_call(self, attrs: Attrs, inputs: int) -> Expr:
+        """The expression for log|det J|. Default: the module's method `log_det`."""
+        return Call(Get(Self(), "log_det"), tuple(In(i) for i in range(inputs)))
 
     # -- torch emission ----------------------------------------------------------------------------------------------
     def module(self, attrs: Attrs) -> Call | None:

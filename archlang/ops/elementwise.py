@@ -8,7 +8,7 @@ from functools import reduce
 from typing import Any, ClassVar
 
 from archlang.ir.graph import Attrs, TensorType
-from archlang.ops.base import Context, Input, Op, OpError, Param, register
+from archlang.ops.base import Bijection, Context, Input, Op, OpError, Param, Undo, register
 from archlang.ops.code import Bin, Call, Expr, In, Lit, Un
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import broadcast, floating, is_float, numel, promote, promote_scalar, refuse_bool
@@ -114,12 +114,18 @@ class Add(_NAry):
 
     name, symbol = "add", "+"
 
+    def undo(self, attrs: Attrs, index: int) -> Undo:
+        return Undo("sub", {**attrs, "reverse": False})
+
 
 @register
 class Mul(_NAry):
     """Product of the wires."""
 
     name, symbol = "mul", "*"
+
+    def undo(self, attrs: Attrs, index: int) -> Undo:
+        return Undo("div", {**attrs, "reverse": False}, divides=True)
 
     def step(self, tape: Tape, a: Ghost, b: Ghost, shape: Sequence[Size], dtype: str) -> Ghost:
         return tape.mul(a, b, shape, dtype)
@@ -130,6 +136,11 @@ class Sub(Binary):
     """`a - b`."""
 
     name, symbol = "sub", "-"
+
+    def undo(self, attrs: Attrs, index: int) -> Undo:
+        if index == 1 or attrs["reverse"]:  # y = e - s
+            return Undo("sub", attrs, swapped=True)
+        return Undo("add", attrs)
 
     def check(self, ins: Sequence[TensorType], other: Any, promoted: str) -> None:
         refuse_bool("-", ins)
@@ -142,6 +153,11 @@ class Div(Binary):
     """`a / b`: true division, floating for integers too."""
 
     name, symbol = "div", "/"
+
+    def undo(self, attrs: Attrs, index: int) -> Undo | None:
+        if index == 1 or attrs["reverse"]:  # y = e / s, which is not defined at s = 0
+            return None
+        return Undo("mul", attrs, divides=True)
 
     def result(self, dtype: str) -> str:
         return floating(dtype)
@@ -220,6 +236,9 @@ class Neg(Op):
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         refuse_bool("-", ins)
         return (ins[0],)
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        return Bijection(inverse=(self.name, attrs))
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Un("-", In(0))

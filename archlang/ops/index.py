@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType
-from archlang.ops.base import Context, Input, Op, OpError, Param, register
+from archlang.ops.base import Bijection, Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, Fixed, In, Item, Lit, Method
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import as_dims, broadcast, kind_of_scalar, promote, promote_scalar
@@ -298,6 +298,9 @@ class Flip(Op):
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         return (ins[0],)
 
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        return Bijection(inverse=(self.name, attrs))
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Method(In(0), "flip", tuple(Lit(d) for d in attrs["dims"]))
 
@@ -327,6 +330,9 @@ class Roll(Op):
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         return (ins[0],)
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        return Bijection(inverse=(self.name, {**attrs, "shifts": tuple(-shift for shift in attrs["shifts"])}))
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         shifts, dims = attrs["shifts"], attrs["dims"]

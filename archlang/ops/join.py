@@ -7,7 +7,7 @@ from functools import reduce
 from typing import Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType
-from archlang.ops.base import Context, Input, Op, OpError, Param, register
+from archlang.ops.base import Bijection, Context, Input, Op, OpError, Param, register, registry
 from archlang.ops.code import Call, Expr, In, Ins, Item, Kw, Lit, Method, Seq
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import agree, dim_of, nth, promote, same_rank
@@ -63,6 +63,13 @@ class Concat(Op):
         shape[dim] = total
         return (TensorType(tuple(shape), reduce(promote, (x.dtype for x in ins))),)
 
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection | None:
+        if len({x.dtype for x in ins}) > 1:
+            return None
+        sizes = tuple(x.shape[attrs["dim"]] for x in ins)
+        size = sizes[0] if len(set(sizes)) == 1 and isinstance(sizes[0], int) else None
+        return Bijection(inverse=("split", {"sizes": sizes, "size": size, "dim": attrs["dim"]}))
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Call("torch.cat", (Ins(),), (Kw("dim", Lit(attrs["dim"])),))
 
@@ -87,6 +94,11 @@ class Stack(Op):
         shape = _sizes_beside(self.name, ins, None, cx)
         shape.insert(attrs["dim"], len(ins))
         return (TensorType(tuple(shape), reduce(promote, (x.dtype for x in ins))),)
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection | None:
+        if len({x.dtype for x in ins}) > 1:
+            return None
+        return Bijection(inverse=("unbind", {"dim": attrs["dim"], "count": len(ins)}))
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Call("torch.stack", (Ins(),), (Kw("dim", Lit(attrs["dim"])),))
@@ -136,16 +148,27 @@ def _trace_parts(
     return tuple(tape.view(ins[0], out.shape, ins[0].strides) for out in outs)
 
 
-def _along_channels(self: Op, attrs: Attrs) -> tuple[Window, ...] | None:
-    return () if attrs["dim"] == 1 else None
+class _Parts(Op):
+    """An op whose outputs, end to end, are its input."""
+
+    trace = _trace_parts
+
+    def window(self, attrs: Attrs) -> tuple[Window, ...] | None:
+        return () if attrs["dim"] == 1 else None
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        return Bijection(inverse=("concat", {"dim": attrs["dim"]}))
+
+    def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
+        concat = registry()["concat"]
+        return concat.infer(outs, concat.resolve(outs, {"dim": args["dim"]}, Context()), Context())
 
 
 @register
-class Split(Op):
+class Split(_Parts):
     """Parts of a given size (the last may be smaller), or of the listed sizes, which must add up."""
 
     name = "split"
-    trace, window = _trace_parts, _along_channels
     params = (Param("split_size_or_sections", "sizes"), Param("dim", "int", 0))
 
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
@@ -191,10 +214,8 @@ class Split(Op):
         return _cut(ins[0], attrs["dim"], attrs["sizes"])
 
 
-class _Chunks(Op):
+class _Chunks(_Parts):
     """A number of equal parts, which must divide the size (torch would make uneven or fewer parts; see `split`)."""
-
-    trace, window = _trace_parts, _along_channels
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,), dim, chunks = ins, attrs["dim"], attrs["chunks"]
@@ -268,6 +289,13 @@ class Unbind(Op):
         cx.equal(x.shape[dim], count, f"`unbind` was made for {count} parts", inputs=(0,))
         part = TensorType((*x.shape[:dim], *x.shape[dim + 1 :]), x.dtype)
         return tuple(part for _ in range(count))
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        return Bijection(inverse=("stack", {"dim": attrs["dim"]}))
+
+    def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
+        stack = registry()["stack"]
+        return stack.infer(outs, stack.resolve(outs, {"dim": args["dim"]}, Context()), Context())
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return _only(Method(In(0), "unbind", (Lit(attrs["dim"]),)), attrs["count"])

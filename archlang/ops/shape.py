@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, TensorType
-from archlang.ops.base import Context, Op, OpError, Param, register
+from archlang.ops.base import Bijection, Context, Op, OpError, Param, register, registry
 from archlang.ops.code import Call, Expr, In, Kw, Lit, Method
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import agree, as_dims, dim_of, numel
@@ -179,6 +179,15 @@ class Permute(Op):
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         return (TensorType(tuple(ins[0].shape[d] for d in attrs["dims"]), ins[0].dtype),)
 
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        dims = attrs["dims"]
+        return Bijection(inverse=(self.name, {"dims": tuple(dims.index(d) for d in range(len(dims)))}))
+
+    def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
+        (y,) = outs
+        dims = [d % y.rank for d in args["dims"]]
+        return (TensorType(tuple(y.shape[dims.index(d)] for d in range(y.rank)), y.dtype),)
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -209,6 +218,12 @@ class Transpose(Op):
             i, j = attrs["dim0"], attrs["dim1"]
             shape[i], shape[j] = shape[j], shape[i]
         return (TensorType(tuple(shape), ins[0].dtype),)
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        return Bijection(inverse=(self.name, attrs))
+
+    def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
+        return self.infer(outs, self.resolve(outs, args, Context()), Context())
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
@@ -343,6 +358,13 @@ class _Shuffle(Op):
 
     params = (Param("block", "int"),)
     function: ClassVar[str]
+    other: ClassVar[str]
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        return Bijection(inverse=(self.other, attrs))
+
+    def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
+        return registry()[self.other].infer(outs, args, Context())
 
     def _shape(self, x: TensorType, block: int, cx: Context) -> tuple[Size, ...]:
         raise NotImplementedError
@@ -366,7 +388,7 @@ class _Shuffle(Op):
 class SpaceToDepth(_Shuffle):
     """[B, C, H, W] -> [B, C * block², H / block, W / block], as nn.PixelUnshuffle."""
 
-    name, function = "space_to_depth", "pixel_unshuffle"
+    name, function, other = "space_to_depth", "pixel_unshuffle", "depth_to_space"
 
     def window(self, attrs: Attrs) -> tuple[Window, ...]:
         return (Window.sliding(attrs["block"], attrs["block"], 0, 1),) * 2
@@ -391,7 +413,7 @@ class SpaceToDepth(_Shuffle):
 class DepthToSpace(_Shuffle):
     """[B, C * block², H, W] -> [B, C, H * block, W * block], as nn.PixelShuffle; the inverse of space_to_depth."""
 
-    name, function = "depth_to_space", "pixel_shuffle"
+    name, function, other = "depth_to_space", "pixel_shuffle", "space_to_depth"
 
     def window(self, attrs: Attrs) -> tuple[Window, ...]:
         return (Window.enlarging(attrs["block"]),) * 2

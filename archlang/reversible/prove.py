@@ -1,0 +1,479 @@
+"""The proof that a graph can be undone: each step takes streams, which are linear, and reads only what is still there.
+
+Streams are values of the graph, not names: an update replaces a value by a new one, and the old version is gone. What
+a step reads is found by following the graph backwards from its operands to versions of streams (so a temporary, a view
+or a captured wire counts as a read of what it was made from).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from archlang.ir.graph import Graph, Node, Proof, Step, Value, WeightDecl
+from archlang.ops.base import Bijection, registry
+from archlang.report.diagnostic import ArchError, Diagnostic, Label, Span
+from archlang.reversible.factors import may_vanish
+from archlang.reversible.moves import Move, Pair
+
+__all__ = ["prove", "proved", "refusal"]
+
+_SPLITS = ("split", "chunk", "halves", "unbind")
+_JOINS = ("concat", "stack")
+
+
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    """An old version: the stream's name, the statement that replaced it."""
+
+    name: str
+    span: Span | None
+
+
+def proved(graph: Graph) -> Proof | None:
+    """The graph's proof, found now if it has none yet; None where there is none."""
+    try:
+        return prove(graph)
+    except ArchError:
+        return None
+
+
+def refusal(graph: Graph) -> Diagnostic | None:
+    """Why the graph has no proof; None where it has one."""
+    try:
+        prove(graph)
+    except ArchError as error:
+        return error.diagnostics[0]
+    return None
+
+
+def prove(graph: Graph, moves: Sequence[Move] = ()) -> Proof:
+    """Proves the graph and keeps the proof on it. Raises ArchError with the statement and the rule that it breaks.
+
+    moves: the statements of a `reversible` block. Without them the graph must be a composition of bijections.
+    """
+    if graph.proof is None:
+        names = [
+            (f"{port.name}[{i}]" if port.kind == "tensors" else port.name, value)
+            for port in graph.inputs
+            if not port.context
+            for i, value in enumerate(port.values)
+        ]
+        outputs = graph.outputs[: _plain_outputs(graph)]
+        context = [v for port in graph.inputs if port.context for v in port.values]
+        prover = Prover(graph.nodes, names, graph.weights, graph.span, context)
+        results = [value for output in outputs for value in output.values]
+        prover.run(moves, results, graph.span)
+        graph.proof = prover.proof(len(outputs))
+    return graph.proof
+
+
+def _plain_outputs(graph: Graph) -> int:
+    """Outputs before the first that has a name or exists in training only: side outputs come last."""
+    plain = 0
+    for output in graph.outputs:
+        if output.name or output.training:
+            break
+        plain += 1
+    return plain
+
+
+class Prover:
+    """Replays statements over a list of nodes."""
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        streams: Iterable[tuple[str, Value]],
+        weights: Mapping[str, WeightDecl],
+        span: Span | None,
+        context: Iterable[Value] = (),
+    ) -> None:
+        self.weights = weights
+        self.context = {id(value) for value in context}
+        self.makers = {id(v): (i, node) for i, node in enumerate(nodes) for v in node.outputs}
+        self.live: dict[int, str] = {}  # id of a stream's value -> the stream's name
+        self.gone: dict[int, _Gone] = {}
+        self.steps: list[Step] = []
+        self.hints: dict[int, Value] = {}  # id of a value -> the value that a statement made it from
+        self.lost: dict[int, Move] = {}  # id of a stream's value -> the statement that dropped its name
+        self.span = span
+        self.iteration: tuple[int, ...] = ()
+        self.grades: list[str] = ["bijective"]
+        self.hypotheses: list[str] = []
+        self.effects: list[str] = []
+        self.tolerance: float | None = None
+        for name, value in streams:
+            self.live[id(value)] = name
+
+    # -- statements ------------------------------------------------------------------------------------------------
+    def run(self, moves: Sequence[Move], results: Sequence[Value], span: Span | None) -> None:
+        """Replays the statements and checks that the results are the streams, each once."""
+        for move in moves:
+            self.move(move)
+        self.iteration = ()
+        self.finish(results, span)
+
+    def move(self, move: Move) -> None:
+        self.iteration = move.iteration
+        for pair in move.pairs:
+            self.pair(move, pair)
+
+    def pair(self, move: Move, pair: Pair) -> None:
+        old, new = pair.old, pair.new
+        if move.kind == "new":
+            self.create(move, pair)
+            return
+        if old is not None and id(old) in self.context:
+            self.refuse(
+                "ARC0609",
+                f"`{pair.name}` is context, which is read only",
+                move.span,
+                help=f"give the result another name, or declare `{pair.name}` before `;` to make it a stream",
+            )
+        known = new is not None and (id(new) in self.makers or id(new) in self.live)
+        if old is None or (not known and new is not None):
+            return  # a fresh name; or a value that was folded into a run
+        if id(old) not in self.live:
+            if new is not None and known:
+                self.hints[id(new)] = old
+            if move.kind != "update" or not self.is_moved(old):
+                return  # a temporary
+            self.promote(old, move.span)
+        if move.phase is not None:
+            self.refuse(
+                "ARC0610",
+                f"the stream `{self.name(old)}` is updated in one phase only",
+                move.span,
+                help=f"choose inside the branch: `{pair.name} += if training then f(x) else g(x)`",
+            )
+        if new is not None and id(new) not in self.live:
+            self.hints[id(new)] = old
+            if self.comes_from(new, old):
+                self.promote(new, move.span)
+                self.live[id(new)] = pair.name
+                return
+        if new is not old:
+            self.lost[id(old)] = move
+
+    def create(self, move: Move, pair: Pair) -> None:
+        """`new s = e`."""
+        assert pair.new is not None
+        self.reads([pair.new], (), move.span, f"`new {pair.name}`")
+        self.steps.append(Step("new", None, (), (pair.new,), move.span))
+        self.add(pair.new, pair.name)
+        self.grades.append("injective")
+
+    def finish(self, results: Sequence[Value], span: Span | None) -> None:
+        for value in results:
+            if id(value) not in self.live:
+                self.promote(value, span)
+        seen: set[int] = set()
+        for value in results:
+            if id(value) in seen:
+                self.refuse("ARC0606", f"the stream `{self.live[id(value)]}` is returned twice", span)
+            seen.add(id(value))
+        for key, name in self.live.items():
+            if key in seen:
+                continue
+            move = self.lost.get(key)
+            if move is None:
+                self.refuse(
+                    "ARC0606",
+                    f"the stream `{name}` is dropped: it is not returned",
+                    span,
+                    help=f"return it: `return ..., {name}`",
+                )
+            self.refuse(
+                "ARC0603",
+                f"the stream `{name}` is overwritten, and its old value is lost",
+                move.span,
+                "this cannot be undone",
+                help=f"update it: `{name} += ...`, or apply a bijection to it: `{name} = m({name})`",
+            )
+
+    # -- streams ---------------------------------------------------------------------------------------------------
+    def add(self, value: Value, name: str) -> None:
+        self.live[id(value)] = name
+        self.gone.pop(id(value), None)
+
+    def name(self, value: Value) -> str:
+        gone = self.gone.get(id(value))
+        return self.live.get(id(value)) or (gone.name if gone is not None else value.name or "?")
+
+    def is_moved(self, value: Value) -> bool:
+        """Whether a value is a stream already, under a name that no statement gave yet (a part of a split)."""
+        maker = self.makers.get(id(value))
+        if maker is None or id(value) in self.gone:
+            return False
+        consumed = self.consumed(maker[1], value, hinted=True)
+        return bool(consumed) and all(id(v) in self.live or self.is_moved(v) for v in consumed)
+
+    def comes_from(self, value: Value, old: Value) -> bool:
+        """Whether the graph leads from `old` to `value` through nodes that may consume a stream."""
+        pending, seen = [value], set()
+        while pending:
+            v = pending.pop()
+            if v is old:
+                return True
+            if id(v) in seen or id(v) in self.live or id(v) not in self.makers:
+                continue
+            seen.add(id(v))
+            pending.extend(self.consumed(self.makers[id(v)][1], v) or ())
+        return False
+
+    def consumed(self, node: Node, made: Value, *, hinted: bool = False) -> tuple[Value, ...]:
+        """The streams among a node's inputs; () where it cannot be undone.
+
+        An arithmetic node consumes one operand: what a statement says (`a += e`), else the one made from the stream
+        that is being rebound; with `hinted` only the former.
+        """
+        if node.phase is not None or node.op in ("weight", "phase", "extern"):
+            return ()
+        if node.op == "call":
+            callee = node.callee
+            assert callee is not None
+            proof = proved(callee)
+            if proof is None:
+                return ()
+            context = sum(len(p.values) for p in callee.inputs if p.context)
+            return node.inputs[: len(node.inputs) - context]
+        op = registry()[node.op]
+        places = [i for i in range(len(node.inputs)) if op.undo(node.attrs, i) is not None]
+        if not places:
+            types = [v.type for v in (node.outputs if node.inverted else node.inputs)]
+            return node.inputs if op.bijection(types, node.attrs) is not None else ()
+        if len(node.inputs) == 1:
+            return node.inputs
+        old = self.hints.get(id(made))
+        if old is None:
+            return ()
+        for i in places:
+            if node.inputs[i] is old:
+                return (old,)
+        if hinted:
+            return ()
+        for i in places:
+            if self.depends(node.inputs[i], old):
+                self.hints.setdefault(id(node.inputs[i]), old)
+                return (node.inputs[i],)
+        return ()
+
+    def depends(self, value: Value, on: Value) -> bool:
+        pending, seen = [value], set()
+        while pending:
+            v = pending.pop()
+            if v is on:
+                return True
+            if id(v) in seen or id(v) in self.live:
+                continue
+            seen.add(id(v))
+            if id(v) in self.makers:
+                pending.extend(self.makers[id(v)][1].inputs)
+        return False
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+    def promote(self, value: Value, span: Span | None) -> None:
+        """Makes a value a stream, by the steps that lead to it from the streams at hand."""
+        steps: dict[int, tuple[Node, tuple[Value, ...]]] = {}
+        pending = [value]
+        while pending:
+            v = pending.pop()
+            if id(v) in self.live:
+                continue
+            if id(v) in self.gone:
+                self.stale(v, span, "used as a stream")
+            if id(v) not in self.makers:
+                self.refuse(
+                    "ARC0609",
+                    f"`{v.name}` is context, and no stream",
+                    span,
+                    help="declare it before `;` to make it a stream, or start one: `new s = ...`",
+                )
+            place, node = self.makers[id(v)]
+            if place in steps:
+                continue
+            consumed = self.consumed(node, v)
+            if not consumed:
+                self.not_invertible(node, v, span)
+            steps[place] = (node, consumed)
+            pending.extend(consumed)
+        for place in sorted(steps):
+            self.step(*steps[place], span)
+
+    def step(self, node: Node, consumed: tuple[Value, ...], span: Span | None) -> None:
+        names = [self.name(v) for v in consumed]
+        for v in consumed:
+            if id(v) in self.gone:
+                self.stale(v, span, "used")
+        if len({id(v) for v in consumed}) < len(consumed):
+            twice = next(n for n in names if names.count(n) > 1)
+            self.refuse("ARC0606", f"the stream `{twice}` is used twice by one step", span, "each stream is used once")
+        rest = [v for v in node.inputs if not any(v is c for c in consumed)]
+        if len(node.inputs) - len(rest) > len(consumed):
+            self.refuse(
+                "ARC0604",
+                f"the stream `{names[0]}` is updated from itself",
+                span,
+                help="update it from the other streams",
+            )
+        self.reads(rest, consumed, span, self.what(node))
+        made = node.outputs[: self.count_made(node)]
+        kind = self.judge(node, consumed, made, rest, span)
+        self.steps.append(Step(kind, node, consumed, made, span))
+        for v in consumed:
+            self.gone[id(v)] = _Gone(self.live.pop(id(v)), span)
+        for i, v in enumerate(made):
+            self.add(v, names[i] if len(made) == len(names) else v.name or f"{names[0]}[{i}]")
+
+    def count_made(self, node: Node) -> int:
+        if node.callee is None or node.inverted:
+            return len(node.outputs)
+        proof = proved(node.callee)
+        assert proof is not None
+        return sum(len(output.values) for output in node.callee.outputs[: proof.outputs])
+
+    def judge(
+        self,
+        node: Node,
+        consumed: tuple[Value, ...],
+        made: tuple[Value, ...],
+        rest: Sequence[Value],
+        span: Span | None,
+    ) -> str:
+        """The step's kind; collects its grade, hypotheses and effects; refuses what has no inverse after all."""
+        if node.op == "call":
+            assert node.callee is not None
+            proof = proved(node.callee)
+            assert proof is not None
+            self.collect(Bijection(proof.grade, tolerance=proof.tolerance), node, span)
+            return "apply"
+        op = registry()[node.op]
+        undo = op.undo(node.attrs, next(i for i, v in enumerate(node.inputs) if v is consumed[0]))
+        if undo is None:
+            types = [v.type for v in (node.outputs if node.inverted else node.inputs)]
+            found = op.bijection(types, node.attrs)
+            assert found is not None
+            self.collect(found, node, span)
+            return "split" if node.op in _SPLITS else "concat" if node.op in _JOINS else "apply"
+        if made[0].type != consumed[0].type:
+            self.refuse(
+                "ARC0608",
+                f"the update changes the stream `{self.name(consumed[0])}` from {consumed[0].type} to {made[0].type}",
+                span,
+                related=[(v, f"has type {v.type}") for v in rest],
+                help="what is added to a stream must have its shape and element type, or broadcast to it",
+            )
+        if undo.divides:
+            self.nonzero(node, self.name(consumed[0]), rest, span)
+        return "update"
+
+    def nonzero(self, node: Node, name: str, rest: Sequence[Value], span: Span | None) -> None:
+        other = node.attrs.get("other")
+        if other is not None and other == 0:
+            self.refuse("ARC0607", f"the stream `{name}` is multiplied by 0", span, "its value is lost")
+        makers = {key: maker for key, (_, maker) in self.makers.items()}
+        for value in rest:
+            reason = may_vanish(value, makers, self.weights)
+            if reason is not None:
+                self.refuse(
+                    "ARC0607",
+                    f"the factor of the stream `{name}` may be 0: {reason}",
+                    span,
+                    "multiplied here",
+                    help="factors that cannot be 0: `exp(c * tanh(e))`, `softplus(e) + c`, a weight declared `nonzero`",
+                )
+
+    def collect(self, found: Bijection, node: Node, span: Span | None) -> None:
+        if node.inverted and found.grade == "injective":
+            self.refuse(
+                "ARC0611",
+                f"`~` of {self.what(node)} undoes only what it gave: it is injective, not bijective",
+                span,
+                help="a stream of the larger space has no preimage in general",
+            )
+        self.grades.append(found.grade)
+        at = f" (`{node.path}`)" if node.path else ""
+        self.hypotheses += [f"{h}{at}" for h in found.hypotheses]
+        self.effects += [f"{e}{at}" for e in found.effects]
+        if found.tolerance is not None:
+            self.tolerance = max(self.tolerance or 0.0, found.tolerance)
+
+    # -- reads -----------------------------------------------------------------------------------------------------
+    def reads(self, values: Iterable[Value], consumed: Sequence[Value], span: Span | None, what: str) -> None:
+        """Every stream that the values are made from must be there now, and none of them be consumed."""
+        avoid = {id(v) for v in consumed}
+        pending = list(values)
+        seen: set[int] = set()
+        while pending:
+            v = pending.pop()
+            if id(v) in avoid:
+                name = self.name(v)
+                self.refuse(
+                    "ARC0604",
+                    f"the stream `{name}` is updated from itself",
+                    span,
+                    f"reads `{name}`, which it updates{self.when()}",
+                    help="update it from the other streams; or split it: `a, b = s -> halves`, then `a += f(b)`",
+                )
+            if id(v) in self.gone:
+                self.stale(v, span, f"read by {what}")
+            if id(v) in seen or id(v) in self.live:
+                continue
+            seen.add(id(v))
+            if id(v) in self.makers:
+                pending.extend(self.makers[id(v)][1].inputs)
+
+    def when(self) -> str:
+        return f" (iteration {', '.join(map(str, self.iteration))})" if self.iteration else ""
+
+    def stale(self, value: Value, span: Span | None, how: str) -> NoReturn:
+        gone = self.gone[id(value)]
+        self.refuse(
+            "ARC0605",
+            f"an old version of the stream `{gone.name}` is {how}",
+            span,
+            f"reads what `{gone.name}` was before{self.when()}",
+            spans=[(gone.span, f"`{gone.name}` is updated here: its old version is gone")],
+            help="compute it again after the update, from what the streams are then",
+        )
+
+    def not_invertible(self, node: Node, value: Value, span: Span | None) -> NoReturn:
+        inner = refusal(node.callee) if node.callee is not None else None
+        note = f": {inner.message}" if inner is not None else ""
+        named = f"`{value.name}` is no stream: " if value.name else ""
+        self.refuse(
+            "ARC0603",
+            f"{named}{self.what(node)} cannot be undone{note}",
+            span,
+            help="update a stream (`a += f(b)`), apply a bijection to it, or start one (`new s = ...`)",
+            spans=[(inner.span, "in here")] if inner is not None and inner.span is not None else [],
+        )
+
+    def what(self, node: Node) -> str:
+        return f"`{node.callee.block}`" if node.callee is not None else f"`{node.op}`"
+
+    # -- results ---------------------------------------------------------------------------------------------------
+    def proof(self, outputs: int) -> Proof:
+        order = ("bijective", "injective", "approximate")
+        grade = max(self.grades, key=order.index)
+        return Proof(grade, tuple(self.steps), outputs, tuple(self.hypotheses), tuple(self.effects), self.tolerance)
+
+    def refuse(
+        self,
+        code: str,
+        message: str,
+        span: Span | None,
+        label: str = "",
+        *,
+        help: str | None = None,
+        related: Sequence[tuple[Value, str]] = (),
+        spans: Sequence[tuple[Span | None, str]] = (),
+    ) -> NoReturn:
+        marks = [Label(s, text) for s, text in spans if s is not None and s != span]
+        for value, text in related:
+            maker = self.makers.get(id(value))
+            if maker is not None and maker[1].span is not None:
+                marks.append(Label(maker[1].span, text))
+        raise ArchError(Diagnostic(code, message, span or self.span, label, tuple(marks), help))
