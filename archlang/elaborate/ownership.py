@@ -11,8 +11,8 @@ from archlang.elaborate.values import (
     Composition,
     ExternInstance,
     Instance,
-    LabelText,
     Inverse,
+    LabelText,
     Run,
 )
 from archlang.report.diagnostic import Span
