@@ -252,6 +252,6 @@ def _check_inline(
         for i, w in enumerate(flat(item))
     ]
     results = [w.value for item in (result if isinstance(result, tuple) else (result,)) for w in flat(item)]
-    Prover(nodes, streams, cx.builder.graph.weights, span).run(moves, results, span)
+    Prover(cx.builder.graph, nodes, streams, span).run(moves, results, span)
     if cx.moves is not None:
         cx.moves += moves

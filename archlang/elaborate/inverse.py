@@ -103,7 +103,7 @@ def _undo(
     given: Sequence[Wire],
     span: Span,
 ) -> Backwards:
-    prover = Prover(nodes, starts, builder.graph.weights, span)
+    prover = Prover(builder.graph, nodes, starts, span)
     try:
         prover.run((), results, span)
     except ArchError as error:

@@ -13,7 +13,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, TensorType
-from archlang.ops.base import Context, Op, OpError, Param, register
+from archlang.ops.base import Bijection, Context, Op, OpError, Param, register
 from archlang.ops.code import Expr, In
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rearrange import Plan, code
@@ -252,6 +252,23 @@ class Rearrange(_Patterned):
     """Splits, reorders and merges axes: "b c h w -> b (h w) c"."""
 
     name = "rearrange"
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection | None:
+        """The pattern from right to left; the sizes of merged axes are given, but for one of each group."""
+        (x,) = ins
+        pattern = _with_dots(self.name, self.checked(attrs), x)
+        sizes = self.solve(pattern, x, dict(attrs["axes"]), Context())
+        left, _, right = (side.strip() for side in attrs["pattern"].partition("->"))
+        given: dict[str, Size] = {}
+        for group in pattern.right:
+            named = [axis for axis in group if "#" not in axis]
+            if any(axis.startswith("...") for axis in named) and len(group) > 1:
+                return None  # merged with others, they cannot be told apart again
+            free = next((axis for axis in named if not isinstance(sizes[axis], int)), next(iter(named), None))
+            given.update({axis: sizes[axis] for axis in named if axis != free})
+        args = {"pattern": f"{right} -> {left}", "axes": tuple(given.items())}
+        y = TensorType(tuple(attrs["shape"]), x.dtype)
+        return Bijection(inverse=(self.name, self.resolve([y], args, Context())))
 
 
 @register

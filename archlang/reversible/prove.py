@@ -7,11 +7,12 @@ or a captured wire counts as a read of what it was made from).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from archlang.ir.graph import Graph, Node, Proof, Step, Value, WeightDecl
+from archlang.ir.graph import Graph, Node, Proof, Step, TensorType, Value
+from archlang.ir.sizes import Equalities
 from archlang.ops.base import Bijection, registry
 from archlang.report.diagnostic import ArchError, Diagnostic, Label, Span
 from archlang.reversible.factors import may_vanish
@@ -62,7 +63,7 @@ def prove(graph: Graph, moves: Sequence[Move] = ()) -> Proof:
         ]
         outputs = graph.outputs[: _plain_outputs(graph)]
         context = [v for port in graph.inputs if port.context for v in port.values]
-        prover = Prover(graph.nodes, names, graph.weights, graph.span, context)
+        prover = Prover(graph, graph.nodes, names, graph.span, context)
         results = [value for output in outputs for value in output.values]
         prover.run(moves, results, graph.span)
         graph.proof = prover.proof(len(outputs))
@@ -80,17 +81,17 @@ def _plain_outputs(graph: Graph) -> int:
 
 
 class Prover:
-    """Replays statements over a list of nodes."""
+    """Replays statements over nodes of a graph (all of them, or those of a call that is inlined)."""
 
     def __init__(
         self,
+        graph: Graph,
         nodes: Sequence[Node],
         streams: Iterable[tuple[str, Value]],
-        weights: Mapping[str, WeightDecl],
         span: Span | None,
         context: Iterable[Value] = (),
     ) -> None:
-        self.weights = weights
+        self.graph = graph
         self.context = {id(value) for value in context}
         self.makers = {id(v): (i, node) for i, node in enumerate(nodes) for v in node.outputs}
         self.live: dict[int, str] = {}  # id of a stream's value -> the stream's name
@@ -357,7 +358,7 @@ class Prover:
             assert found is not None
             self.collect(found, node, span)
             return "split" if node.op in _SPLITS else "concat" if node.op in _JOINS else "apply"
-        if made[0].type != consumed[0].type:
+        if not self.same_type(made[0].type, consumed[0].type):
             self.refuse(
                 "ARC0608",
                 f"the update changes the stream `{self.name(consumed[0])}` from {consumed[0].type} to {made[0].type}",
@@ -369,13 +370,21 @@ class Prover:
             self.nonzero(node, self.name(consumed[0]), rest, span)
         return "update"
 
+    def same_type(self, a: TensorType, b: TensorType) -> bool:
+        """Whether two types are equal, given what the graph needs of its sizes."""
+        if a == b or a.dtype != b.dtype or a.rank != b.rank:
+            return a == b
+        equal = ((c.left, c.right) for c in self.graph.constraints if c.relation == "==" and c.phase is None)
+        sizes = Equalities(equal)
+        return all(sizes.same(x, y) for x, y in zip(a.shape, b.shape, strict=True))
+
     def nonzero(self, node: Node, name: str, rest: Sequence[Value], span: Span | None) -> None:
         other = node.attrs.get("other")
         if other is not None and other == 0:
             self.refuse("ARC0607", f"the stream `{name}` is multiplied by 0", span, "its value is lost")
         makers = {key: maker for key, (_, maker) in self.makers.items()}
         for value in rest:
-            reason = may_vanish(value, makers, self.weights)
+            reason = may_vanish(value, makers, self.graph.weights)
             if reason is not None:
                 self.refuse(
                     "ARC0607",

@@ -64,6 +64,7 @@ BLOCKS = {
         reversible block net(x: [B, 4, H, W]) {
             x = x -> space_to_depth(2) -> leaky_relu(0.5) -> flip(1) -> roll(1, 2) -> transpose(2, 3)
             x = -x
+            x = x -> rearrange("b (c y x) h w -> b c (h y) (w x)", y=2, x=2) -> rearrange("b c h w -> b (h w) c")
         }""",
     "nested, inverted": """
         use std.reversible: coupling
