@@ -11,6 +11,7 @@ from archlang.ops._args import in_range, kwargs
 from archlang.ops.base import REQUIRED, Bijection, Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, Fixed, In, Kw
 from archlang.ops.eager import Ghost, Tape
+from archlang.ops.monotone import Elementwise
 from archlang.ops.rules import dim_of, numel, require_float
 from archlang.ops.window import Window
 from archlang.shapes.dim import Size
@@ -85,7 +86,7 @@ _TABLE = (
 )
 
 
-class _Activation(Op):
+class _Activation(Elementwise):
     """A function of the same shape."""
 
     entry: ClassVar[_Entry]
@@ -113,11 +114,6 @@ class _Activation(Op):
         if self.name in ("softsign", "logsigmoid", "tanhshrink"):  # |x| + 1; a buffer; tanh(x)
             tape.extra(y, x.shape, x.dtype)
         return (y,)
-
-    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection | None:
-        if self.name == "leaky_relu" and attrs["negative_slope"] > 0:
-            return Bijection(inverse=(self.name, {"negative_slope": 1 / attrs["negative_slope"]}))
-        return None
 
     def _kwargs(self, attrs: Attrs) -> tuple[Kw, ...]:
         return kwargs(*((p.name, attrs[p.name], ... if p.default is REQUIRED else p.default) for p in self.params))
@@ -263,7 +259,7 @@ class Identity(Op):
         return {}
 
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
-        return Bijection(inverse=(self.name, attrs))
+        return Bijection(inverse=(self.name, attrs), volume=True)
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs

@@ -7,7 +7,7 @@ from typing import Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, kwargs, same_channels
-from archlang.ops.base import Context, Op, OpError, register
+from archlang.ops.base import Bijection, Context, Op, OpError, register
 from archlang.ops.code import Call, Helper, Lit
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import require_float
@@ -93,6 +93,10 @@ class ActNorm(Op):
     def helpers(self, attrs: Attrs) -> tuple[Helper, ...]:
         return (_ACT_NORM,)
 
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        hypotheses = ("`scale` has no 0", "it is initialised")
+        return Bijection(hypotheses=hypotheses, effects=("the first batch in training sets the weights",))
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -113,3 +117,10 @@ class ActNorm(Op):
                 scale.copy_(1 / (std.view_as(scale) + 1e-6))
                 weights["initialized"].fill_(1)
         return scale * (x + loc)
+
+    def inverse_run(self, outs: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        return outs[0] / weights["scale"] - weights["loc"]
+
+    def log_det_run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        (x,) = ins
+        return (x[0, 0].numel() * weights["scale"].abs().log().sum()).expand(len(x))

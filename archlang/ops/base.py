@@ -63,6 +63,7 @@ class Bijection:
     effects: "random" (draws in training), "batch-coupled" (a sample's inverse depends on the batch in training), ...
     inverse: the op of the registry that undoes this one, with its attributes; None: the entry has `inverse_run` and
     `inverse_call` of its own.
+    volume: the map keeps the volume, its log|det J| is 0; else the entry has `log_det_run` and `log_det_call`.
     """
 
     grade: str = "bijective"
@@ -70,6 +71,7 @@ class Bijection:
     effects: tuple[str, ...] = ()
     tolerance: float | None = None
     inverse: tuple[str, Attrs] | None = None
+    volume: bool = False
 
 
 @dataclass(frozen=True, slots=True)

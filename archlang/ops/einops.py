@@ -268,7 +268,12 @@ class Rearrange(_Patterned):
             given.update({axis: sizes[axis] for axis in named if axis != free})
         args = {"pattern": f"{right} -> {left}", "axes": tuple(given.items())}
         y = TensorType(tuple(attrs["shape"]), x.dtype)
-        return Bijection(inverse=(self.name, self.resolve([y], args, Context())))
+        return Bijection(inverse=(self.name, self.resolve([y], args, Context())), volume=True)
+
+    def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
+        left, _, right = (side.strip() for side in args["pattern"].partition("->"))
+        back = self.resolve(outs, {"pattern": f"{right} -> {left}", "axes": args["axes"]}, Context())
+        return self.infer(outs, back, Context())
 
 
 @register

@@ -238,7 +238,7 @@ class Neg(Op):
         return (ins[0],)
 
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
-        return Bijection(inverse=(self.name, attrs))
+        return Bijection(inverse=(self.name, attrs), volume=True)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Un("-", In(0))

@@ -8,7 +8,7 @@ from typing import Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, in_range, kwargs, same_channels, spatial_rank
-from archlang.ops.base import Context, Op, Param, register
+from archlang.ops.base import Bijection, Context, Op, Param, register
 from archlang.ops.code import Call, Helper, Lit
 from archlang.ops.eager import Ghost, Tape
 from archlang.shapes.dim import Size
@@ -176,6 +176,9 @@ class GDN(Op):
     def helpers(self, attrs: Attrs) -> tuple[Helper, ...]:
         return (_GDN,)
 
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection | None:
+        return None if attrs["inverse"] else Bijection(hypotheses=("what is undone lies in the image",))
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -207,3 +210,25 @@ class GDN(Op):
         gamma, beta = (self.read(name, weights) for name in ("gamma", "beta"))
         norm = F.conv2d(x**2, gamma[:, :, None, None], beta)
         return x * (norm.sqrt() if attrs["inverse"] else norm.rsqrt())
+
+    def inverse_run(self, outs: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        """x_i^2 = y_i^2 (beta_i + sum_j gamma_ij x_j^2) is linear in the squares of x."""
+        import torch
+
+        gamma, beta = (self.read(name, weights) for name in ("gamma", "beta"))
+        squares = torch.einsum("bchw->bhwc", outs[0] ** 2)
+        matrix = torch.eye(len(beta), dtype=gamma.dtype, device=gamma.device) - torch.einsum(
+            "bhwc,cd->bhwcd", squares, gamma
+        )
+        solution = torch.linalg.solve(matrix, squares * beta)
+        return torch.einsum("bhwc->bchw", solution).sqrt() * outs[0].sign()
+
+    def log_det_run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        gamma, beta = (self.read(name, weights) for name in ("gamma", "beta"))
+        x = torch.einsum("bchw->bhwc", ins[0])
+        norm = torch.einsum("cd,bhwd->bhwc", gamma, x**2) + beta
+        cross = torch.einsum("bhwc,cd,bhwd->bhwcd", x * norm ** (-1.5), gamma, x)
+        jacobian = torch.diag_embed(norm.rsqrt()) - cross
+        return torch.linalg.slogdet(jacobian).logabsdet.flatten(1).sum(1)

@@ -299,7 +299,7 @@ class Flip(Op):
         return (ins[0],)
 
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
-        return Bijection(inverse=(self.name, attrs))
+        return Bijection(inverse=(self.name, attrs), volume=True)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Method(In(0), "flip", tuple(Lit(d) for d in attrs["dims"]))
@@ -332,7 +332,8 @@ class Roll(Op):
         return (ins[0],)
 
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
-        return Bijection(inverse=(self.name, {**attrs, "shifts": tuple(-shift for shift in attrs["shifts"])}))
+        shifts = tuple(-shift for shift in attrs["shifts"])
+        return Bijection(inverse=(self.name, {**attrs, "shifts": shifts}), volume=True)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         shifts, dims = attrs["shifts"], attrs["dims"]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, kwargs, same_channels
-from archlang.ops.base import Context, Op, OpError, Param, register
+from archlang.ops.base import Bijection, Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Helper, Lit
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import require_float
@@ -128,9 +128,6 @@ class HouseholderMatrix(ChannelMatrix):
 
     def inverse(self, y: torch.Tensor) -> torch.Tensor:
         return self.mix(y, self.matrix().T)
-
-    def log_abs_det(self) -> torch.Tensor:
-        return self.weight.new_zeros(())
 ''',
         (_BASE,),
     ),
@@ -153,9 +150,6 @@ class CayleyMatrix(ChannelMatrix):
 
     def inverse(self, y: torch.Tensor) -> torch.Tensor:
         return self.mix(y, self.matrix().T)
-
-    def log_abs_det(self) -> torch.Tensor:
-        return self.weight.new_zeros(())
 ''',
         (_BASE,),
     ),
@@ -175,9 +169,6 @@ class ExponentialMatrix(ChannelMatrix):
 
     def inverse(self, y: torch.Tensor) -> torch.Tensor:
         return self.mix(y, self.matrix().T)
-
-    def log_abs_det(self) -> torch.Tensor:
-        return self.weight.new_zeros(())
 ''',
         (_BASE,),
     ),
@@ -241,19 +232,44 @@ class _ChannelMatrix(Op):
         y = tape.apply((flat, matrix), flat.shape, x.dtype, "in")
         return (tape.reshape(y, x.shape),)
 
-    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+    def mix(self, x: Any, matrix: Any) -> Any:
+        """`matrix` times the channels of x."""
         import torch.nn.functional as F
 
-        matrix = self.matrix(weights, attrs)
-        if self.last:
-            return F.linear(ins[0], matrix)
-        return F.conv1d(ins[0].flatten(2), matrix.unsqueeze(2)).view_as(ins[0])
+        return F.linear(x, matrix) if self.last else F.conv1d(x.flatten(2), matrix.unsqueeze(2)).view_as(x)
+
+    def inverse_of(self, matrix: Any) -> Any:
+        import torch
+
+        return torch.linalg.inv(matrix)
+
+    def log_abs_det(self, weights: Mapping[str, Any], attrs: Attrs) -> Any:
+        import torch
+
+        return torch.linalg.slogdet(self.matrix(weights, attrs)).logabsdet
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        return self.mix(ins[0], self.matrix(weights, attrs))
+
+    def inverse_run(self, outs: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        return self.mix(outs[0], self.inverse_of(self.matrix(weights, attrs)))
+
+    def log_det_run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        positions = ins[0][0].numel() // attrs["channels"]
+        return (positions * self.log_abs_det(weights, attrs)).expand(len(ins[0]))
 
 
 class _Invertible(_ChannelMatrix):
     """A matrix with a determinant other than 0."""
 
     params = (Param("lu", "bool", False),)
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        hypothesis = "`w_s` is finite" if attrs["lu"] else "det `weight` is not 0"
+        return Bijection(hypotheses=(hypothesis,))
+
+    def log_abs_det(self, weights: Mapping[str, Any], attrs: Attrs) -> Any:
+        return weights["w_s"].sum() if attrs["lu"] else super().log_abs_det(weights, attrs)
 
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         products = 2 * attrs["channels"] ** 3 if attrs["lu"] else 0
@@ -309,6 +325,12 @@ class _Orthogonal(_ChannelMatrix):
     """A rotation: the square matrices of torch.nn.utils.parametrizations.orthogonal."""
 
     params = (Param("orthogonal_map", "str", "householder", choices=("householder", "cayley", "matrix_exp")),)
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        return Bijection(volume=True)
+
+    def inverse_of(self, matrix: Any) -> Any:
+        return matrix.T
 
     def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
         return (WeightDecl("weight", (attrs["channels"], attrs["channels"])),)

@@ -68,7 +68,7 @@ class Concat(Op):
             return None
         sizes = tuple(x.shape[attrs["dim"]] for x in ins)
         size = sizes[0] if len(set(sizes)) == 1 and isinstance(sizes[0], int) else None
-        return Bijection(inverse=("split", {"sizes": sizes, "size": size, "dim": attrs["dim"]}))
+        return Bijection(inverse=("split", {"sizes": sizes, "size": size, "dim": attrs["dim"]}), volume=True)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Call("torch.cat", (Ins(),), (Kw("dim", Lit(attrs["dim"])),))
@@ -98,7 +98,7 @@ class Stack(Op):
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection | None:
         if len({x.dtype for x in ins}) > 1:
             return None
-        return Bijection(inverse=("unbind", {"dim": attrs["dim"], "count": len(ins)}))
+        return Bijection(inverse=("unbind", {"dim": attrs["dim"], "count": len(ins)}), volume=True)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Call("torch.stack", (Ins(),), (Kw("dim", Lit(attrs["dim"])),))
@@ -157,7 +157,7 @@ class _Parts(Op):
         return () if attrs["dim"] == 1 else None
 
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
-        return Bijection(inverse=("concat", {"dim": attrs["dim"]}))
+        return Bijection(inverse=("concat", {"dim": attrs["dim"]}), volume=True)
 
     def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
         concat = registry()["concat"]
@@ -291,7 +291,7 @@ class Unbind(Op):
         return tuple(part for _ in range(count))
 
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
-        return Bijection(inverse=("stack", {"dim": attrs["dim"]}))
+        return Bijection(inverse=("stack", {"dim": attrs["dim"]}), volume=True)
 
     def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
         stack = registry()["stack"]

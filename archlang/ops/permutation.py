@@ -7,7 +7,7 @@ from typing import Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, kwargs, same_channels
-from archlang.ops.base import Context, Op, OpError, Param, register
+from archlang.ops.base import Bijection, Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Helper, Lit
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import dim_of
@@ -83,6 +83,9 @@ class ChannelPermutation(Op):
     def helpers(self, attrs: Attrs) -> tuple[Helper, ...]:
         return (_PERMUTATION,)
 
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        return Bijection(volume=True)
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -92,3 +95,9 @@ class ChannelPermutation(Op):
         import torch
 
         return torch.stack([ins[0].select(attrs["dim"], int(i)) for i in weights["permutation"]], attrs["dim"])
+
+    def inverse_run(self, outs: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        result = torch.empty_like(outs[0])
+        return result.index_copy(attrs["dim"], weights["permutation"], outs[0])

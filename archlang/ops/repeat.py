@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType
-from archlang.ops.base import Context, Op, OpError, Param, register
+from archlang.ops.base import Bijection, Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, In, Kw, Lit, Method
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import dim_of, promote_scalar, require_float
@@ -65,6 +65,17 @@ class Pad(Op):
                 cx.at_least(x.shape[dim], amount, f"`pad` repeats at most dimension {dim} of {x}", inputs=(0,))
             if mode != "constant" and isinstance(amount, int) and amount < 0:
                 raise OpError("ARC0363", f'`pad` in mode "{mode}" takes no negative {amount}', param="pad")
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection | None:
+        pad = attrs["pad"]
+        if attrs["mode"] != "constant" or not all(isinstance(n, int) and n >= 0 for n in pad):
+            return None
+        back = {"pad": tuple(-n for n in pad), "mode": "constant", "value": None}
+        return Bijection("injective" if any(pad) else "bijective", inverse=(self.name, back), volume=not any(pad))
+
+    def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
+        pad = args["pad"] if isinstance(args["pad"], tuple) else (args["pad"],)
+        return self.infer(outs, {**args, "pad": tuple(-n for n in pad)}, Context())
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs

@@ -9,7 +9,7 @@ from typing import Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops._args import check_rank, collapsed, in_range, kwargs, per_dim, spatial_rank, window_fits, wires
-from archlang.ops.base import Context, Input, Op, OpError, Param, register
+from archlang.ops.base import Bijection, Context, Input, Op, OpError, Param, register, registry
 from archlang.ops.code import Call, Expr, Get, In, Item, Kw, Lit
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import require_float
@@ -170,6 +170,12 @@ class PixelShuffle(Op):
 
     name = "pixel_shuffle"
 
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        return Bijection(inverse=("pixel_unshuffle", {"downscale_factor": attrs["upscale_factor"]}), volume=True)
+
+    def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
+        return registry()["pixel_unshuffle"].infer(outs, {"downscale_factor": args["upscale_factor"]}, Context())
+
     def window(self, attrs: Attrs) -> tuple[Window, ...]:
         return (Window.enlarging(attrs["upscale_factor"]),) * 2
 
@@ -205,6 +211,12 @@ class PixelUnshuffle(Op):
     """[..., C, H * r, W * r] -> [..., C * r * r, H, W]."""
 
     name = "pixel_unshuffle"
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        return Bijection(inverse=("pixel_shuffle", {"upscale_factor": attrs["downscale_factor"]}), volume=True)
+
+    def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
+        return registry()["pixel_shuffle"].infer(outs, {"upscale_factor": args["downscale_factor"]}, Context())
 
     def window(self, attrs: Attrs) -> tuple[Window, ...]:
         return (Window.sliding(attrs["downscale_factor"], attrs["downscale_factor"], 0, 1),) * 2
@@ -243,6 +255,13 @@ class ChannelShuffle(Op):
     """Interleaves `groups` groups of channels."""
 
     name = "channel_shuffle"
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection | None:
+        count = ins[0].shape[1]
+        if not isinstance(count, int):
+            return None
+        return Bijection(inverse=(self.name, {"groups": count // attrs["groups"]}), volume=True)
+
     local = True
     params = (Param("groups", "int"),)
 

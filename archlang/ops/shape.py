@@ -66,6 +66,9 @@ class Flatten(Op):
             raise OpError("ARC0351", message, param="start_dim", inputs=(0,))
         return {"start_dim": start, "end_dim": -1 if end >= x.rank - 1 else end}
 
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        return Bijection(inverse=("reshape", {"shape": ins[0].shape}), volume=True)
+
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,) = ins
         start = attrs["start_dim"]
@@ -106,6 +109,9 @@ class Reshape(Op):
         shape = args["shape"]
         return {"shape": shape if isinstance(shape, tuple) else (shape,)}
 
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        return Bijection(inverse=("reshape", {"shape": ins[0].shape}), volume=True)
+
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,) = ins
         return (TensorType(reshaped(self.name, numel(x.shape), attrs["shape"], str(x), cx, "shape"), x.dtype),)
@@ -135,6 +141,9 @@ class Unflatten(Op):
         if not sizes:
             raise OpError("ARC0354", "`unflatten` needs at least one size", param="sizes")
         return {"dim": dim_of(self.name, args["dim"], ins[0]), "sizes": sizes}
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        return Bijection(inverse=("reshape", {"shape": ins[0].shape}), volume=True)
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,) = ins
@@ -181,7 +190,8 @@ class Permute(Op):
 
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
         dims = attrs["dims"]
-        return Bijection(inverse=(self.name, {"dims": tuple(dims.index(d) for d in range(len(dims)))}))
+        inverse = {"dims": tuple(dims.index(d) for d in range(len(dims)))}
+        return Bijection(inverse=(self.name, inverse), volume=True)
 
     def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
         (y,) = outs
@@ -220,7 +230,7 @@ class Transpose(Op):
         return (TensorType(tuple(shape), ins[0].dtype),)
 
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
-        return Bijection(inverse=(self.name, attrs))
+        return Bijection(inverse=(self.name, attrs), volume=True)
 
     def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
         return self.infer(outs, self.resolve(outs, args, Context()), Context())
@@ -251,6 +261,9 @@ class Squeeze(Op):
         if args["dim"] is None:
             return {"dim": tuple(i for i, size in enumerate(x.shape) if size == 1)}
         return {"dim": as_dims(self.name, args["dim"], x)}
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        return Bijection(inverse=("reshape", {"shape": ins[0].shape}), volume=True)
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,) = ins
@@ -283,6 +296,9 @@ class Unsqueeze(Op):
 
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         return {"dim": dim_of(self.name, args["dim"], ins[0], extra=1)}
+
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        return Bijection(inverse=("reshape", {"shape": ins[0].shape}), volume=True)
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,) = ins
@@ -361,7 +377,7 @@ class _Shuffle(Op):
     other: ClassVar[str]
 
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
-        return Bijection(inverse=(self.other, attrs))
+        return Bijection(inverse=(self.other, attrs), volume=True)
 
     def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
         return registry()[self.other].infer(outs, args, Context())

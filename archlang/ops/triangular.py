@@ -8,7 +8,7 @@ from typing import Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, kwargs, per_dim, same_channels, spatial_rank
-from archlang.ops.base import Context, Op, Param, register
+from archlang.ops.base import Bijection, Context, Op, Param, register
 from archlang.ops.code import Call, Helper, Lit
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.window import Window
@@ -165,6 +165,10 @@ class TriangularConv(Op):
     def helpers(self, attrs: Attrs) -> tuple[Helper, ...]:
         return (_TRIANGULAR,)
 
+    def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
+        hypothesis = {"free": ("the last tap has no 0 on its diagonal",)}.get(attrs["diagonal"], ())
+        return Bijection(hypotheses=hypothesis, volume=attrs["diagonal"] == "one")
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -194,6 +198,31 @@ class TriangularConv(Op):
             zeros = x.new_zeros([more if d == dim else size for d, size in enumerate(x.shape)])
             x = torch.cat([x, zeros] if side in "BR" else [zeros, x], dim)
         return F.conv2d(x, self.kernel(weights, attrs), weights.get("bias"))
+
+    def inverse_run(self, outs: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        """Position by position, in the order of a page: each needs the ones before it only."""
+        import torch
+
+        y, kernel, order = outs[0], self.kernel(weights, attrs), attrs["order"]
+        flips = [dim for dim, side in ((2, order[0]), (3, order[1])) if side in "BR"]
+        y, kernel = (y if "bias" not in weights else y - weights["bias"][:, None, None]).flip(flips), kernel.flip(flips)
+        found: dict[tuple[int, int], Any] = {}
+        rows, columns = attrs["kernel_size"]
+        for i in range(y.shape[2]):
+            for j in range(y.shape[3]):
+                rest = y[:, :, i, j]
+                for a in range(rows):
+                    for b in range(columns):
+                        if (i - a, j - b) in found:
+                            rest = rest - found[i - a, j - b] @ kernel[:, :, rows - 1 - a, columns - 1 - b].T
+                corner = kernel[:, :, -1, -1]
+                found[i, j] = torch.linalg.solve_triangular(corner, rest.T, upper=False).T
+        return torch.stack(list(found.values()), -1).view_as(y).flip(flips)
+
+    def log_det_run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        order = attrs["order"]
+        tap = self.kernel(weights, attrs)[:, :, 0 if order[0] == "B" else -1, 0 if order[1] == "R" else -1]
+        return (ins[0][0, 0].numel() * tap.diagonal().abs().log().sum()).expand(len(ins[0]))
 
 
 _DEFAULTS = (("order", "TL"), ("diagonal", "free"), ("bias", True))

@@ -11,12 +11,13 @@ from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, Fixed, Get, Helper, In, Kw, Lit, Method, Self
 from archlang.ops.constant import REFERENCE
 from archlang.ops.eager import Ghost, Tape
+from archlang.ops.monotone import Elementwise
 from archlang.ops.rules import DTYPES, floating, promote_scalar, refuse_bool, torch_dtype
 
 __all__: list[str] = []
 
 
-class _Function(Op):
+class _Function(Elementwise):
     """`torch.<name>(x)`. Subclasses come from the tables below."""
 
     local, per_element = True, 1
@@ -46,8 +47,8 @@ def _number(dtype: str) -> str:
 
 
 _FLOATING = (
-    "atan", "cos", "erf", "exp", "exp2", "expm1", "log", "log10", "log1p", "log2", "reciprocal", "rsqrt", "sin",
-    "sqrt", "tan",
+    "asinh", "atan", "atanh", "cos", "erf", "exp", "exp2", "expm1", "log", "log10", "log1p", "log2", "logit",
+    "reciprocal", "rsqrt", "sin", "sinh", "sqrt", "tan",
 )  # fmt: skip
 _TABLE: dict[str, Callable[[str], str] | None] = {
     **dict.fromkeys(_FLOATING, floating),
@@ -56,7 +57,8 @@ _TABLE: dict[str, Callable[[str], str] | None] = {
     "square": _number,
 }
 _SAVES = {
-    **dict.fromkeys(("abs", "atan", "cos", "erf", "log", "log10", "log1p", "log2", "sin", "square"), "in"),
+    **dict.fromkeys(("abs", "asinh", "atan", "atanh", "cos", "erf", "log", "log10", "log1p", "log2"), "in"),
+    **dict.fromkeys(("logit", "sin", "sinh", "square"), "in"),
     **dict.fromkeys(("exp", "exp2", "expm1", "reciprocal", "rsqrt", "sqrt", "tan"), "out"),
 }
 for _name, _result in _TABLE.items():
