@@ -51,6 +51,13 @@ def revbifpn() -> nn.Module:
     return model
 
 
+def rev_vit() -> nn.Module:
+    model: Any = importlib.import_module("rev").RevViT(embed_dim=16, n_head=2, depth=3, patch_size=(4, 4))
+    model.no_custom_backward = True
+    result: nn.Module = model
+    return result
+
+
 RECIPES = {
     "revcol": Recipe(
         "github megvii-research/RevCol, models/revcol.py", revcol, "revcol.arch", "revcol",
@@ -60,6 +67,10 @@ RECIPES = {
     "revbifpn_s0": Recipe(
         "github CerebrasResearch/RevBiFPN, revbifpn.py", revbifpn, "revbifpn.arch", "revbifpn",
         {"mult": 1, "dropout_p": 0.0, "classes": 10}, [[2, 3, 64, 64]],
+    ),
+    "rev_vit": Recipe(
+        "github karttikeya/minREV, rev.py", rev_vit, "rev_vit.arch", "rev_vit",
+        {"width": 16, "heads": 2, "depth": 3, "patch": 4, "size": 32, "classes": 10}, [[2, 3, 32, 32]],
     ),
 }  # fmt: skip
 
