@@ -381,19 +381,28 @@ def _new(cx: Activation, stmt: tree.New) -> None:
             stmt.span,
             help=f"write `{stmt.name} = ...`",
         )
-    builder = cx.graph_builder(stmt.span)
-    mark = len(builder.graph.nodes)
+    mark = len(cx.graph_builder(stmt.span).graph.nodes)
     value = evaluate(cx, stmt.value)
-    if not isinstance(value, Wire):
-        fail("ARC0601", f"a stream is a wire, not {describe(value)}", stmt.value.span)
-    if len(builder.graph.nodes) == mark:  # another name's wire: the stream is a value of its own
-        (value,) = builder.node("identity", (value,), (value.type,), stmt.span, {})
+    if isinstance(value, list) and value and all(isinstance(item, Wire) for item in value):
+        value = [_stream(cx, item, mark, f"{stmt.name}{i}", stmt.span) for i, item in enumerate(value)]
+    elif isinstance(value, Wire):
+        value = _stream(cx, value, mark, stmt.name, stmt.span)
+    else:
+        fail("ARC0601", f"a stream is a wire or a list of wires, not {describe(value)}", stmt.value.span)
     cx.new_streams.append(stmt.name)
     frame = cx.scope
     while not frame.frame and frame.parent is not None:
         frame = frame.parent
     record(cx, "new", stmt.span, [stmt.name], lambda: frame.bind(stmt.name, value, stmt.name_span))
-    value.value.name = value.value.name or stmt.name
+
+
+def _stream(cx: Activation, wire: Wire, mark: int, name: str, span: Span) -> Wire:
+    """The wire of a new stream; another name's wire, made before the node `mark`, becomes a value of its own."""
+    builder = cx.graph_builder(span)
+    if not any(made is wire.value for node in builder.graph.nodes[mark:] for made in node.outputs):
+        (wire,) = builder.node("identity", (wire,), (wire.type,), span, {})
+    wire.value.name = wire.value.name or name
+    return wire
 
 
 def _emit(cx: Activation, stmt: tree.Emit) -> None:

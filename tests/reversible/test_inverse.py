@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.reversible.helpers import roundtrip
+from tests.reversible.helpers import program, roundtrip
 
 BLOCKS = {
     "coupling": """
@@ -31,10 +31,10 @@ BLOCKS = {
         }""",
     "silo": """
         use std.reversible: silo
-        block down(times: int, width: int)(x) { return x -> conv: conv(width, 2**times, stride=2**times) }
-        block up(times: int, width: int)(x) {
-            return x -> conv: conv(width, 1) -> interpolate(scale_factor=2**times)
-        }
+        let widths = [4, 6, 8]
+        fn down(x, i: int, j: int) => x -> "f{i}_{j}": conv(widths[j], 2 ** (j - i), stride = 2 ** (j - i))
+        fn up(x, i: int, j: int) =>
+            x -> "g{i}_{j}": conv(widths[j], 1) -> interpolate(scale_factor = 2 ** (i - j))
         reversible block net(a: [B, 4, 8, 8], b: [B, 6, 4, 4], c: [B, 8, 2, 2]) {
             p = [a, b, c]
             p = p -> s: silo(
@@ -42,6 +42,17 @@ BLOCKS = {
                 fn(x, i, j) => x -> "up{i}_{j}": up(i - j, 4 + 2 * j),
             )
             a, b, c = (p[0], p[1], p[2])
+        }""",
+    "new levels": """
+        use std.reversible: first_column, spawning_silo
+        fn down(x, i: int, j: int) => x -> "f{i}": conv(8, 2 ** (j - i), stride = 2 ** (j - i))
+        fn up(x, i: int, j: int) => x -> "g{i}": conv(8, 1) -> interpolate(scale_factor = 2 ** (i - j))
+        reversible block net(a: [B, 8, 8, 8]; stem: [B, 3, 8, 8]) {
+            new p = (; stem) -> first: first_column([conv(8, 3, padding=1), conv(8, 1)])
+            p[0] += p[1]
+            q, c = [a] -> s: spawning_silo(down, up)
+            a = q[0]
+            return a, c, p
         }""",
     "swap": """
         reversible block net(a: [B, 4], b: [B, 4]) {
@@ -105,3 +116,11 @@ BLOCKS = {
 @pytest.mark.parametrize("name", BLOCKS)
 def test_inverse(name: str) -> None:
     assert roundtrip(BLOCKS[name]) < 1e-10
+
+
+def test_a_list_of_new_streams() -> None:
+    text = "reversible block net(a: [B, 4]) { new s = [a -> f: linear(4), a] }"
+    graph = program(text).root
+    assert [step.kind for step in graph.proof.steps] == ["new", "new"] if graph.proof else False
+    assert [len(output.values) for output in graph.outputs] == [1, 2]
+    assert len({id(v) for v in graph.values}) == len([*graph.values])
