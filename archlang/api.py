@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from archlang.records import dataclass
 from archlang.report.diagnostic import ArchError, Diagnostic, Source
 
 if TYPE_CHECKING:

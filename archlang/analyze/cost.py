@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 
 from archlang.analyze.largest import Largest
@@ -16,6 +15,7 @@ from archlang.analyze.tree import Block, tree
 from archlang.ir.graph import Program
 from archlang.ir.walk import Counts, counts
 from archlang.ops.eager import Ghost, Tape
+from archlang.records import dataclass
 from archlang.shapes.dim import Size, symbol, symbols
 
 __all__ = ["Cost", "cost"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from archlang.records import dataclass
 from archlang.shapes.dim import Size, non_negative, size_str, substitute
 
 __all__ = ["Largest"]

@@ -6,12 +6,12 @@ them; the module's own tensors, and what a kernel needs inside, are not counted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from archlang.analyze.largest import Largest
 from archlang.analyze.trace import Step, Trace, _distinct
 from archlang.ops.eager import Storage
+from archlang.records import dataclass
 from archlang.shapes.dim import Size
 
 __all__ = ["peak"]

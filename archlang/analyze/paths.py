@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from archlang.analyze.largest import Largest
 from archlang.analyze.transfer import Algebra
 from archlang.ir.graph import Attrs, TensorType
 from archlang.ops.base import Op
 from archlang.ops.window import Window
+from archlang.records import dataclass
 
 __all__ = ["Depth", "Field", "Macs", "Reach"]
 

@@ -7,13 +7,13 @@ or are kept already. A run of equal children is followed until two of them are a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from archlang.analyze.plan import Env, Plan, Plans, present
 from archlang.ir.graph import Graph, Node, TensorType, WeightDecl
 from archlang.ops.base import registry
 from archlang.ops.eager import BYTES, Ghost, NotCounted, Storage, Tape, nbytes
+from archlang.records import dataclass, field
 from archlang.shapes.dim import Size
 
 __all__ = ["Row", "Step", "Trace", "Tracer", "Work"]

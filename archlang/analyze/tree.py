@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from math import prod
 
 from archlang.analyze.trace import Row, Trace, Work
 from archlang.ir.graph import Child, Graph, Node, Program
 from archlang.ir.paths import Paths
+from archlang.records import dataclass, field
 from archlang.shapes.dim import Size
 
 __all__ = ["Block", "tree"]

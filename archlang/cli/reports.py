@@ -6,11 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from archlang.cli.arguments import Parser, choice
 from archlang.cli.guard import UsageError, show
 from archlang.cli.output import keep, write
+from archlang.records import dataclass
 from archlang.report.diagnostic import Diagnostic, Severity
 
 __all__ = ["FORMATS", "add_report", "report"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from archlang.elaborate.errors import fail
@@ -21,6 +20,7 @@ from archlang.elaborate.values import (
     expand,
 )
 from archlang.ops.base import Op, registry
+from archlang.records import dataclass
 from archlang.report.diagnostic import Fix, Span
 from archlang.report.suggest import nearest
 from archlang.shapes.dim import Dim

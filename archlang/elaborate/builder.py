@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from archlang.elaborate.errors import fail
 from archlang.elaborate.reserved import MODULE_ATTRIBUTES
 from archlang.elaborate.values import Instance, OpInstance, Run, Wire
 from archlang.ir.graph import Attrs, Child, Constraint, Graph, Node, TensorType, Value, WeightDecl
+from archlang.records import dataclass, field, replace
 from archlang.report.diagnostic import Span
 from archlang.shapes.dim import Size, size_str
 

@@ -3,7 +3,6 @@ once for a whole interval of it: ten thousand equal layers cost what one costs."
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from archlang.elaborate.bounds import bounded
@@ -11,6 +10,7 @@ from archlang.elaborate.builtins import check_length
 from archlang.elaborate.errors import fail
 from archlang.elaborate.session import Activation, NeedConcrete, Split
 from archlang.elaborate.values import IndexRange, Instance, Phase, Run, describe, expand
+from archlang.records import replace
 from archlang.report.diagnostic import ArchError
 from archlang.syntax import tree
 

@@ -8,7 +8,6 @@ inline becomes the callee's own child.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from archlang.elaborate.values import (
@@ -26,6 +25,7 @@ from archlang.elaborate.values import (
     Run,
     Wire,
 )
+from archlang.records import field_names
 from archlang.syntax import tree
 
 __all__ = ["copy_instance", "free_names", "map_modules", "structure_key"]
@@ -153,7 +153,7 @@ def free_names(body: tree.Expr | tuple[tree.Stmt, ...]) -> frozenset[str]:
             names.add(node.id)
         elif isinstance(node, tuple):
             stack.extend(node)
-        elif is_dataclass(node):
-            stack.extend(getattr(node, f.name) for f in fields(node) if f.name not in ("span", "name_span"))
+        else:
+            stack.extend(getattr(node, name) for name in field_names(node) if name not in ("span", "name_span"))
     _FREE[id(body)] = (body, frozenset(names))
     return _FREE[id(body)][1]

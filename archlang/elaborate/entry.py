@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from archlang.elaborate.apply import apply
@@ -21,6 +20,7 @@ from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation, Limits, Session, StopElaboration
 from archlang.elaborate.values import BlockInstance, BlockTemplate, Instance, LabelText, Streams, Wire
 from archlang.ir.graph import Graph, Program, TensorType, Value
+from archlang.records import dataclass
 from archlang.report.diagnostic import ArchError, Diagnostic, Severity, Span
 from archlang.report.suggest import nearest
 from archlang.syntax import tree

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from archlang.elaborate.builder import Builder
@@ -18,6 +17,7 @@ from archlang.elaborate.values import (
     Wire,
 )
 from archlang.ir.graph import Constraint, Graph, Output, TensorType
+from archlang.records import replace
 from archlang.report.diagnostic import Span
 from archlang.shapes.dim import never_text, non_negative, size_str, substitute
 

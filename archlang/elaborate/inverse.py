@@ -7,7 +7,6 @@ children as any module does; then the nodes of that application are taken back, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from archlang.elaborate.builder import Builder
@@ -29,6 +28,7 @@ from archlang.elaborate.values import (
 )
 from archlang.ir.graph import Constraint, Node, TensorType, Value
 from archlang.ops.base import OpError
+from archlang.records import replace
 from archlang.report.diagnostic import ArchError, Span
 from archlang.reversible import Backwards, Prover
 

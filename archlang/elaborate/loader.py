@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation, Limits, Session, StopElaboration
 from archlang.elaborate.values import POISON, BlockTemplate, ExternTemplate, Fn, Namespace
+from archlang.records import dataclass, field, replace
 from archlang.report.diagnostic import ArchError, Diagnostic, Fix, Source, Span
 from archlang.report.suggest import nearest
 from archlang.syntax import tree

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from archlang.elaborate.origins import Made
 from archlang.elaborate.values import Wire
+from archlang.records import dataclass
 from archlang.report.diagnostic import Fix, Span
 
 __all__ = ["Side", "widths_fix"]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from archlang.elaborate.builder import Builder
 from archlang.elaborate.values import Wire
 from archlang.ir.graph import Node, Value
+from archlang.records import dataclass
 from archlang.report.diagnostic import Label, Span
 from archlang.shapes.dim import Size, size_str
 

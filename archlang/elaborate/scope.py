@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
+from archlang.records import dataclass, field
 from archlang.report.diagnostic import Span
 
 __all__ = ["Binding", "Scope"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from archlang.elaborate.builder import Builder
 from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.scope import Scope
 from archlang.ir.graph import Graph
+from archlang.records import dataclass, field, replace
 from archlang.report.diagnostic import ArchError, Diagnostic, Label, Severity, Span
 from archlang.reversible.moves import Move
 from archlang.shapes.dim import Size

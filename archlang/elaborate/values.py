@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from archlang.ir.graph import Init, TensorType, Value
 from archlang.ops.base import Op
+from archlang.records import dataclass, field
 from archlang.report.diagnostic import Span
 from archlang.shapes.dim import Dim
 from archlang.syntax import tree

@@ -20,9 +20,9 @@ The whole IR is defined on this page.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Union
 
+from archlang.records import dataclass, field
 from archlang.report.diagnostic import Span
 from archlang.shapes.dim import Size, size_str
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Union
 
 from archlang.ir.graph import Child, Graph, Node, Output, Program, WeightDecl
 from archlang.ir.paths import Paths, join, shift
+from archlang.records import dataclass
 from archlang.report.diagnostic import Span
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
@@ -14,6 +13,7 @@ from archlang.ops.eager import Ghost, Tape
 from archlang.ops.monotone import Elementwise
 from archlang.ops.rules import dim_of, numel, require_float
 from archlang.ops.window import Window
+from archlang.records import dataclass
 from archlang.shapes.dim import Size
 
 __all__: list[str] = []

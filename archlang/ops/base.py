@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from math import prod
 from typing import Any, ClassVar
 
@@ -12,6 +11,7 @@ from archlang.ir.graph import Attr, Attrs, Constraint, TensorType, WeightDecl
 from archlang.ops.code import Call, Expr, Get, Helper, In, Self
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.window import Window
+from archlang.records import dataclass, field
 from archlang.shapes.dim import Size, non_negative, size_str
 
 __all__ = ["REQUIRED", "Bijection", "Context", "Input", "Op", "OpError", "Param", "Undo", "register", "registry"]

@@ -6,10 +6,10 @@ two instances becomes a constructor argument. Only `Lit` leaves may be abstracte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Union
 
 from archlang.ir.graph import Attr
+from archlang.records import dataclass
 
 __all__ = [
     "Bin",

@@ -9,11 +9,11 @@ tests compare them with `torch.autograd.graph.saved_tensors_hooks`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from archlang.ops.code import Expr, In, Lit, Method
+from archlang.records import dataclass
 from archlang.shapes.dim import Size, substitute, symbols
 
 __all__ = ["BYTES", "Ghost", "NotCounted", "Storage", "Tape", "dense", "is_contiguous", "nbytes"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar
 
@@ -18,6 +17,7 @@ from archlang.ops.code import Expr, In
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rearrange import Plan, code
 from archlang.ops.rules import numel, require_float
+from archlang.records import dataclass
 from archlang.shapes.dim import Dim, Size, size_str
 
 __all__ = ["Pattern", "parse_pattern"]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from archlang.ir.graph import Attr, Init
 from archlang.ops.base import REQUIRED, OpError, Param
 from archlang.ops.code import Call, Expr, Get, Item, Kw, Lit, Method, Seq
+from archlang.records import dataclass
 
 __all__ = ["INITIALISERS", "Initialiser", "as_init", "check", "emit", "make", "run"]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
 from typing import Any
 
 from archlang.ir.graph import Attr
 from archlang.ops.code import Expr, Kw, Lit, Method
 from archlang.ops.rules import numel
+from archlang.records import dataclass, field_names
 from archlang.shapes.dim import Size
 
 __all__ = ["Plan", "code"]
@@ -69,7 +69,7 @@ class Plan:
 
     def as_attr(self) -> Attr:
         """Plain data, for a node's attributes."""
-        return astuple(self)
+        return tuple(getattr(self, name) for name in field_names(self))
 
     @staticmethod
     def from_attr(attr: Any) -> Plan:

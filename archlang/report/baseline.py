@@ -6,8 +6,8 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from archlang.records import dataclass
 from archlang.report.diagnostic import Diagnostic
 from archlang.report.fingerprint import VERSION, fingerprints
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from enum import Enum
+
+from archlang.records import dataclass, field
 
 __all__ = ["ArchError", "Diagnostic", "Fix", "Label", "Severity", "Source", "Span"]
 

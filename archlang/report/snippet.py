@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from archlang.records import dataclass
 from archlang.report.diagnostic import Source, Span
 from archlang.report.glyphs import Glyphs, printable
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from archlang.ir.graph import Graph, Node, Output, Port, Step, TensorType, Value
 from archlang.ops.base import registry
+from archlang.records import replace
 from archlang.reversible.prove import prove
 from archlang.shapes.dim import substitute
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from archlang.ir.graph import Value
+from archlang.records import dataclass
 from archlang.report.diagnostic import Span
 
 __all__ = ["Move", "Pair"]

@@ -8,12 +8,12 @@ or a captured wire counts as a read of what it was made from).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from archlang.ir.graph import Graph, Node, Proof, Step, TensorType, Value
 from archlang.ir.sizes import Equalities
 from archlang.ops.base import Bijection, registry
+from archlang.records import dataclass
 from archlang.report.diagnostic import ArchError, Diagnostic, Label, Span
 from archlang.reversible.factors import may_vanish
 from archlang.reversible.moves import Move, Pair

@@ -11,10 +11,11 @@ Two equal normal forms denote the same function; the converse does not hold (`2*
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import gcd
 from typing import Union
+
+from archlang.records import dataclass
 
 __all__ = [
     "Dim",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 
+from archlang.records import dataclass
 from archlang.syntax import table
 
 __all__ = ["Rule", "Table", "load_table"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Union
 
+from archlang.records import dataclass, field
 from archlang.report.diagnostic import Span
 
 

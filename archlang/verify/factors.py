@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import gcd, prod
 
+from archlang.records import dataclass
 from archlang.shapes.dim import Atom, Dim, Monomial, Size, Symbol, symbols
 
 __all__ = ["Product", "divisors", "ordered_factors", "product", "terms"]

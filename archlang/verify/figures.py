@@ -7,13 +7,13 @@ the batch is a free size, it is 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, TypeVar, Union
 
 from archlang.ir.graph import Child, Graph, Node, Program, WeightDecl
 from archlang.ops.base import registry
+from archlang.records import dataclass
 from archlang.shapes.dim import Size, evaluate, substitute, symbol, symbols
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from archlang.ir.graph import Constraint, Program
+from archlang.records import replace
 from archlang.shapes.dim import Size, non_negative, substitute, symbol, symbols
 
 __all__ = ["always", "matters", "never", "requirements"]

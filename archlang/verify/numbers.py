@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import lcm
 
 import islpy as isl
+
+from archlang.records import dataclass
 
 __all__ = ["Numbers", "numbers"]
 

@@ -8,13 +8,13 @@ against a number (its divisors, its thresholds); two products, factor by factor;
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import permutations
 from math import gcd
 from typing import Union
 
 import islpy as isl
 
+from archlang.records import dataclass
 from archlang.shapes.dim import Atom, Dim, Floor, Size, exact_div, substitute, symbols
 from archlang.verify import periodic
 from archlang.verify.factors import Product, divisors, ordered_factors, product

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from archlang.elaborate.errors import fail
 from archlang.elaborate.values import BlockTemplate, ExternTemplate, Instance, OpTemplate
+from archlang.records import dataclass
 from archlang.report.suggest import did_you_mean
 from archlang.shapes.dim import Dim, Size, size_str
 from archlang.syntax import tree

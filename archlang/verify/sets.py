@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from archlang.ir.graph import Constraint, Program
+from archlang.records import dataclass, replace
 from archlang.shapes.dim import evaluate, substitute, symbol, symbols
 from archlang.verify.form import requirements
 

@@ -6,10 +6,10 @@ Floor divisions compose exactly: isl keeps each as an existential variable. What
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import islpy as isl
 
+from archlang.records import dataclass, field
 from archlang.shapes.dim import Atom, Dim, Size, Symbol, substitute, symbol, symbols
 
 __all__ = ["Sizes", "is_linear"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from math import lcm
@@ -17,6 +16,7 @@ from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation, Limits, Session
 from archlang.ir.graph import Program
 from archlang.ir.sizes import Equalities
+from archlang.records import dataclass, field
 from archlang.report.suggest import did_you_mean
 from archlang.shapes.dim import Atom, Dim, Floor, Monomial, Size, non_negative, symbol, symbols
 from archlang.shapes.dim import evaluate as evaluate_size

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from archlang.ir.graph import Graph, Node, Program, Value
+from archlang.records import dataclass
 
 __all__ = ["Link", "Links"]
 

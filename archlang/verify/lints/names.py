@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from archlang.records import dataclass, field_names
 from archlang.report.diagnostic import Span
 from archlang.syntax import tree
 
@@ -30,10 +30,10 @@ def children(node: Any) -> Iterator[Any]:
     """What lies directly below a node or a tuple of nodes."""
     if isinstance(node, tuple):
         yield from node
-    elif is_dataclass(node) and not isinstance(node, Span):
-        for f in fields(node):
-            if f.name not in ("span", "name_span", "label_span", "op_span"):
-                value = getattr(node, f.name)
+    elif not isinstance(node, Span):
+        for name in field_names(node):
+            if name not in ("span", "name_span", "label_span", "op_span"):
+                value = getattr(node, name)
                 if isinstance(value, (tuple, tree.Node)):
                     yield value
 
