@@ -29,10 +29,10 @@ else:
     def field(*, default=_MISSING, default_factory=_MISSING, compare=True, metadata=None):
         return Field(default, default_factory, compare, metadata)
 
-    def dataclass(cls=None, /, *, eq=True, frozen=False, slots=False, kw_only=False):
+    def dataclass(cls=None, /, *, eq=True, frozen=False, slots=False, weakref_slot=False, kw_only=False):
         if cls is None:
-            return lambda cls: _made(cls, eq, frozen, slots, kw_only)
-        return _made(cls, eq, frozen, slots, kw_only)
+            return lambda cls: _made(cls, eq, frozen, slots, weakref_slot, kw_only)
+        return _made(cls, eq, frozen, slots, weakref_slot, kw_only)
 
     def replace(record, /, **changes):
         """A copy with other values."""
@@ -42,7 +42,7 @@ else:
                 changes[name] = getattr(record, name)
         return cls(**changes)
 
-    def _made(cls, eq, frozen, slots, kw_only):
+    def _made(cls, eq, frozen, slots, weakref_slot, kw_only):
         """The class with the methods of a dataclass that it does not define itself."""
         namespace = cls.__dict__
         own, inherited = {}, {}
@@ -79,7 +79,8 @@ else:
             return cls
         kept = {n: v for n, v in namespace.items() if n not in own and n not in ("__dict__", "__weakref__")}
         slotted = {slot for base in cls.__mro__[1:-1] for slot in base.__dict__.get("__slots__", ())}
-        kept["__slots__"] = tuple(name for name in own if name not in slotted)
+        slotting = (*own, "__weakref__") if weakref_slot else own
+        kept["__slots__"] = tuple(name for name in slotting if name not in slotted)
         made = type(cls)(cls.__name__, cls.__bases__, {**kept, **new})
         made.__qualname__ = cls.__qualname__
         return made
