@@ -36,7 +36,7 @@ __all__ = ["apply_block"]
 def apply_block(cx: Activation, builder: Builder, inst: BlockInstance, streams: Streams, span: Span) -> Any:
     block = inst.block.tree
     items = _match_inputs(block, streams, span)
-    if inst.label is not None and inst.label.path == "":
+    if inst.dissolved:
         return _inline(cx, builder, inst, items, span)
     wires = [w for item in items for w in flat(item)]
     local = Localiser([p.name for p in block.params])

@@ -16,7 +16,7 @@ from archlang.elaborate.graph_calls import (
     memoised,
     type_symbols,
 )
-from archlang.elaborate.ownership import claim_inline, take_modules
+from archlang.elaborate.ownership import claim_parts, take_modules
 from archlang.elaborate.patterns import Localiser
 from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation
@@ -36,9 +36,8 @@ __all__ = ["apply_composition", "apply_run", "takes_context"]
 
 
 def apply_composition(cx: Activation, builder: Builder, comp: Composition, streams: Streams, span: Span) -> Any:
-    transparent = comp.label is not None and comp.label.path == ""
-    if transparent or (comp.owner is None and comp.label is None and not comp.chained):
-        return _flow_through(cx, builder, comp, streams, span, claim=transparent)
+    if comp.dissolved or (comp.owner is None and comp.label is None and not comp.chained):
+        return _flow_through(cx, builder, comp, streams, span, claim=comp.dissolved)
     items = [*streams.items, *streams.context]
     wires = [w for item in items for w in flat(item)]
     local = Localiser()
@@ -63,7 +62,7 @@ def _flow_through(
 ) -> Any:
     """Runs the parts one after the other in the graph at hand."""
     if claim:
-        claim_inline(builder, comp.parts, "", comp.span)
+        claim_parts(builder, comp)
     value: Any = Streams(streams.items, streams.context)
     for part in comp.parts:
         where = part.proto.span if isinstance(part, Run) else part.span

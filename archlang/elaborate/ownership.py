@@ -13,11 +13,13 @@ from archlang.elaborate.values import (
     Instance,
     Inverse,
     LabelText,
+    OpInstance,
     Run,
 )
+from archlang.ops.base import Op
 from archlang.report.diagnostic import Span
 
-__all__ = ["borrowed_modules", "claim_inline", "take_modules"]
+__all__ = ["borrowed_modules", "claim_inline", "claim_parts", "take_modules"]
 
 
 def take_modules(inner: Builder, value: Any, stem: str, span: Span, seen: dict[int, Any]) -> Any:
@@ -75,8 +77,19 @@ def _dissolved(builder: Builder, item: Instance | Run, path: str) -> bool:
         return False
     item.label = LabelText("", item.span)
     if isinstance(item, Composition):
-        claim_inline(builder, item.parts, "", item.span)
+        claim_parts(builder, item)
     return True
+
+
+def claim_parts(builder: Builder, item: Composition) -> None:
+    """Takes the parts of a composition without a path of its own. Ops without weights need none: their positions would
+    collide with those of another such composition."""
+    position = 0
+    for part in item.parts:
+        bare = isinstance(part, OpInstance) and part.label is None and type(part.op).weights is Op.weights
+        if not bare:
+            claim_inline(builder, part, str(position), item.span)
+        position += part.count if isinstance(part, Run) else 1
 
 
 def _borrow(module: Instance, inner: Builder, slot: str) -> Instance:

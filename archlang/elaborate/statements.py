@@ -266,6 +266,8 @@ def _claim_bound(cx: Activation, name: str, value: Any, span: Span) -> None:
     builder = cx.builder
     assert builder is not None
     if isinstance(value, Instance) and value.owner is None:
+        if value.dissolved:  # its parts have paths already
+            return
         builder.claim(value, name, bound=span)
         builder.owned.append(value)
         return
@@ -274,6 +276,8 @@ def _claim_bound(cx: Activation, name: str, value: Any, span: Span) -> None:
         stem = name + "".join(f".{i}" for i in builder.iterations)
         for item in value:
             if isinstance(item, (Instance, Run)) and item.owner is None:
+                if isinstance(item, Instance) and item.dissolved:
+                    continue
                 label = item.label if isinstance(item, Instance) else None
                 path = f"{stem}.{label.path if label else position}"
                 builder.claim_at(item, path, label.span if label else span)

@@ -93,6 +93,11 @@ class Instance:
         raise NotImplementedError
 
     @property
+    def dissolved(self) -> bool:
+        """Whether it adds nothing to paths (`_: ...`): what it is made of stands where it is applied."""
+        return self.label is not None and self.label.path == ""
+
+    @property
     def named_at(self) -> Span:
         """What makes its state-dict keys: the label where there is one."""
         return self.label.span if self.label is not None else self.span

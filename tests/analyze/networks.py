@@ -28,14 +28,23 @@ FILES = sorted(SPECS.glob("*.arch"))
 
 # One design of each file that is light enough to run, and the extent of its images.
 LIGHT = {
+    "convmixer.arch": ("convmixer_768_32", 28),
+    "crossvit.arch": ("crossvit_tiny_240", 240),
     "densenet.arch": ("densenet121", 32),
     "dpn.arch": ("dpn68", 32),
     "efficientnet.arch": ("efficientnet_b0", 32),
+    "inception_resnet_v2.arch": ("inception_resnet_v2", 75),
     "inception_v3.arch": ("inception_v3", 299),
+    "inception_v4.arch": ("inception_v4", 75),
     "mlp_mixer.arch": ("mixer_s16_224", 224),
+    "mobilenet_v1.arch": ("mobilenetv1_100", 32),
     "mobilenet_v2.arch": ("mobilenet_v2", 32),
     "preresnet.arch": ("preresnet56", 16),
+    "rdnet.arch": ("rdnet_tiny", 32),
+    "res2net.arch": ("res2net50_26w_4s", 32),
+    "resmlp.arch": ("resmlp_12_224", 224),
     "resnet.arch": ("resnet50", 32),
+    "resnetv2.arch": ("resnetv2_18", 32),
     "resnext.arch": ("resnext50_32x4d", 32),
     "unet.arch": ("unet", 32),
     "vgg.arch": ("vgg11_bn", 32),

@@ -84,6 +84,7 @@ def test_in_a_block(body: str, expected: list[str]) -> None:
         (SAME + UNIT + net("return x -> u: same(_: unit(conv(3, 1)))"), ["u.f"]),
         (UNIT + net("return x -> u: unit(_: (a: conv(3, 1) -> conv(3, 1)))"), ["u.1", "u.a"]),
         (SAME + net("return x -> _: same(a: conv(3, 1) -> relu -> conv(3, 1))"), ["2", "a"]),
+        (OPEN + net("return x -> u: open([_: (a: conv(3, 1) -> relu), _: (b: conv(3, 1) -> relu)])"), ["u.a", "u.b"]),
         (SAME + TWICE + net("return x -> u: twice(a: conv(3, 1) -> batchnorm)"), ["u.1", "u.a"]),
         (OPEN + net("return x -> u: open([conv(3, 1), k: conv(3, 1), conv(3, 1)])"), ["u.0", "u.2", "u.k"]),
         (OPEN + net("return x -> _: open([conv(3, 1), k: conv(3, 1), conv(3, 1)])"), ["0", "2", "k"]),
