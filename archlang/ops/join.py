@@ -208,7 +208,8 @@ class Split(_Parts):
         sizes: Expr = Seq(tuple(Lit(s) for s in attrs["sizes"]), "list")
         if attrs["size"] is not None:
             sizes = Lit(attrs["size"])
-        return _only(Method(In(0), "split", (sizes,), (Kw("dim", Lit(attrs["dim"])),)), len(attrs["sizes"]))
+        # the method has no types
+        return _only(Call("torch.split", (In(0), sizes), (Kw("dim", Lit(attrs["dim"])),)), len(attrs["sizes"]))
 
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         return _cut(ins[0], attrs["dim"], attrs["sizes"])

@@ -61,4 +61,4 @@ def test_formulas_give_the_numbers(file: str) -> None:
         if formulas.critical.options:
             assert formulas.critical.at(sizes) == numbers.critical
         else:  # branches at sizes that no comparison of forms puts in order
-            assert file == "inception_v3.arch"
+            assert file.startswith("inception")
