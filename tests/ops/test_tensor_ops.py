@@ -399,7 +399,7 @@ TEXTS: list[tuple[str, Sequence[TensorType], dict[str, Any], str]] = [
     ("flatten", [x4], {"start_dim": 2, "end_dim": -1}, "a.flatten(2)"),
     ("permute", [x4], {"dims": (0, 2, 3, 1)}, "a.permute(0, 2, 3, 1)"),
     ("split", [T(B, 9)], {"split_size_or_sections": (4, 5), "dim": 1}, "torch.split(a, [4, 5], dim=1)"),
-    ("split", [T(B, 9)], {"split_size_or_sections": 9, "dim": 1}, "a.split(9, dim=1)[0]"),
+    ("split", [T(B, 9)], {"split_size_or_sections": 9, "dim": 1}, "torch.split(a, 9, dim=1)[0]"),
     ("halves", [x4], {}, "a.chunk(2, dim=1)"),
     ("index", [x3], {"items": ((None, None, None), 0)}, "a[:, 0]"),
     ("index", [x3], {"items": ("...", (1, None, None), (None, None, None))}, "a[:, 1:]"),
