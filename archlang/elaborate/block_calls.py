@@ -155,7 +155,7 @@ def _block_graph(
         if session.error_count == before:
             finish(session, inner)
             if moves is not None:
-                prove(graph, moves)
+                prove(graph, moves, session.note)
     except ArchError as error:
         session.report(error)
     finally:

@@ -30,7 +30,7 @@ from archlang.ir.graph import Constraint, Node, TensorType, Value
 from archlang.ops.base import OpError
 from archlang.records import replace
 from archlang.report.diagnostic import ArchError, Span
-from archlang.reversible import Backwards, Prover
+from archlang.reversible import Backwards, Prover, total
 
 __all__ = ["apply_inverse", "inverse"]
 
@@ -110,7 +110,10 @@ def _undo(
         reason = error.diagnostics[0]
         related = [(label.span, label.text) for label in reason.related]
         fail("ARC0602", f"this module has no inverse: {reason.message}", span, related=related, help=reason.help)
-    if prover.proof(len(results)).grade == "injective":
+    proof = prover.proof(len(results))
+    if builder.phase != "eval":
+        _draws_nothing(proof.effects, nodes, span)
+    if proof.grade == "injective":
         fail(
             "ARC0611",
             "`~` needs a bijection, and this module is injective: it gives more than it takes",
@@ -126,6 +129,19 @@ def _undo(
                 back.start(value, value)
     back.undo(prover.steps)
     return back
+
+
+def _draws_nothing(own: Sequence[str], nodes: Sequence[Node], span: Span) -> None:
+    """`~m` has no way to draw again what an application of `m` drew in training."""
+    inside = [text for node in nodes if node.callee is not None for text in total(node.callee)[1]]
+    for text in (*own, *inside):
+        if text.startswith("random"):
+            fail(
+                "ARC0613",
+                f"the inverse of this module draws its own random numbers in training ({text})",
+                span,
+                help="invert in evaluation only (`if training { ... } else { y = y -> ~m }`), or leave the noise out",
+            )
 
 
 # -- types -------------------------------------------------------------------------------------------------------------

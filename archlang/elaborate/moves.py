@@ -11,7 +11,7 @@ from archlang.ir.graph import Value
 from archlang.report.diagnostic import Span
 from archlang.reversible.moves import Move, Pair
 
-__all__ = ["record"]
+__all__ = ["fresh", "record"]
 
 
 def record(cx: Activation, kind: str, span: Span, names: Sequence[str], run: Callable[[], None]) -> None:
@@ -47,3 +47,18 @@ def _elements(name: str, value: Any) -> Iterator[tuple[str, Value]]:
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
             yield from _elements(f"{name}[{i}]", item)
+
+
+def fresh(cx: Activation, name: str, wires: Sequence[Wire], span: Span) -> list[Wire]:
+    """Wires that are no stream, context or weight themselves: where one is, a value of its own that equals it."""
+    builder = cx.graph_builder(span)
+    made = {id(v) for node in builder.graph.nodes if node.op != "weight" for v in node.outputs}
+    taken = {id(v) for move in cx.moves or () for pair in move.pairs for v in (pair.old, pair.new)}
+    found: list[Wire] = []
+    for wire in wires:
+        if id(wire.value) not in made or id(wire.value) in taken:
+            (wire,) = builder.node("identity", (wire,), (wire.type,), span, {})
+        taken.add(id(wire.value))
+        wire.value.name = wire.value.name or (name if len(wires) == 1 else f"{name}{len(found)}")
+        found.append(wire)
+    return found

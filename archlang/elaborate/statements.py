@@ -10,7 +10,7 @@ from archlang.elaborate.comprehension import iterate
 from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.expressions import condition, evaluate
 from archlang.elaborate.graph_calls import add_outputs
-from archlang.elaborate.moves import record
+from archlang.elaborate.moves import fresh, record
 from archlang.elaborate.operators import binary
 from archlang.elaborate.patterns import check_result
 from archlang.elaborate.phases import run_both
@@ -385,28 +385,17 @@ def _new(cx: Activation, stmt: tree.New) -> None:
             stmt.span,
             help=f"write `{stmt.name} = ...`",
         )
-    mark = len(cx.graph_builder(stmt.span).graph.nodes)
     value = evaluate(cx, stmt.value)
-    if isinstance(value, list) and value and all(isinstance(item, Wire) for item in value):
-        value = [_stream(cx, item, mark, f"{stmt.name}{i}", stmt.span) for i, item in enumerate(value)]
-    elif isinstance(value, Wire):
-        value = _stream(cx, value, mark, stmt.name, stmt.span)
-    else:
+    wires = value if isinstance(value, list) and value else [value]
+    if not all(isinstance(wire, Wire) for wire in wires):
         fail("ARC0601", f"a stream is a wire or a list of wires, not {describe(value)}", stmt.value.span)
+    own = fresh(cx, stmt.name, wires, stmt.span)
+    value = own if isinstance(value, list) else own[0]
     cx.new_streams.append(stmt.name)
     frame = cx.scope
     while not frame.frame and frame.parent is not None:
         frame = frame.parent
     record(cx, "new", stmt.span, [stmt.name], lambda: frame.bind(stmt.name, value, stmt.name_span))
-
-
-def _stream(cx: Activation, wire: Wire, mark: int, name: str, span: Span) -> Wire:
-    """The wire of a new stream; another name's wire, made before the node `mark`, becomes a value of its own."""
-    builder = cx.graph_builder(span)
-    if not any(made is wire.value for node in builder.graph.nodes[mark:] for made in node.outputs):
-        (wire,) = builder.node("identity", (wire,), (wire.type,), span, {})
-    wire.value.name = wire.value.name or name
-    return wire
 
 
 def _emit(cx: Activation, stmt: tree.Emit) -> None:

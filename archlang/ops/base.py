@@ -17,6 +17,9 @@ from archlang.shapes.dim import Size, non_negative, size_str
 __all__ = ["REQUIRED", "Bijection", "Context", "Input", "Op", "OpError", "Param", "Undo", "register", "registry"]
 
 
+_RATES = ("p", "dropout", "dropout_p", "attn_drop", "proj_drop")  # of ops that draw: at 0 they draw nothing
+
+
 class _Required:
     def __repr__(self) -> str:
         return "REQUIRED"
@@ -210,6 +213,8 @@ class Op(ABC):
     inputs: ClassVar[tuple[Input, ...]] = (Input("x"),)
     params: ClassVar[tuple[Param, ...]] = ()
     random: ClassVar[bool] = False  # draws from the generator in training
+    discontinuous: ClassVar[bool] = False  # a small change of an input can make a jump of the output
+    over_batch: ClassVar[bool] = False  # in training, a sample's result depends on the batch
     saves: ClassVar[str] = ""  # what autograd keeps for the backward pass: "in", "out"; `trace` says more
     per_element: ClassVar[int] = 0  # floating-point operations an element of the output, beside the MACs
     local: ClassVar[bool] = False  # an element depends on the inputs' elements at its own position only
@@ -261,6 +266,14 @@ class Op(ABC):
     def undo(self, attrs: Attrs, index: int) -> Undo | None:
         """How input `index` comes back from the output and each other input in turn (`s + e`, `k * s`); None: not."""
         return None
+
+    def effects(self, attrs: Attrs) -> tuple[str, ...]:
+        """What the op's result depends on besides its inputs, or how it is sensitive to them; where a reversible block
+        runs it again, its proof says so."""
+        rates = [attrs[name] for name in _RATES if name in attrs]
+        found = ["random"] if self.random and (not rates or any(rates)) else []
+        found += ["batch-coupled"] if self.over_batch else []
+        return (*found, *(["discontinuous"] if self.discontinuous else []))
 
     def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
         """Input types that give these output types, from the author's arguments. Default: the same types."""

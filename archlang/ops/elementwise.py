@@ -183,6 +183,7 @@ class FloorDiv(_NoBool):
     """`a // b`, rounded down."""
 
     name, symbol = "floordiv", "//"
+    discontinuous = True
 
 
 @register
@@ -190,6 +191,7 @@ class Mod(_NoBool):
     """`a % b`, with the divisor's sign."""
 
     name, symbol = "mod", "%"
+    discontinuous = True
 
     def step(self, tape: Tape, a: Ghost, b: Ghost, shape: Sequence[Size], dtype: str) -> Ghost:
         return tape.pointwise((a, b), shape, dtype, "in" if b.grad else "")
@@ -216,6 +218,8 @@ class Pow(_NoBool):
 
 class Comparison(Binary):
     """A comparison; the result is bool."""
+
+    discontinuous = True
 
     def result(self, dtype: str) -> str:
         return "bool"

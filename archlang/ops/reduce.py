@@ -294,7 +294,7 @@ class _Arg(Op):
 
 for _name, _what in (("argmax", "largest"), ("argmin", "smallest")):
     _doc = f"Index of the {_what} element along `dim`; without `dim`, in the flattened tensor."
-    register(type(_name.capitalize(), (_Arg,), {"name": _name, "__doc__": _doc}))
+    register(type(_name.capitalize(), (_Arg,), {"name": _name, "discontinuous": True, "__doc__": _doc}))
 
 
 @register
@@ -340,6 +340,7 @@ class TopK(Op):
     """The k largest (or smallest) entries along `dim`, in order: values and indices."""
 
     name = "topk"
+    discontinuous = True
     trace = _trace_sorted
     params = (
         Param("k", "size"),
@@ -377,6 +378,7 @@ class Sort(Op):
     """The entries along `dim` in order, and their indices."""
 
     name = "sort"
+    discontinuous = True
     trace = _trace_sorted
     params = (Param("dim", "int", -1), Param("descending", "bool", False), Param("stable", "bool", False))
 

@@ -63,7 +63,9 @@ _SAVES = {
 }
 for _name, _result in _TABLE.items():
     _doc = f"`torch.{_name}`, element by element."
-    _members = {"name": _name, "result": _result, "saves": _SAVES.get(_name, ""), "__doc__": _doc}
+    _jumps = _name in ("ceil", "floor", "round", "sign", "trunc")
+    _saved = _SAVES.get(_name, "")
+    _members = {"name": _name, "result": _result, "saves": _saved, "discontinuous": _jumps, "__doc__": _doc}
     register(type(_name.capitalize(), (_Function,), _members))
 
 
@@ -73,6 +75,10 @@ class Cast(Op):
 
     name = "cast"
     local = True
+
+    def effects(self, attrs: Attrs) -> tuple[str, ...]:
+        return ("discontinuous",) if attrs["how"] == "named" and "float" not in attrs["dtype"] else ()
+
     inputs = (Input("x"), Input("like", optional=True))
     params = (Param("dtype", "dtype"),)
 

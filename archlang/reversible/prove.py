@@ -7,52 +7,41 @@ or a captured wire counts as a read of what it was made from).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
+from weakref import WeakKeyDictionary
 
-from archlang.ir.graph import Graph, Node, Proof, Step, TensorType, Value
-from archlang.ir.sizes import Equalities
-from archlang.ops.base import Bijection, registry
-from archlang.records import dataclass
-from archlang.report.diagnostic import ArchError, Diagnostic, Label, Span
-from archlang.reversible.factors import may_vanish
+from archlang.ir.graph import Graph, Node, Proof, Step, Value
+from archlang.ops.base import registry
+from archlang.report.diagnostic import ArchError, Diagnostic, Span
+from archlang.reversible.judge import Judge
 from archlang.reversible.moves import Move, Pair
 
-__all__ = ["prove", "proved", "refusal"]
+__all__ = ["Prover", "prove", "proved", "refusal"]
 
-_SPLITS = ("split", "chunk", "halves", "unbind")
-_JOINS = ("concat", "stack")
-
-
-@dataclass(frozen=True, slots=True)
-class _Gone:
-    """An old version: the stream's name, the statement that replaced it."""
-
-    name: str
-    span: Span | None
+_REFUSED: WeakKeyDictionary[Graph, Diagnostic] = WeakKeyDictionary()
 
 
 def proved(graph: Graph) -> Proof | None:
     """The graph's proof, found now if it has none yet; None where there is none."""
-    try:
-        return prove(graph)
-    except ArchError:
-        return None
+    return graph.proof if refusal(graph) is None else None
 
 
 def refusal(graph: Graph) -> Diagnostic | None:
     """Why the graph has no proof; None where it has one."""
-    try:
-        prove(graph)
-    except ArchError as error:
-        return error.diagnostics[0]
-    return None
+    if graph.proof is None and graph not in _REFUSED:
+        try:
+            prove(graph)
+        except ArchError as error:
+            _REFUSED[graph] = error.diagnostics[0]
+    return _REFUSED.get(graph)
 
 
-def prove(graph: Graph, moves: Sequence[Move] = ()) -> Proof:
+def prove(graph: Graph, moves: Sequence[Move] = (), note: Callable[[Diagnostic], None] | None = None) -> Proof:
     """Proves the graph and keeps the proof on it. Raises ArchError with the statement and the rule that it breaks.
 
     moves: the statements of a `reversible` block. Without them the graph must be a composition of bijections.
+    note: takes warnings.
     """
     if graph.proof is None:
         names = [
@@ -67,6 +56,9 @@ def prove(graph: Graph, moves: Sequence[Move] = ()) -> Proof:
         results = [value for output in outputs for value in output.values]
         prover.run(moves, results, graph.span)
         graph.proof = prover.proof(len(outputs))
+        if note is not None:
+            for warning in prover.warnings:
+                note(warning)
     return graph.proof
 
 
@@ -80,7 +72,7 @@ def _plain_outputs(graph: Graph) -> int:
     return plain
 
 
-class Prover:
+class Prover(Judge):
     """Replays statements over nodes of a graph (all of them, or those of a call that is inlined)."""
 
     def __init__(
@@ -91,22 +83,9 @@ class Prover:
         span: Span | None,
         context: Iterable[Value] = (),
     ) -> None:
-        self.graph = graph
-        self.context = {id(value) for value in context}
-        self.makers = {id(v): (i, node) for i, node in enumerate(nodes) for v in node.outputs}
-        self.live: dict[int, str] = {}  # id of a stream's value -> the stream's name
-        self.gone: dict[int, _Gone] = {}
-        self.steps: list[Step] = []
+        super().__init__(graph, nodes, streams, span, context)
         self.hints: dict[int, Value] = {}  # id of a value -> the value that a statement made it from
         self.lost: dict[int, Move] = {}  # id of a stream's value -> the statement that dropped its name
-        self.span = span
-        self.iteration: tuple[int, ...] = ()
-        self.grades: list[str] = ["bijective"]
-        self.hypotheses: list[str] = []
-        self.effects: list[str] = []
-        self.tolerance: float | None = None
-        for name, value in streams:
-            self.live[id(value)] = name
 
     # -- statements ------------------------------------------------------------------------------------------------
     def run(self, moves: Sequence[Move], results: Sequence[Value], span: Span | None) -> None:
@@ -195,14 +174,6 @@ class Prover:
             )
 
     # -- streams ---------------------------------------------------------------------------------------------------
-    def add(self, value: Value, name: str) -> None:
-        self.live[id(value)] = name
-        self.gone.pop(id(value), None)
-
-    def name(self, value: Value) -> str:
-        gone = self.gone.get(id(value))
-        return self.live.get(id(value)) or (gone.name if gone is not None else value.name or "?")
-
     def is_moved(self, value: Value) -> bool:
         """Whether a value is a stream already, under a name that no statement gave yet (a part of a split)."""
         maker = self.makers.get(id(value))
@@ -261,19 +232,6 @@ class Prover:
                 return (node.inputs[i],)
         return ()
 
-    def depends(self, value: Value, on: Value) -> bool:
-        pending, seen = [value], set()
-        while pending:
-            v = pending.pop()
-            if v is on:
-                return True
-            if id(v) in seen or id(v) in self.live:
-                continue
-            seen.add(id(v))
-            if id(v) in self.makers:
-                pending.extend(self.makers[id(v)][1].inputs)
-        return False
-
     # -- steps -----------------------------------------------------------------------------------------------------
     def promote(self, value: Value, span: Span | None) -> None:
         """Makes a value a stream, by the steps that lead to it from the streams at hand."""
@@ -324,7 +282,7 @@ class Prover:
         kind = self.judge(node, consumed, made, rest, span)
         self.steps.append(Step(kind, node, consumed, made, span))
         for v in consumed:
-            self.gone[id(v)] = _Gone(self.live.pop(id(v)), span)
+            self.consume(v, span)
         for i, v in enumerate(made):
             self.add(v, names[i] if len(made) == len(names) else v.name or f"{names[0]}[{i}]")
 
@@ -334,119 +292,6 @@ class Prover:
         proof = proved(node.callee)
         assert proof is not None
         return sum(len(output.values) for output in node.callee.outputs[: proof.outputs])
-
-    def judge(
-        self,
-        node: Node,
-        consumed: tuple[Value, ...],
-        made: tuple[Value, ...],
-        rest: Sequence[Value],
-        span: Span | None,
-    ) -> str:
-        """The step's kind; collects its grade, hypotheses and effects; refuses what has no inverse after all."""
-        if node.op == "call":
-            assert node.callee is not None
-            proof = proved(node.callee)
-            assert proof is not None
-            self.collect(Bijection(proof.grade, tolerance=proof.tolerance), node, span)
-            return "apply"
-        op = registry()[node.op]
-        undo = op.undo(node.attrs, next(i for i, v in enumerate(node.inputs) if v is consumed[0]))
-        if undo is None:
-            types = [v.type for v in (node.outputs if node.inverted else node.inputs)]
-            found = op.bijection(types, node.attrs)
-            assert found is not None
-            self.collect(found, node, span)
-            return "split" if node.op in _SPLITS else "concat" if node.op in _JOINS else "apply"
-        if not self.same_type(made[0].type, consumed[0].type):
-            self.refuse(
-                "ARC0608",
-                f"the update changes the stream `{self.name(consumed[0])}` from {consumed[0].type} to {made[0].type}",
-                span,
-                related=[(v, f"has type {v.type}") for v in rest],
-                help="what is added to a stream must have its shape and element type, or broadcast to it",
-            )
-        if undo.divides:
-            self.nonzero(node, self.name(consumed[0]), rest, span)
-        return "update"
-
-    def same_type(self, a: TensorType, b: TensorType) -> bool:
-        """Whether two types are equal, given what the graph needs of its sizes."""
-        if a == b or a.dtype != b.dtype or a.rank != b.rank:
-            return a == b
-        equal = ((c.left, c.right) for c in self.graph.constraints if c.relation == "==" and c.phase is None)
-        sizes = Equalities(equal)
-        return all(sizes.same(x, y) for x, y in zip(a.shape, b.shape, strict=True))
-
-    def nonzero(self, node: Node, name: str, rest: Sequence[Value], span: Span | None) -> None:
-        other = node.attrs.get("other")
-        if other is not None and other == 0:
-            self.refuse("ARC0607", f"the stream `{name}` is multiplied by 0", span, "its value is lost")
-        makers = {key: maker for key, (_, maker) in self.makers.items()}
-        for value in rest:
-            reason = may_vanish(value, makers, self.graph.weights)
-            if reason is not None:
-                self.refuse(
-                    "ARC0607",
-                    f"the factor of the stream `{name}` may be 0: {reason}",
-                    span,
-                    "multiplied here",
-                    help="factors that cannot be 0: `exp(c * tanh(e))`, `softplus(e) + c`, a weight declared `nonzero`",
-                )
-
-    def collect(self, found: Bijection, node: Node, span: Span | None) -> None:
-        if node.inverted and found.grade == "injective":
-            self.refuse(
-                "ARC0611",
-                f"`~` of {self.what(node)} undoes only what it gave: it is injective, not bijective",
-                span,
-                help="a stream of the larger space has no preimage in general",
-            )
-        self.grades.append(found.grade)
-        at = f" (`{node.path}`)" if node.path else ""
-        self.hypotheses += [f"{h}{at}" for h in found.hypotheses]
-        self.effects += [f"{e}{at}" for e in found.effects]
-        if found.tolerance is not None:
-            self.tolerance = max(self.tolerance or 0.0, found.tolerance)
-
-    # -- reads -----------------------------------------------------------------------------------------------------
-    def reads(self, values: Iterable[Value], consumed: Sequence[Value], span: Span | None, what: str) -> None:
-        """Every stream that the values are made from must be there now, and none of them be consumed."""
-        avoid = {id(v) for v in consumed}
-        pending = list(values)
-        seen: set[int] = set()
-        while pending:
-            v = pending.pop()
-            if id(v) in avoid:
-                name = self.name(v)
-                self.refuse(
-                    "ARC0604",
-                    f"the stream `{name}` is updated from itself",
-                    span,
-                    f"reads `{name}`, which it updates{self.when()}",
-                    help="update it from the other streams; or split it: `a, b = s -> halves`, then `a += f(b)`",
-                )
-            if id(v) in self.gone:
-                self.stale(v, span, f"read by {what}")
-            if id(v) in seen or id(v) in self.live:
-                continue
-            seen.add(id(v))
-            if id(v) in self.makers:
-                pending.extend(self.makers[id(v)][1].inputs)
-
-    def when(self) -> str:
-        return f" (iteration {', '.join(map(str, self.iteration))})" if self.iteration else ""
-
-    def stale(self, value: Value, span: Span | None, how: str) -> NoReturn:
-        gone = self.gone[id(value)]
-        self.refuse(
-            "ARC0605",
-            f"an old version of the stream `{gone.name}` is {how}",
-            span,
-            f"reads what `{gone.name}` was before{self.when()}",
-            spans=[(gone.span, f"`{gone.name}` is updated here: its old version is gone")],
-            help="compute it again after the update, from what the streams are then",
-        )
 
     def not_invertible(self, node: Node, value: Value, span: Span | None) -> NoReturn:
         inner = refusal(node.callee) if node.callee is not None else None
@@ -459,30 +304,3 @@ class Prover:
             help="update a stream (`a += f(b)`), apply a bijection to it, or start one (`new s = ...`)",
             spans=[(inner.span, "in here")] if inner is not None and inner.span is not None else [],
         )
-
-    def what(self, node: Node) -> str:
-        return f"`{node.callee.block}`" if node.callee is not None else f"`{node.op}`"
-
-    # -- results ---------------------------------------------------------------------------------------------------
-    def proof(self, outputs: int) -> Proof:
-        order = ("bijective", "injective", "approximate")
-        grade = max(self.grades, key=order.index)
-        return Proof(grade, tuple(self.steps), outputs, tuple(self.hypotheses), tuple(self.effects), self.tolerance)
-
-    def refuse(
-        self,
-        code: str,
-        message: str,
-        span: Span | None,
-        label: str = "",
-        *,
-        help: str | None = None,
-        related: Sequence[tuple[Value, str]] = (),
-        spans: Sequence[tuple[Span | None, str]] = (),
-    ) -> NoReturn:
-        marks = [Label(s, text) for s, text in spans if s is not None and s != span]
-        for value, text in related:
-            maker = self.makers.get(id(value))
-            if maker is not None and maker[1].span is not None:
-                marks.append(Label(maker[1].span, text))
-        raise ArchError(Diagnostic(code, message, span or self.span, label, tuple(marks), help))
