@@ -37,10 +37,7 @@ BLOCKS = {
             x -> "g{i}_{j}": conv(widths[j], 1) -> interpolate(scale_factor = 2 ** (i - j))
         reversible block net(a: [B, 4, 8, 8], b: [B, 6, 4, 4], c: [B, 8, 2, 2]) {
             p = [a, b, c]
-            p = p -> s: silo(
-                fn(x, i, j) => x -> "down{i}_{j}": down(j - i, 4 + 2 * j),
-                fn(x, i, j) => x -> "up{i}_{j}": up(i - j, 4 + 2 * j),
-            )
+            p = p -> s: silo(down, up)
             a, b, c = (p[0], p[1], p[2])
         }""",
     "new levels": """
