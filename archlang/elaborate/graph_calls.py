@@ -84,11 +84,12 @@ def call_graph(
 
 
 def _has_weights(graph: Graph) -> bool:
-    """Whether a graph, or one that it runs, owns tensors (those of an extern are not known)."""
+    """Whether a graph, or one that it runs, owns tensors that are saved (those of an extern are not known)."""
     stack, seen = [graph], {id(graph)}
     while stack:
         here = stack.pop()
-        if here.weights or any(child.weights or child.op == "extern" for child in here.children.values()):
+        tensors = [*here.weights.values(), *(w for child in here.children.values() for w in child.weights)]
+        if any(w.persistent for w in tensors) or any(child.op == "extern" for child in here.children.values()):
             return True
         for child in here.children.values():
             if child.graph is not None and id(child.graph) not in seen:

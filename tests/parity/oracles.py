@@ -225,7 +225,9 @@ def trained(model: nn.Module, x: Tensor) -> tuple[list[Tensor], dict[str, Tensor
     for key, parameter in model.named_parameters():
         gradients[key] = _grad(parameter, key)
         parameter.grad = None
-    return [out.detach() for out in outputs], gradients, dict(model.named_buffers())
+    saved = model.state_dict()
+    buffers = {key: buffer for key, buffer in model.named_buffers() if key in saved}
+    return [out.detach() for out in outputs], gradients, buffers
 
 
 def _grad(tensor: Tensor, key: str) -> Tensor:
