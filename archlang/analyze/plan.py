@@ -7,6 +7,7 @@ from typing import Any
 
 from archlang.ir.graph import Attr, Attrs, Child, Graph, Node, TensorType, Value, WeightDecl
 from archlang.ir.paths import Paths
+from archlang.reversible import runs
 from archlang.shapes.dim import Dim, Size, substitute
 
 __all__ = ["Env", "Plan", "Plans", "present"]
@@ -58,9 +59,10 @@ class Plans:
 
 def present(node: Node, training: bool) -> list[Value]:
     """The outputs that a node has in a mode."""
-    if node.callee is None:
+    graph = runs(node)
+    if graph is None:
         return list(node.outputs)
-    kinds = [o.training for o in node.callee.outputs for _ in o.values]
+    kinds = [o.training for o in graph.outputs for _ in o.values]
     return [v for v, only in zip(node.outputs, kinds, strict=True) if training or not only]
 
 

@@ -14,6 +14,7 @@ from archlang.ir.graph import Graph, Node, TensorType, WeightDecl
 from archlang.ops.base import registry
 from archlang.ops.eager import BYTES, Ghost, NotCounted, Storage, Tape, nbytes
 from archlang.records import dataclass, field
+from archlang.reversible import runs
 from archlang.shapes.dim import Size
 
 __all__ = ["Row", "Step", "Trace", "Tracer", "Work"]
@@ -207,7 +208,7 @@ class _Walk:
         self.trace.uncounted |= part.uncounted
 
     def call(self, index: int, node: Node, row: Row, ins: list[Ghost]) -> Sequence[Ghost]:
-        callee, env = node.callee, self.plan.sizes[index]
+        callee, env = runs(node), self.plan.sizes[index]
         assert callee is not None
 
         def step(given: list[Ghost]) -> tuple[Sequence[Ghost], Trace]:
@@ -231,7 +232,7 @@ class _Walk:
         before = self.tape.kept
         given = [*ins, *weights.values()]
         try:
-            if node.op == "extern":
+            if node.op == "extern" or node.inverted or node.log_det:
                 raise NotCounted
             results: Sequence[Ghost] = registry()[node.op].trace(self.tape, ins, weights, outs, attrs)
         except NotCounted:
@@ -239,24 +240,27 @@ class _Walk:
             results = [self.tape.new(out.shape, out.dtype, given) for out in outs]
         macs: Size = 0
         flops: Size = 0
-        if node.op != "extern":
+        if node.op != "extern" and not node.log_det:
             types = [TensorType(g.shape, g.dtype) for g in ins]
+            if node.inverted:  # as much as forward
+                types, outs = outs, types
             macs = registry()[node.op].macs(types, outs, attrs)
             flops = registry()[node.op].flops(types, outs, attrs)
         sources = {id(g.storage) for g in given}
         moves = not results or any(id(g.storage) not in sources for g in results)
         traffic = sum((_bytes(g) for g in (*given, *results)), start=0) if moves else 0
         part.work = Work(macs, flops, traffic, self.tape.kept - before)
-        part.by_op = {node.op: (1, part.work)}
+        part.by_op = {"log_det" if node.log_det else node.op: (1, part.work)}
         self.trace.steps.append(Step(tuple(g.storage for g in ins), tuple(g.storage for g in results), None))
         return results, part
 
 
 def _context(node: Node) -> list[bool]:
     """Which inputs every instance of a run sees unchanged."""
-    if node.callee is None:
+    graph = runs(node)
+    if graph is None:
         return [False] * len(node.inputs)
-    return [port.context for port in node.callee.inputs for _ in port.values]
+    return [port.context for port in graph.inputs for _ in port.values]
 
 
 def _bytes(ghost: Ghost) -> Size:

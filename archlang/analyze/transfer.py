@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar
 
 from archlang.analyze.plan import Env, Plan, Plans, present
 from archlang.ir.graph import Attrs, Graph, Node, TensorType
-from archlang.ops.base import Op, registry
+from archlang.ops.base import Context, Op, registry
+from archlang.reversible import runs
 
 __all__ = ["Algebra", "Transfer"]
 
@@ -40,6 +41,21 @@ class Algebra(ABC, Generic[P]):
     @abstractmethod
     def join(self, a: P, b: P) -> P:
         """Either."""
+
+
+class _Elsewhere(Op):
+    """Stands for what sees its whole input and has no layers: a log-determinant."""
+
+    name = "log_det"
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        raise NotImplementedError
+
+    def run(self, ins: Sequence[Any], weights: Any, attrs: Attrs, training: bool) -> Any:
+        raise NotImplementedError
+
+
+_ELSEWHERE = _Elsewhere()
 
 
 class Transfer(Generic[P]):
@@ -78,13 +94,16 @@ class Transfer(Generic[P]):
         return tuple(rows[id(v)] for o in plan.graph.outputs for v in o.values if not o.training)
 
     def _node(self, plan: Plan, index: int, node: Node) -> Table[P]:
-        if node.callee is not None:
-            context = [port.context for port in node.callee.inputs for _ in port.values]
-            return self._power(self.table(node.callee, plan.sizes[index]), node.count, context)
+        graph = runs(node)
+        if graph is not None:
+            context = [port.context for port in graph.inputs for _ in port.values]
+            return self._power(self.table(graph, plan.sizes[index]), node.count, context)
         if node.op in ("weight", "extern"):
             inputs = range(len(node.inputs)) if node.inputs else (SOURCE,)
             return tuple(dict.fromkeys(inputs, self.algebra.empty) for _ in node.outputs)
-        path = self.algebra.step(registry()[node.op], plan.ins(node), plan.outs(node), plan.attrs[index])
+        op: Op = _ELSEWHERE if node.log_det else registry()[node.op]
+        ins, outs = (plan.outs(node), plan.ins(node)) if node.inverted else (plan.ins(node), plan.outs(node))
+        path = self.algebra.step(op, ins, outs, plan.attrs[index])
         inputs = range(len(node.inputs)) if node.inputs else (SOURCE,)
         table: Table[P] = tuple(dict.fromkeys(inputs, path) for _ in node.outputs)
         return self._power(table, node.count, [False] * len(node.inputs))

@@ -34,6 +34,8 @@ def generate(program: Program, *, source_name: str, header: str = "") -> str:
 
     Raises ArchError (ARC07xx) for programs that have no such text.
     """
+    for node in (node for graph in program.graphs for node in graph.nodes if node.log_det):
+        fail("ARC0630", "generated code has no log-determinants; the interpreter has", node.span)
     for node in (node for graph in program.graphs for node in graph.nodes if node.inverted):
         fail("ARC0602", "generated code has no inverse of this module; the interpreter has", node.span)
     swept = sweeps(program)

@@ -9,6 +9,7 @@ from archlang.elaborate.compositions import apply_composition, apply_run
 from archlang.elaborate.errors import fail
 from archlang.elaborate.extern_calls import apply_extern
 from archlang.elaborate.inverse import apply_inverse
+from archlang.elaborate.log_dets import apply_log_det
 from archlang.elaborate.op_calls import apply_op
 from archlang.elaborate.session import Activation
 from archlang.elaborate.values import (
@@ -17,6 +18,7 @@ from archlang.elaborate.values import (
     ExternInstance,
     Instance,
     Inverse,
+    LogDet,
     OpInstance,
     Run,
     Streams,
@@ -42,6 +44,8 @@ def apply(cx: Activation, module: Instance | Run, streams: Streams, span: Span) 
             help="pass it as a parameter of type `module`",
         )
     module.used = True
+    if isinstance(module, LogDet):
+        return apply_log_det(cx, builder, module, streams, span)
     if isinstance(module, Inverse):
         return apply_inverse(cx, builder, module, streams, span)
     if isinstance(module, OpInstance):

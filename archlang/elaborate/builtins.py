@@ -148,6 +148,13 @@ def _chain(cx: Activation, args: Sequence[Arg], span: Span) -> Any:
     return Composition(span=span, parts=parts, chained=True)
 
 
+def _log_det(cx: Activation, args: Sequence[Arg], span: Span) -> Any:
+    """`logdet(module)`: the module with its log-determinant as a further result."""
+    from archlang.elaborate.log_dets import log_det
+
+    return log_det(cx, args, span)
+
+
 def _sorted(cx: Activation, args: Sequence[Arg], span: Span) -> Any:
     items = _sequence(args[0].value, "sorted", args[0].span)
     if all(isinstance(i, str) for i in items):
@@ -199,6 +206,7 @@ BUILTINS: dict[str, tuple[Callable[[Activation, Sequence[Arg], Span], Any], int,
     "float": (_numeric("float", float), 1, 1),
     "str": (_str, 1, 1),
     "chain": (_chain, 0, None),
+    "logdet": (_log_det, 1, 1),
 }
 
 

@@ -51,7 +51,7 @@ def copy_instance(instance: Instance, seen: dict[int, Any], leaf: Leaf | None = 
         parts = [map_modules(p, seen, leaf) for p in instance.parts]
         copy = Composition(**common, parts=parts, chained=instance.chained)  # type: ignore[arg-type]
     elif isinstance(instance, Inverse):
-        copy = Inverse(**common, module=map_modules(instance.module, seen, leaf))  # type: ignore[arg-type]
+        copy = type(instance)(**common, module=map_modules(instance.module, seen, leaf))  # type: ignore[arg-type]
     else:
         raise TypeError(type(instance).__name__)
     seen[id(instance)] = copy
@@ -117,7 +117,7 @@ def _instance_key(instance: Instance, ids: dict[int, int]) -> Any:
     if isinstance(instance, ExternInstance):
         return (id(instance.extern.tree), *((k, structure_key(v, ids)) for k, v in instance.args.items()))
     if isinstance(instance, Inverse):
-        return ("inverse", structure_key(instance.module, ids))
+        return (type(instance).__name__, structure_key(instance.module, ids))
     assert isinstance(instance, Composition)
     return ("composition", instance.chained, *(structure_key(p, ids) for p in instance.parts))
 

@@ -19,6 +19,7 @@ from archlang.elaborate.values import (
     Composition,
     Instance,
     Inverse,
+    LogDet,
     OpInstance,
     Run,
     Streams,
@@ -32,7 +33,7 @@ from archlang.records import replace
 from archlang.report.diagnostic import ArchError, Span
 from archlang.reversible import Backwards, Prover, total
 
-__all__ = ["apply_inverse", "inverse"]
+__all__ = ["apply_inverse", "hand_over", "inverse"]
 
 Types = list[Any]  # one item per stream: a TensorType, or a list of them for `tensors`
 
@@ -49,6 +50,8 @@ def inverse(cx: Activation, value: Any, span: Span) -> Any:
             help="`~` binds less tightly than a call: write `(a, b) -> ~m`, or `(~m)(a, b)`",
         )
     module = to_module(cx, value, span, "`~`")
+    if isinstance(module, LogDet):
+        fail("ARC0602", "`logdet(m)` gives more than it takes", span, help="the inverse is `~m`: `logdet(~m)`")
     return module.module if isinstance(module, Inverse) and module.owner is None else Inverse(span=span, module=module)
 
 
@@ -56,7 +59,7 @@ def apply_inverse(cx: Activation, builder: Builder, inst: Inverse, streams: Stre
     from archlang.elaborate.apply import apply
 
     module = inst.module
-    _hand_over(inst)
+    hand_over(inst)
     given = [w for item in streams.items for w in flat(item)]
     ins = _domain(builder, module, [_types(item) for item in streams.items])
     stand_ins = [_stand_in(builder, t, span) for t in ins]
@@ -85,7 +88,7 @@ def apply_inverse(cx: Activation, builder: Builder, inst: Inverse, streams: Stre
     return values[0] if len(values) == 1 else tuple(values)
 
 
-def _hand_over(inst: Inverse) -> None:
+def hand_over(inst: Inverse) -> None:
     """A module that exists only as `~m` takes the label and the place of its inverse."""
     module = inst.module
     if module.owner is not None or inst.owner is None or isinstance(module, Run):

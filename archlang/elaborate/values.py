@@ -31,6 +31,7 @@ __all__ = [
     "Instance",
     "Inverse",
     "LabelText",
+    "LogDet",
     "Namespace",
     "OpInstance",
     "OpTemplate",
@@ -157,6 +158,11 @@ class Inverse(Instance):
     @property
     def default_name(self) -> str:
         return (self.module.proto if isinstance(self.module, Run) else self.module).default_name
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class LogDet(Inverse):
+    """`logdet(m)`: the module, with its log-determinant as a further result. It has no weights of its own, either."""
 
 
 @dataclass(eq=False, slots=True)

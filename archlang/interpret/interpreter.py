@@ -13,7 +13,7 @@ from archlang.ir.graph import NONZERO_EPS, Graph, Node, Port, Program, TensorTyp
 from archlang.ir.paths import Paths, join
 from archlang.ir.walk import result_fields
 from archlang.ops.base import registry
-from archlang.reversible import invert
+from archlang.reversible import invert, runs
 
 __all__ = ["InterpretError", "Interpreter"]
 
@@ -140,10 +140,8 @@ class _Run:
 
     def call(self, frame: _Frame, index: int, node: Node, ins: list[Any]) -> list[Any]:
         """Runs the callee's instances one after the other; context goes to each."""
-        callee, env = node.callee, frame.plan.sizes[index]
+        callee, env = runs(node), frame.plan.sizes[index]
         assert callee is not None
-        if node.inverted:
-            callee = invert(callee)
         self.undoing += node.inverted
         try:
             return self.calls(frame, node, callee, env, ins)
@@ -175,7 +173,8 @@ class _Run:
             if self.undoing:
                 weights = {d.name: weights[d.name].clone() if d.kind == "buffer" else weights[d.name] for d in decls}
             op = registry()[node.op]
-            out = (op.inverse_run if node.inverted else op.run)(ins, weights, attrs, self.training)
+            run = op.log_det_run if node.log_det else op.inverse_run if node.inverted else op.run
+            out = run(ins, weights, attrs, self.training)
         return tuple(out) if isinstance(out, (tuple, list)) else (out,)
 
     def full(self, frame: _Frame, path: str) -> str:

@@ -296,6 +296,8 @@ class _GraphCheck:
             types = op.infer([v.type for v in inputs], node.attrs, self.context())
         except Exception as error:
             raise IRError(f"its types cannot be inferred: {error!r}", self.graph, node) from error
+        if node.log_det:
+            types = (TensorType(inputs[0].type.shape[:1]),)
         if len(types) != len(outputs):
             self.fail(f"{len(outputs)} outputs are recorded, {len(types)} inferred", node)
         for inferred, value in zip(types, outputs, strict=True):
@@ -325,6 +327,10 @@ class _GraphCheck:
         results = [v.type for output in callee.outputs for v in output.values]
         if node.inverted:
             ports, results = self.backwards(node, callee)
+        if node.log_det:
+            if callee.proof is None or node.inverted or node.count != 1:
+                self.fail(f"`{callee.name}` has no proof, runs backwards or several times: it has no determinant", node)
+            results = [*results, TensorType(callee.streams[0].type.shape[:1])]
         for what, values, types in (("input", node.inputs, ports), ("output", node.outputs, results)):
             if len(values) != len(types):
                 self.fail(f"`{callee.name}` has {len(types)} {what}s, the call {len(values)}", node)
@@ -385,7 +391,8 @@ def _training_outputs(node: Node) -> list[bool]:
     """For each output of a node, whether it exists in training only because the callee says so."""
     if node.callee is None or node.inverted:
         return [False] * len(node.outputs)
-    return [output.training for output in node.callee.outputs for _ in output.values]
+    training = [output.training for output in node.callee.outputs for _ in output.values]
+    return [*training, False] if node.log_det else training
 
 
 def _tensor(decl: WeightDecl) -> tuple[str, tuple[int, ...], str, str]:

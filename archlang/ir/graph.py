@@ -11,6 +11,8 @@ The whole IR is defined on this page.
 * Elaboration lists do not exist here: a port of kind `tensors` holds several values.
 * `inverted` marks a node that runs backwards: it takes what the op or callee gives (and its context) and gives what it
   takes. Its attributes, callee, path and sizes are those of the forward direction.
+* `log_det` marks a node that measures log|det J|, per sample ([B]): an op gives it instead of its result, a call after
+  its results.
 * A graph that can be undone carries its `Proof`: the steps that lead from its streams (the inputs that are no context)
   to its results, each of which can be undone.
 * `phase` marks nodes that run in training only or in evaluation only; `op == "phase"` picks its first input in
@@ -109,6 +111,7 @@ class Node:
     modules: Mapping[str, str] = field(default_factory=dict)  # callee's borrowed module -> path (or own slot) here
     phase: str | None = None  # None | "train" | "eval"
     inverted: bool = False
+    log_det: bool = False
 
     @property
     def paths(self) -> Iterator[str]:

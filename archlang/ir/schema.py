@@ -135,6 +135,7 @@ class NodeModel(Model):
     modules: dict[str, str] = {}
     phase: Literal["train", "eval"] | None = None
     inverted: bool = False
+    log_det: bool = False
 
 
 class PortModel(Model):

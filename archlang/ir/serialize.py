@@ -152,7 +152,7 @@ class _Writer:
             span=self.span(node.span), attrs=self.attrs(node.attrs), path=node.path,
             callee=node.callee.name if node.callee is not None else None, count=node.count,
             sizes={name: _size(size) for name, size in node.sizes.items()}, modules=dict(node.modules),
-            phase=node.phase, inverted=node.inverted,  # type: ignore[arg-type]
+            phase=node.phase, inverted=node.inverted, log_det=node.log_det,  # type: ignore[arg-type]
         )  # fmt: skip
 
     def proof(self, graph: Graph) -> ProofModel:
@@ -312,7 +312,7 @@ class _Reader:
             op=m.op, inputs=self.use(m.inputs), outputs=self.define(m.outputs), span=self.span(m.span),
             attrs=_read_attrs(m.attrs), path=m.path, callee=self.callee(m.callee) if m.callee is not None else None,
             count=m.count, sizes={name: _read_size(size) for name, size in m.sizes.items()}, modules=dict(m.modules),
-            phase=m.phase, inverted=m.inverted,
+            phase=m.phase, inverted=m.inverted, log_det=m.log_det,
         )  # fmt: skip
 
     def child(self, m: ChildModel) -> Child:

@@ -126,7 +126,7 @@ def _child(word: str, child: Child, *, shown: bool) -> Iterator[tuple[str, Span 
 
 def _node(node: Node, names: Mapping[int, str]) -> str:
     what = f"call {_bare(node.callee.name)}" if node.callee is not None else node.op
-    what = f"inverse {what}" if node.inverted else what
+    what = f"inverse {what}" if node.inverted else f"log_det {what}" if node.log_det else what
     text = f"{what}({', '.join('%' + names.get(id(v), '?') for v in node.inputs)})"
     if node.path is not None:
         text += f" @{_bare(node.path)}"

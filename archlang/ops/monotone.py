@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from archlang.ir.graph import Attrs, TensorType
 from archlang.ops.base import Bijection, Op
 from archlang.ops.code import Bin, Call, Expr, In, Lit, Method, Un
 from archlang.ops.rules import is_float
+from archlang.records import dataclass
 
 __all__ = ["MONOTONE", "Elementwise", "Monotone", "per_sample", "per_sample_value"]
 

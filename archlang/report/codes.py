@@ -190,6 +190,7 @@ CODES: dict[str, str] = {
     "ARC0613": "inverse of a random module in training",
     "ARC0620": "factor that can round to zero",
     "ARC0621": "branch that jumps",
+    "ARC0630": "no log-determinant",
     "ARC0701": "one instance that would need two pieces of code",
     "ARC0703": "size that no input shows",
     "ARC0704": "extern target that names no Python class",

@@ -2,7 +2,22 @@
 
 from archlang.reversible.effects import total
 from archlang.reversible.invert import Backwards, invert
+from archlang.reversible.log_det import Measure, with_log_det
 from archlang.reversible.moves import Move, Pair
 from archlang.reversible.prove import Prover, prove, proved, refusal
+from archlang.reversible.runs import runs
 
-__all__ = ["Backwards", "Move", "Pair", "Prover", "invert", "prove", "proved", "refusal", "total"]
+__all__ = [
+    "Backwards",
+    "Measure",
+    "Move",
+    "Pair",
+    "Prover",
+    "invert",
+    "prove",
+    "proved",
+    "refusal",
+    "runs",
+    "total",
+    "with_log_det",
+]

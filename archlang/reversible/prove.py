@@ -118,8 +118,10 @@ class Prover(Judge):
         if id(old) not in self.live:
             if new is not None and known:
                 self.hints[id(new)] = old
-            if move.kind != "update" or not self.is_moved(old):
+            if not self.is_moved(old):
                 return  # a temporary
+            if move.kind != "update" and (new is None or not self.comes_from(new, old)):
+                return  # a temporary under the name of a part that is read elsewhere
             self.promote(old, move.span)
         if move.phase is not None:
             self.refuse(

@@ -48,7 +48,7 @@ class Links:
             node = self.makers.get(id(value))
             if node is None:
                 return None
-            if node.callee is None or node.inverted:
+            if node.callee is None or node.inverted or node.log_det:
                 return node, alone
             inner = self.outputs(node.callee)
             value = inner[next(i for i, v in enumerate(node.outputs) if v is value)]
@@ -64,7 +64,7 @@ class Links:
             places = [i for i, v in enumerate(node.inputs) if v is value]
             if len(places) != 1:
                 return None
-            if node.callee is None or node.inverted:
+            if node.callee is None or node.inverted or node.log_det:
                 return node
             value = self.inputs(node.callee)[places[0]]
 
@@ -78,7 +78,7 @@ class Links:
                     if only_returned and not root:
                         continue  # the callers tell
                     yield from self._link(value, value)
-                if node.callee is not None and node.count > 1 and not node.inverted:
+                if node.callee is not None and node.count > 1 and not (node.inverted or node.log_det):
                     for out, into in zip(self.outputs(node.callee), self.inputs(node.callee), strict=False):
                         yield from self._link(out, into)
 

@@ -65,7 +65,7 @@ def _source(links: Links, value: Value) -> Value:
         node = links.makers.get(id(value))
         if node is None:
             return value
-        if node.callee is not None and not node.inverted:
+        if node.callee is not None and not (node.inverted or node.log_det):
             inner = links.outputs(node.callee)
             ended = inner[next(i for i, v in enumerate(node.outputs) if v is value)]
             back = _source(links, ended)
