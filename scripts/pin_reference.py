@@ -58,7 +58,70 @@ def rev_vit() -> nn.Module:
     return result
 
 
+def rdnet() -> nn.Module:
+    """With features as inputs, and without what its forward never uses."""
+    bare = types.ModuleType("models")  # the package's own imports all that training needs
+    bare.__path__ = [str(Path(sys.path[0]) / "models")]
+    sys.modules["models"] = bare
+    code: Any = importlib.import_module("models.arch.RDnet_")
+    code.build_focalnet = lambda name: _Features()
+    load, torch.load = torch.load, lambda path: {}
+    model: Any = code.FullNet_NLP([8, 16, 24, 32], [1, 1, 2, 1], 3, loss_col=2, save_memory=False)
+    torch.load = load
+    del model.stem_comp
+    model.decoder_blocks = nn.ModuleDict({"2": model.decoder_blocks[2]})
+    model.decoder_blocks.__class__ = _Last
+    pairs = [(6, 8), (6, 8), (10, 16), (12, 24), (14, 32)]  # written for one width only
+    model.baseball_adapter = nn.ModuleList([nn.Conv2d(i, o, 1) for i, o in pairs])
+    run = model.forward
+
+    def forward(image: Any, rates: Any, stem: Any, *features: Any) -> Any:
+        model.baseball.given = (features, stem)
+        return run(image, rates)[1]
+
+    model.forward = forward
+    result: nn.Module = model
+    return result
+
+
+class _Features(nn.Module):
+    """Stands for a pretrained network: gives what it was told."""
+
+    given: Any
+
+    def forward(self, image: Any) -> Any:
+        return self.given
+
+
+class _Last(nn.ModuleDict):
+    def __getitem__(self, key: Any) -> nn.Module:
+        return super().__getitem__("2" if key == -1 else key)
+
+
+class _Predict(nn.Module):
+    """One step: encode, predict, decode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sys.path.append(str(Path(sys.path[0]) / "utils"))
+        code: Any = importlib.import_module("layers_3d")
+        code.zig_rev_predictor.init_hidden = lambda self: []  # it asks for a GPU
+        self.encoder = code.autoencoder([2, 2, 1], [1, 2, 2], in_shape=[1, 32, 32], mult=2)
+        self.predictor = code.zig_rev_predictor(32, 32, 32, 3, 2)
+
+    def forward(self, memo: Any, hidden: Any, cells: Any, frames: Any) -> Any:
+        self.predictor.hidden = [*zip(hidden, cells, strict=True)]
+        streams, memo = self.predictor((self.encoder(frames), memo))
+        hidden, cells = (torch.stack(states) for states in zip(*self.predictor.hidden, strict=True))
+        return self.encoder(streams, False), memo, hidden, cells
+
+
 RECIPES = {
+    "crevnet": Recipe(
+        "github tamasino52/CrevNet, layers_3d.py", _Predict, "crevnet.arch", "crevnet",
+        {"depths": [2, 2, 1], "layers": 3},
+        [[2, 32, 3, 4, 4], [3, 2, 32, 3, 4, 4], [3, 2, 32, 3, 4, 4], [2, 1, 3, 32, 32]],
+    ),
     "revcol": Recipe(
         "github megvii-research/RevCol, models/revcol.py", revcol, "revcol.arch", "revcol",
         {"widths": [8, 16, 24, 32], "depths": [1, 1, 2, 1], "columns": 4, "classes": 10, "supervised": True},
@@ -67,6 +130,11 @@ RECIPES = {
     "revbifpn_s0": Recipe(
         "github CerebrasResearch/RevBiFPN, revbifpn.py", revbifpn, "revbifpn.arch", "revbifpn",
         {"mult": 1, "dropout_p": 0.0, "classes": 10}, [[2, 3, 64, 64]],
+    ),
+    "rdnet_reflection": Recipe(
+        "github lime-j/RDNet, models/arch/RDnet_.py", rdnet, "rdnet_reflection.arch", "rdnet",
+        {"widths": [8, 16, 24, 32], "depths": [1, 1, 2, 1], "columns": 3, "read": 2, "outer": [6, 10, 12, 14]},
+        [[2, 3, 32, 32], [2, 6], [2, 6, 16, 16], [2, 6, 16, 16], [2, 10, 8, 8], [2, 12, 4, 4], [2, 14, 2, 2]],
     ),
     "rev_vit": Recipe(
         "github karttikeya/minREV, rev.py", rev_vit, "rev_vit.arch", "rev_vit",

@@ -178,23 +178,35 @@ def _domain(builder: Builder, module: Instance | Run, outs: Types) -> Types:
 
 
 def _applied(builder: Builder, module: Instance, outs: Types) -> Types | None:
-    """The stream types of an earlier application of the module that gave these types."""
+    """The stream types of an earlier application of the module that gave these types, else such as may be the same."""
     flat_outs = [t for item in outs for t in (item if isinstance(item, list) else [item])]
-    for node in builder.graph.nodes:
-        if node.path is None or node.path != module.path or node.inverted or node.count != 1:
-            continue
-        if [v.type for v in node.outputs[: len(flat_outs)]] != flat_outs:
-            continue
-        types = [v.type for v in node.inputs]
-        if node.callee is None:
-            return types
-        found: Types = []
-        for port in node.callee.inputs:
-            taken, types = types[: len(port.values)], types[len(port.values) :]
-            if not port.context:
-                found.append(taken if port.kind == "tensors" else taken[0])
-        return found
-    return None
+    nodes = [
+        (node, [v.type for v in node.outputs[: len(flat_outs)]])
+        for node in builder.graph.nodes
+        if node.path is not None and node.path == module.path and not node.inverted and node.count == 1
+    ]
+    same = [node for node, types in nodes if types == flat_outs]
+    alike = [node for node, types in nodes if len(types) == len(flat_outs) and all(map(_alike, types, flat_outs))]
+    return _stream_types((same or alike)[0]) if same or alike else None
+
+
+def _alike(a: TensorType, b: TensorType) -> bool:
+    """Whether two types may be the same: their sizes differ in nothing that is known."""
+    if a.dtype != b.dtype or a.rank != b.rank:
+        return False
+    return all(x == y or not isinstance(x - y, int) for x, y in zip(a.shape, b.shape, strict=True))
+
+
+def _stream_types(node: Node) -> Types:
+    types = [v.type for v in node.inputs]
+    if node.callee is None:
+        return types
+    found: Types = []
+    for port in node.callee.inputs:
+        taken, types = types[: len(port.values)], types[len(port.values) :]
+        if not port.context:
+            found.append(taken if port.kind == "tensors" else taken[0])
+    return found
 
 
 def _agree(builder: Builder, module: Instance | Run, gives: Sequence[Wire], given: Sequence[Wire], span: Span) -> None:

@@ -121,3 +121,16 @@ def test_a_list_of_new_streams() -> None:
     assert [step.kind for step in graph.proof.steps] == ["new", "new"] if graph.proof else False
     assert [len(output.values) for output in graph.outputs] == [1, 2]
     assert len({id(v) for v in graph.values}) == len([*graph.values])
+
+
+def test_inverse_of_another_value() -> None:
+    """Its sizes are those that the module gives only because the network needs them to be."""
+    text = """
+    use std.reversible: coupling
+    block net(z: [B, 4, h, w], frame: [B, 2, 2*h, 2*w]) {
+        codec = space_to_depth(2) -> halves -> chain([coupling(conv(4, 1), conv(4, 1)) for _ in 0..2])
+        a, b = frame -> codec
+        return ((z -> c: conv(4, 1)), b) -> ~codec
+    }"""
+    (result,) = program(text).root.outputs[0].values
+    assert str(result.type) == "[B, 2, H2, W2]"
