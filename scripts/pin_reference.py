@@ -133,7 +133,8 @@ RECIPES = {
     ),
     "rdnet_reflection": Recipe(
         "github lime-j/RDNet, models/arch/RDnet_.py", rdnet, "rdnet_reflection.arch", "rdnet",
-        {"widths": [8, 16, 24, 32], "depths": [1, 1, 2, 1], "columns": 3, "read": 2, "outer": [6, 10, 12, 14]},
+        {"widths": [8, 16, 24, 32], "depths": [1, 1, 2, 1], "columns": 3, "read": 2, "outer": [6, 10, 12, 14],
+         "size": 32},
         [[2, 3, 32, 32], [2, 6], [2, 6, 16, 16], [2, 6, 16, 16], [2, 10, 8, 8], [2, 12, 4, 4], [2, 14, 2, 2]],
     ),
     "rev_vit": Recipe(
