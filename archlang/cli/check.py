@@ -21,6 +21,7 @@ def configure(parser: Parser) -> None:
     )
     add_report(parser)
     parser.add_argument("--shapes", action="store_true", help="first print the valid sizes and every wire's shape")
+    parser.add_argument("--proof", action="store_true", help="first print why each reversible block can be undone")
     parser.add_argument("--no-cache", dest="cache", action="store_false", help="check unchanged files, too")
     add_limits(parser)
 
@@ -28,7 +29,7 @@ def configure(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     found: list[Diagnostic] = []
     files = list(dict.fromkeys(find(args.paths)))
-    known = Results(f"max_bytes={args.max_bytes}", args.cache and not args.shapes)
+    known = Results(f"max_bytes={args.max_bytes}", args.cache and not args.shapes and not args.proof)
     for path in files:
         remembered = known.get(path)
         found += remembered if remembered is not None else _check(path, args, known)
@@ -41,7 +42,7 @@ def _check(path: str, args: argparse.Namespace, known: Results) -> list[Diagnost
 
     bounds, files = limits(args), Files()
     try:
-        found = check_file(load(path, bounds, files), bounds, _show if args.shapes else None)
+        found = check_file(load(path, bounds, files), bounds, lambda design: _show(design, args))
     except ArchError as error:
         found = error.diagnostics
     except RecursionError:  # one such file must not hide what is wrong with the others
@@ -51,7 +52,12 @@ def _check(path: str, args: argparse.Namespace, known: Results) -> list[Diagnost
     return found
 
 
-def _show(design: Elaborated) -> None:
-    from archlang.verify.shapes import shapes_text
+def _show(design: Elaborated, args: argparse.Namespace) -> None:
+    if args.shapes:
+        from archlang.verify.shapes import shapes_text
 
-    print(shapes_text(design.program))
+        print(shapes_text(design.program))
+    if args.proof:
+        from archlang.reversible.derivation import proof_text
+
+        print(proof_text(design.program))

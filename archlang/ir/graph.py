@@ -212,7 +212,7 @@ class Step:
 
     kind: "update" (`+`, `-`, `*`, `/` on one stream), "split" and "concat" (of dimensions), "apply" (any other
     bijection), or "new" (the value `made` becomes a stream; `node`, which made it, takes none).
-    span: the statement.
+    span: the statement; names: what it calls the streams that it makes (`a`, `c[2]`).
     """
 
     kind: str
@@ -220,6 +220,7 @@ class Step:
     consumed: tuple[Value, ...]
     made: tuple[Value, ...]
     span: Span | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -170,6 +170,7 @@ class StepModel(Model):
     consumed: list[int] = []
     made: list[int]
     span: SpanModel | None = None
+    names: list[str] = []
 
 
 class ProofModel(Model):

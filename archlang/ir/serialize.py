@@ -163,7 +163,7 @@ class _Writer:
             StepModel(
                 kind=step.kind, node=places[id(step.node)] if step.node is not None else None,  # type: ignore[arg-type]
                 consumed=[self._ids[id(v)] for v in step.consumed], made=[self._ids[id(v)] for v in step.made],
-                span=self.span(step.span),
+                span=self.span(step.span), names=list(step.names),
             )
             for step in proof.steps
         ]  # fmt: skip
@@ -281,7 +281,8 @@ class _Reader:
             if step.node is not None and not 0 <= step.node < len(graph.nodes):
                 raise ValueError(f"a step of `{graph.name}` refers to node {step.node}, which is not there")
             node = graph.nodes[step.node] if step.node is not None else None
-            steps.append(Step(step.kind, node, self.use(step.consumed), self.use(step.made), self.span(step.span)))
+            sides = self.use(step.consumed), self.use(step.made)
+            steps.append(Step(step.kind, node, *sides, self.span(step.span), tuple(step.names)))
         return Proof(m.grade, tuple(steps), m.outputs, tuple(m.hypotheses), tuple(m.effects), m.tolerance)
 
     def span(self, m: SpanModel | None) -> Span | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from archlang.ir.graph import Graph, Node, Proof, Step, TensorType, Value
 from archlang.ir.sizes import Equalities
 from archlang.ops.base import Bijection, registry
+from archlang.records import replace
 from archlang.report.diagnostic import Span
 from archlang.reversible.effects import effects_of
 from archlang.reversible.factors import Range, bounds
@@ -158,4 +159,5 @@ class Judge(Streams):
         order = ("bijective", "injective", "approximate")
         grade = max(self.grades, key=order.index)
         effects = tuple(dict.fromkeys([*self.effects, *self.effects_of_branches()]))
-        return Proof(grade, tuple(self.steps), outputs, tuple(self.hypotheses), effects, self.tolerance)
+        named = [replace(step, names=tuple(self.names[id(v)] for v in step.made)) for step in self.steps]
+        return Proof(grade, tuple(named), outputs, tuple(self.hypotheses), effects, self.tolerance)

@@ -85,6 +85,7 @@ class Prover(Judge):
     ) -> None:
         super().__init__(graph, nodes, streams, span, context)
         self.hints: dict[int, Value] = {}  # id of a value -> the value that a statement made it from
+        self.origins: dict[int, tuple[str, Span]] = {}  # id of a value -> its first name, the statement that gave it
         self.lost: dict[int, Move] = {}  # id of a stream's value -> the statement that dropped its name
 
     # -- statements ------------------------------------------------------------------------------------------------
@@ -113,11 +114,18 @@ class Prover(Judge):
                 help=f"give the result another name, or declare `{pair.name}` before `;` to make it a stream",
             )
         known = new is not None and (id(new) in self.makers or id(new) in self.live)
-        if old is None or (not known and new is not None):
-            return  # a fresh name; or a value that was folded into a run
+        if new is not None and id(new) in self.live and new is not old:
+            self.live[id(new)] = pair.name
+            if self.steps and self.steps[-1].span == move.span and any(new is v for v in self.steps[-1].made):
+                self.names[id(new)] = pair.name
+        if old is None or (not known and new is not None):  # a fresh name; or a value that was folded into a run
+            if new is not None:
+                self.origins.setdefault(id(new), (pair.name, move.span))
+            return
         if id(old) not in self.live:
-            if new is not None and known:
+            if new is not None:
                 self.hints[id(new)] = old
+                self.origins.setdefault(id(new), (pair.name, move.span))
             if not self.is_moved(old):
                 return  # a temporary
             if move.kind != "update" and (new is None or not self.comes_from(new, old)):
@@ -134,7 +142,7 @@ class Prover(Judge):
             self.hints[id(new)] = old
             if self.comes_from(new, old):
                 self.promote(new, move.span)
-                self.live[id(new)] = pair.name
+                self.add(new, pair.name)
                 return
         if new is not old:
             self.lost[id(old)] = move
@@ -282,11 +290,13 @@ class Prover(Judge):
         self.reads(rest, consumed, span, self.what(node))
         made = node.outputs[: self.count_made(node)]
         kind = self.judge(node, consumed, made, rest, span)
-        self.steps.append(Step(kind, node, consumed, made, span))
+        where = next((self.origins[id(v)][1] for v in made if id(v) in self.origins), span)
+        self.steps.append(Step(kind, node, consumed, made, where))
         for v in consumed:
-            self.consume(v, span)
+            self.consume(v, where)
         for i, v in enumerate(made):
-            self.add(v, names[i] if len(made) == len(names) else v.name or f"{names[0]}[{i}]")
+            name = names[i] if len(made) == len(names) else v.name or f"{names[0]}[{i}]"
+            self.add(v, self.origins[id(v)][0] if id(v) in self.origins else name)
 
     def count_made(self, node: Node) -> int:
         if node.callee is None or node.inverted:

@@ -35,6 +35,7 @@ class Streams:
         self.context = {id(value) for value in context}
         self.makers = {id(v): (i, node) for i, node in enumerate(nodes) for v in node.outputs}
         self.live: dict[int, str] = {id(value): name for name, value in streams}  # id of the value -> the stream's name
+        self.names = dict(self.live)  # the same, of old versions too
         self.gone: dict[int, _Gone] = {}
         self.branches: dict[int, tuple[Node, Span | None]] = {}  # nodes that steps read: they run again in the inverse
         self.warnings: list[Diagnostic] = []
@@ -42,7 +43,7 @@ class Streams:
         self.span = span
 
     def add(self, value: Value, name: str) -> None:
-        self.live[id(value)] = name
+        self.live[id(value)] = self.names[id(value)] = name
         self.gone.pop(id(value), None)
 
     def name(self, value: Value) -> str:
