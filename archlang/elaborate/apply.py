@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from archlang.elaborate.arrows import check_arrow
 from archlang.elaborate.block_calls import apply_block
+from archlang.elaborate.builder import Builder
 from archlang.elaborate.compositions import apply_composition, apply_run
 from archlang.elaborate.errors import fail
 from archlang.elaborate.extern_calls import apply_extern
@@ -44,6 +46,15 @@ def apply(cx: Activation, module: Instance | Run, streams: Streams, span: Span) 
             help="pass it as a parameter of type `module`",
         )
     module.used = True
+    if module.arrow is None:
+        return _applied(cx, builder, module, streams, span)
+    mark = len(builder.graph.nodes)
+    result = _applied(cx, builder, module, streams, span)
+    check_arrow(cx, module.arrow, builder.graph.nodes[mark:], streams.items, result, span)
+    return result
+
+
+def _applied(cx: Activation, builder: Builder, module: Instance, streams: Streams, span: Span) -> Any:
     if isinstance(module, LogDet):
         return apply_log_det(cx, builder, module, streams, span)
     if isinstance(module, Inverse):

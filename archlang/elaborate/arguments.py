@@ -172,7 +172,7 @@ def _coerce_list(cx: Activation, value: Any, type: tree.ListType, span: Span, wh
     if modules:
         places = arg.items if arg is not None and len(arg.items) == len(value) else (span,) * len(value)
         return [
-            v if isinstance(v, Run) else coerce(cx, v, type.element, place, f"element {i} of {what}")
+            coerce(cx, v, type.element, place, f"element {i} of {what}")
             for i, (v, place) in enumerate(zip(value, places, strict=True))
         ]
     values = expand(value)
@@ -243,7 +243,11 @@ def _module(cx: Activation, value: Any, type: tree.Type, span: Span, what: str) 
             "this is already a wire",
             help="pass the layer itself",
         )
-    return to_module(cx, value, span, what)
+    module = to_module(cx, value, span, what)
+    if isinstance(type, tree.ArrowType) and type.arrow in ("<->", ">->"):
+        held = module.proto if isinstance(module, Run) else module
+        held.arrow = held.arrow or type
+    return module
 
 
 def as_template(value: Any) -> Any:

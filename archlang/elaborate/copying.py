@@ -39,7 +39,7 @@ def copy_instance(instance: Instance, seen: dict[int, Any], leaf: Leaf | None = 
     if found is not None:
         return found  # type: ignore[no-any-return]
     copy: Instance
-    common = {"span": instance.span, "label": instance.label}
+    common = {"span": instance.span, "label": instance.label, "arrow": instance.arrow}
     if isinstance(instance, OpInstance):
         copy = OpInstance(**common, op=instance.op, args=instance.args, arg_spans=instance.arg_spans)  # type: ignore[arg-type]
     elif isinstance(instance, BlockInstance):
@@ -110,6 +110,11 @@ def structure_key(value: Any, ids: dict[int, int]) -> Any:
 
 
 def _instance_key(instance: Instance, ids: dict[int, int]) -> Any:
+    arrow = (id(instance.arrow),) if instance.arrow is not None else ()
+    return (*arrow, *_kind_key(instance, ids))
+
+
+def _kind_key(instance: Instance, ids: dict[int, int]) -> tuple[Any, ...]:
     if isinstance(instance, OpInstance):
         return (instance.op.name, *((k, structure_key(v, ids)) for k, v in instance.args.items()))
     if isinstance(instance, BlockInstance):

@@ -87,6 +87,7 @@ class Instance:
     owner: Builder | None = None
     path: str | None = None
     borrowed: bool = False  # `path` is a slot: the caller owns it
+    arrow: tree.ArrowType | None = None  # `A <-> B`, `A >-> B`: what the parameter that holds it says it is
     used: bool = False
 
     @property

@@ -21,9 +21,13 @@ _UPDATE = re.compile(r"(?P<left>[^=+*/-]+?)\s*(?P<op>[-+*/])=\s*(?P<right>.+)", 
 def proof_text(program: Program) -> str:
     """The derivation of every distinct reversible block, callers first; then what the whole design is."""
     lines: list[str] = []
+    shown: set[tuple[str, ...]] = set()
     for graph in reversed(program.graphs):
         if graph.proof is not None and (graph.reversible or graph is program.root):
-            lines += [*_derivation(graph), ""]
+            head, *rest = _derivation(graph)
+            if (graph.block, *rest) not in shown:  # the same at other sizes
+                lines += [head, *rest, ""]
+            shown.add((graph.block, *rest))
     lines += report(program)
     whole = proved(program.root)
     if whole is None:

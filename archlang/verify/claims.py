@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
-from archlang.elaborate.errors import Poisoned, fail, warning
+from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.loader import LoadedModule
 from archlang.elaborate.session import Limits
 from archlang.ir.graph import Program
 from archlang.report.diagnostic import ArchError, Diagnostic
 from archlang.report.suggest import did_you_mean
 from archlang.syntax import tree
+from archlang.verify.claimed_reversible import check_reversible
 from archlang.verify.claimed_sizes import check_sizes
 from archlang.verify.claimed_types import check_type
 from archlang.verify.figures import FIGURES, Measured, Part, Unknown, amount
@@ -67,7 +68,7 @@ def _property(subject: Subject, claim: tree.Claim) -> list[Diagnostic]:
         known = [*PROPERTIES, *FIGURES]
         help = did_you_mean(name, known) or f"the properties are {', '.join(f'`{p}(...)`' for p in PROPERTIES)}"
         fail("ARC0804", f"there is no property `{name}`", claim.left.func.span, help=help)
-    return [warning("ARC0808", f"`{name}` is not decided yet: this claim is not checked", claim.span)]
+    return check_reversible(subject, claim, claim.left)
 
 
 # -- comparisons -------------------------------------------------------------------------------------------------------

@@ -204,9 +204,35 @@ def test_other_designs(header: str, claim: str, expected: list[str]) -> None:
     assert codes(header, claim) == expected
 
 
-def test_properties_are_not_decided_yet() -> None:
-    (finding,) = found(IMAGE, "reversible(net)")
-    assert (finding.code, finding.severity) == ("ARC0808", Severity.WARNING)
+COUPLED = """
+use std.reversible: coupling
+reversible block grow(a) { new b = a -> f: linear(4) }
+block net(x: [B, 4]) {
+    y = x -> halves -> "body.c": coupling(linear(2), linear(2)) -> concat
+    return y -> g: grow
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        ("reversible(coupling)", None),
+        ('reversible("body.c")', None),
+        ("reversible(grow)", "`grow` is injective, not bijective: it gives more than it takes"),
+        ("reversible()", "net() is injective, not bijective: it gives more than it takes"),
+        ('reversible("body.d")', "the design has no module `body.d` that could be reversible"),
+        ("reversible(1)", "this is neither a block nor a path"),
+    ],
+)
+def test_reversible(claim: str, message: str | None) -> None:
+    assert [f.message for f in found("net()", claim, COUPLED)] == ([message] if message else [])
+
+
+def test_a_design_that_is_not_reversible() -> None:
+    (finding,) = found(IMAGE, "reversible()")
+    assert finding.code == "ARC0808"
+    assert finding.message.startswith("net() is not reversible: ")
 
 
 def test_an_extern_block_hides_its_figures() -> None:
