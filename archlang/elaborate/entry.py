@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from archlang.elaborate.apply import apply
@@ -43,6 +44,7 @@ def elaborate(
     entry: str | None = None,
     args: Mapping[str, object] | None = None,
     limits: Limits | None = None,
+    session: Session | None = None,
 ) -> Elaborated:
     """Builds the graph of one block of a file.
 
@@ -50,7 +52,7 @@ def elaborate(
     args: parameters by name, as Python values or syntax trees. Raises ArchError with every finding.
     """
     template = _entry(module, entry)
-    session = Session(limits or Limits())
+    session = session or Session(limits or Limits())
     cx = Activation(session, module, module.scope)
     span = template.tree.name_span
 
@@ -185,6 +187,8 @@ def _built(cx: Activation, instance: Instance, name: str, types: Sequence[Tensor
     graph = call.callee
     assert graph is not None
     cx.session.given = dict(call.sizes)
+    for key in [key for key, known in cx.session.memo.items() if known is graph]:
+        del cx.session.memo[key]  # it is this design from now on, and called so
     graph.block = name
     if name not in cx.session.names:
         graph.name = name
@@ -215,15 +219,22 @@ def designs(module: LoadedModule, limits: Limits | None = None) -> list[Design]:
     where it is used, with the sizes that it has there.
     """
     used = used_blocks(module)
-    found = [
-        _attempt(block.name, None, lambda block=block: elaborate(module, block.name, limits=limits))
-        for block in module.blocks.values()
-        if block.name not in used and stands_alone(module, block)
-    ]
+    found: list[Design] = []
+    before: Session | None = None  # graphs that designs have in common are made once
+
+    def attempt(block: str, verify: tree.Verify | None, build: Callable[..., Elaborated]) -> None:
+        nonlocal before
+        session = Session(limits or Limits()).after(before)
+        design = _attempt(block, verify, partial(build, session=session))
+        before = session if design.done is not None else None  # what failed says so anew in the next
+        found.append(design)
+
+    for block in module.blocks.values():
+        if block.name not in used and stands_alone(module, block):
+            attempt(block.name, None, partial(elaborate, module, block.name))
     for item in module.syntax.items:
         if isinstance(item, tree.Verify):
-            name = item.design.span.text
-            found.append(_attempt(name, item, lambda item=item: elaborate_design(module, item, limits)))
+            attempt(item.design.span.text, item, partial(elaborate_design, module, item))
     return found
 
 
@@ -268,9 +279,11 @@ def distinct(found: list[Diagnostic]) -> list[Diagnostic]:
     )
 
 
-def elaborate_design(module: LoadedModule, verify: tree.Verify, limits: Limits | None = None) -> Elaborated:
+def elaborate_design(
+    module: LoadedModule, verify: tree.Verify, limits: Limits | None = None, session: Session | None = None
+) -> Elaborated:
     """The graph of a `verify` block's design on the types that it names."""
-    session = Session(limits or Limits())
+    session = session or Session(limits or Limits())
     scope = Scope(module.scope, frame=True)
     cx = Activation(session, module, scope)
 

@@ -61,6 +61,12 @@ class Session:
     given: dict[str, Size] = field(default_factory=dict)  # the design's own symbols -> sizes of its declared inputs
     abstract: int = 0  # > 0 while a comprehension is tried for an interval of its variable
 
+    def after(self, other: Session | None) -> Session:
+        """This session, with the graphs that another one of the same file has made."""
+        if other is not None:
+            self.memo, self.names, self.slots, self.emitted = other.memo, other.names, other.slots, other.emitted
+        return self
+
     @property
     def error_count(self) -> int:
         return sum(d.severity is Severity.ERROR for d in self.diagnostics)

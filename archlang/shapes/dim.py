@@ -11,11 +11,9 @@ Two equal normal forms denote the same function; the converse does not hold (`2*
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from math import gcd
-from typing import Union
-
-from archlang.records import dataclass
+from typing import ClassVar, Union
 
 __all__ = [
     "Dim",
@@ -32,20 +30,49 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
 class Symbol:
+    """A size's name: one object for each, so that comparing and hashing cost nothing."""
+
+    __slots__ = ("name",)
     name: str
+    _known: ClassVar[dict[str, Symbol]] = {}
+
+    def __new__(cls, name: str) -> Symbol:
+        known = cls._known.get(name)
+        if known is None:
+            known = cls._known[name] = super().__new__(cls)
+            known.name = name
+        return known
+
+    def __reduce__(self) -> tuple[type[Symbol], tuple[str]]:
+        return Symbol, (self.name,)
 
     def __str__(self) -> str:
         return self.name
 
 
-@dataclass(frozen=True, slots=True)
 class Floor:
     """`numerator // denominator`, not simplifiable."""
 
-    numerator: Dim
-    denominator: Size
+    __slots__ = ("_hash", "denominator", "numerator")
+
+    def __init__(self, numerator: Dim, denominator: Size) -> None:
+        self.numerator = numerator
+        self.denominator = denominator
+        self._hash = hash((numerator, denominator))
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Floor) or self._hash != other._hash:
+            return False
+        return self.numerator == other.numerator and self.denominator == other.denominator
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[type[Floor], tuple[Dim, Size]]:
+        return Floor, (self.numerator, self.denominator)
 
     def __str__(self) -> str:
         den = str(self.denominator)
@@ -59,14 +86,22 @@ Monomial = tuple[tuple[Atom, int], ...]  # sorted (atom, power) pairs; () is the
 class Dim:
     """An immutable size expression that is not constant. Build with `symbol` and arithmetic."""
 
-    __slots__ = ("__dict__", "_terms")
+    __slots__ = ("_hash", "_items")
+    _items: tuple[tuple[Monomial, int], ...]
+    _hash: int | None
 
     def __init__(self, terms: Mapping[Monomial, int]) -> None:
-        self._terms = dict(sorted(terms.items(), key=_monomial_key))
+        self._items = tuple(terms.items() if len(terms) < 2 else sorted(terms.items(), key=_order))
+        self._hash = None
+
+    def __reduce__(self) -> tuple[type[Dim], tuple[dict[Monomial, int]]]:
+        return Dim, (dict(self._items),)
 
     # -- arithmetic ------------------------------------------------------------------------------------------------
     def __add__(self, other: Size) -> Size:
-        terms = dict(self._terms)
+        if other == 0:
+            return self
+        terms = dict(self._items)
         for mono, coef in _terms(other):
             terms[mono] = terms.get(mono, 0) + coef
         return _build(terms)
@@ -74,7 +109,7 @@ class Dim:
     __radd__ = __add__
 
     def __neg__(self) -> Size:
-        return _build({m: -c for m, c in self._terms.items()})
+        return self * -1
 
     def __sub__(self, other: Size) -> Size:
         return self + (-other)
@@ -83,9 +118,11 @@ class Dim:
         return (-self) + other
 
     def __mul__(self, other: Size) -> Size:
+        if isinstance(other, int):
+            return self if other == 1 else _build({mono: coef * other for mono, coef in self._items})
         terms: dict[Monomial, int] = {}
-        for m1, c1 in self._terms.items():
-            for m2, c2 in _terms(other):
+        for m1, c1 in self._items:
+            for m2, c2 in other._items:
                 mono = _times(m1, m2)
                 terms[mono] = terms.get(mono, 0) + c1 * c2
         return _build(terms)
@@ -102,18 +139,12 @@ class Dim:
         return self - (self // other) * other
 
     # -- identity --------------------------------------------------------------------------------------------------
-    @cached_property
-    def _items(self) -> tuple[tuple[Monomial, int], ...]:
-        return tuple(self._terms.items())
-
-    @cached_property
-    def _hash(self) -> int:
-        return hash(self._items)
-
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Dim) and self._items == other._items
+        return self is other or (isinstance(other, Dim) and self._items == other._items)
 
     def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = hash(self._items)
         return self._hash
 
     # -- inspection ------------------------------------------------------------------------------------------------
@@ -152,6 +183,7 @@ class Dim:
 Size = Union[int, Dim]
 
 
+@lru_cache(maxsize=1 << 12)
 def symbol(name: str) -> Dim:
     """The size called `name`."""
     return Dim({((Symbol(name), 1),): 1})
@@ -191,8 +223,14 @@ def symbols(size: Size) -> frozenset[str]:
 
 def substitute(size: Size, values: Mapping[str, Size]) -> Size:
     """Replaces symbols by sizes; symbols that are not named stay."""
-    if isinstance(size, int):
+    if isinstance(size, int) or not values:
         return size
+    return _substituted(size, tuple(values.items()))
+
+
+@lru_cache(maxsize=1 << 14)
+def _substituted(size: Dim, pairs: tuple[tuple[str, Size], ...]) -> Size:
+    values = dict(pairs)
     total: Size = 0
     for mono, coef in size.terms:
         product: Size = coef
@@ -254,7 +292,7 @@ def _terms(size: Size) -> Iterator[tuple[Monomial, int]]:
 
 
 def _build(terms: Mapping[Monomial, int]) -> Size:
-    kept = {m: c for m, c in terms.items() if c}
+    kept = {m: c for m, c in terms.items() if c} if 0 in terms.values() else terms
     if not kept:
         return 0
     if len(kept) == 1 and () in kept:
@@ -262,7 +300,10 @@ def _build(terms: Mapping[Monomial, int]) -> Size:
     return Dim(kept)
 
 
+@lru_cache(maxsize=1 << 14)
 def _times(a: Monomial, b: Monomial) -> Monomial:
+    if not a or not b:
+        return a or b
     powers = dict(a)
     for atom, power in b:
         powers[atom] = powers.get(atom, 0) + power
@@ -285,6 +326,7 @@ def _leading(size: Size) -> tuple[Monomial, int]:
     return max(_terms(size), key=lambda t: (sum(p for _, p in t[0]), [(_atom_key(a), p) for a, p in t[0]]))
 
 
+@lru_cache(maxsize=1 << 14)
 def _floor(a: Size, n: Size) -> Size:
     if isinstance(a, int) and isinstance(n, int):
         return a // n
@@ -340,8 +382,12 @@ def _atom_key(atom: Atom) -> tuple[int, str]:
     return (0, atom.name) if isinstance(atom, Symbol) else (1, str(atom))
 
 
-def _monomial_key(item: tuple[Monomial, int]) -> tuple[int, list[tuple[tuple[int, str], int]]]:
-    mono = item[0]
+def _order(item: tuple[Monomial, int]) -> tuple[int, list[tuple[tuple[int, str], int]]]:
+    return _monomial_key(item[0])
+
+
+@lru_cache(maxsize=1 << 14)
+def _monomial_key(mono: Monomial) -> tuple[int, list[tuple[tuple[int, str], int]]]:
     return -sum(power for _, power in mono), [(_atom_key(atom), power) for atom, power in mono]
 
 
