@@ -1,0 +1,156 @@
+"""Flows and their kin: layouts of published code, densities by hand, inverses and log-determinants in float64."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import archlang
+from archlang.interpret import InterpreterModule
+from archlang.ir.graph import Program
+from archlang.reversible import with_log_det
+
+SPECS = Path(__file__).parents[2] / "specs"
+
+
+def small(spec: str, entry: str, **params: Any) -> tuple[Any, InterpreterModule]:
+    """The generated module and the interpreter's, in float64, with the same weights, in evaluation."""
+    torch.manual_seed(0)
+    module = archlang.build(SPECS / f"{spec}.arch", entry, **params).double().eval()
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter += (0.2 if "scale" in name else 0.02) * torch.randn_like(parameter)
+    program = archlang.compile(SPECS / f"{spec}.arch", entry, **params).program
+    plain = InterpreterModule(program, torch.float64).eval()
+    plain.load_state_dict(module.state_dict())
+    return module, plain
+
+
+def glow_keys(steps: int, scales: int) -> set[str]:
+    """The state dict of rosinality/glow-pytorch."""
+    keys = set()
+    mix = ("w_l", "w_s", "w_u", "w_p", "u_mask", "l_mask", "s_sign", "l_eye")
+    for i in range(scales):
+        for j in range(steps):
+            flow = f"blocks.{i}.flows.{j}"
+            keys |= {f"{flow}.actnorm.{k}" for k in ("loc", "scale", "initialized")}
+            keys |= {f"{flow}.invconv.{k}" for k in mix}
+            keys |= {f"{flow}.coupling.net.{k}.{w}" for k in (0, 2, "4.conv") for w in ("weight", "bias")}
+            keys.add(f"{flow}.coupling.net.4.scale")
+        keys |= {f"blocks.{i}.prior.{k}" for k in ("scale", "conv.weight", "conv.bias")}
+    return keys
+
+
+def test_glow_has_the_published_keys() -> None:
+    program = archlang.compile(SPECS / "glow.arch", "glow", steps=2, scales=3, width=8).program
+    assert set(InterpreterModule(program).state_dict()) == glow_keys(2, 3)
+
+
+def test_glow_step_by_step() -> None:
+    """One step and its density, computed from the paper's formulas and the weights by their names."""
+    module, plain = small("glow", "glow", steps=1, scales=1, width=4)
+    x = torch.randn(2, 3, 4, 6, dtype=torch.float64)
+    w = {k.removeprefix("blocks.0."): v for k, v in module.state_dict().items()}
+
+    def zero_conv(h: torch.Tensor, at: str) -> torch.Tensor:
+        h = F.conv2d(F.pad(h, (1, 1, 1, 1), value=1), w[f"{at}.conv.weight"], w[f"{at}.conv.bias"])
+        return h * (3 * w[f"{at}.scale"]).exp()
+
+    h = F.pixel_unshuffle(x, 2)
+    h = w["flows.0.actnorm.scale"] * (h + w["flows.0.actnorm.loc"])
+    at = "flows.0.invconv"
+    upper = w[f"{at}.w_u"].triu(1) + (w[f"{at}.s_sign"] * w[f"{at}.w_s"].exp()).diag()
+    lower = w[f"{at}.w_l"].tril(-1) + torch.eye(12, dtype=torch.float64)
+    h = torch.einsum("ij,bjhw->bihw", w[f"{at}.w_p"] @ lower @ upper, h)
+    a, b = h.chunk(2, 1)
+    at = "flows.0.coupling.net"
+    s = F.conv2d(a, w[f"{at}.0.weight"], w[f"{at}.0.bias"], padding=1).relu()
+    s, t = zero_conv(F.conv2d(s, w[f"{at}.2.weight"], w[f"{at}.2.bias"]).relu(), f"{at}.4").chunk(2, 1)
+    h = torch.cat([a, (b + t) * (s + 2).sigmoid()], 1)
+    mean, log_sd = zero_conv(torch.zeros_like(h), "prior").chunk(2, 1)
+    log_p = torch.distributions.Normal(mean, log_sd.exp()).log_prob(h).flatten(1).sum(1)
+    with torch.no_grad():
+        for result in (module(x), plain(x)):
+            assert torch.allclose(result.z[0], h, atol=1e-12)
+            assert torch.allclose(result.log_p, log_p, atol=1e-9)
+
+
+@pytest.mark.parametrize("spec", ["glow", "cinc_flow"])
+def test_steps_are_bijections(spec: str) -> None:
+    """A chain of steps: inverse of forward is the input; the log-determinant is the Jacobian's."""
+    program = archlang.compile(STEPS.format(spec=spec), "net").program
+    torch.manual_seed(0)
+    module = InterpreterModule(program, torch.float64).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+        x = torch.randn(1, 8, 2, 2, dtype=torch.float64)
+        back = module.interpreter.inverse([module(x)], module.tensors, sizes={"B": 1})
+    assert (back - x).abs().max() < 1e-10
+    measured = InterpreterModule(Program.of(with_log_det(program.root)), torch.float64).eval()
+    measured.load_state_dict(module.state_dict())
+    matrix = torch.autograd.functional.jacobian(lambda x: module(x).flatten(), x).reshape(32, 32)
+    assert (measured(x)[1] - torch.linalg.slogdet(matrix).logabsdet).abs() < 1e-10
+
+
+STEPS = """
+use zoo.{spec}: step
+block net(x: [B, 8, 2, 2]) {{ return x -> flow: chain([step(6) for _ in 0..3]) }}
+"""
+
+
+def test_gdn_transforms_have_the_published_layout() -> None:
+    program = archlang.compile(SPECS / "gdn.arch", "transforms", width=6, latent=8).program
+    state = InterpreterModule(program).state_dict()
+    rest = ("_reparam.pedestal", "_reparam.lower_bound.bound", "")
+    gdn = {f"{p}.{i}.{n}{r}" for p in ("g_a", "g_s") for i in (1, 3, 5) for n in ("beta", "gamma") for r in rest}
+    convs = {f"{p}.{i}.{n}" for p in ("g_a", "g_s") for i in (0, 2, 4, 6) for n in ("weight", "bias")}
+    assert set(state) == gdn | convs
+    assert state["g_s.0.weight"].shape == (8, 6, 5, 5) and state["g_a.6.weight"].shape == (8, 6, 5, 5)
+
+
+def test_gdn_by_hand() -> None:
+    module, plain = small("gdn", "transforms", width=3, latent=4)
+    x, w = torch.randn(1, 3, 32, 32, dtype=torch.float64), module.state_dict()
+    h = F.conv2d(x, w["g_a.0.weight"], w["g_a.0.bias"], stride=2, padding=2)
+    beta, gamma = (w[f"g_a.1.{name}"].clamp(min=float(w[f"g_a.1.{name}_reparam.lower_bound.bound"])) ** 2 - 2.0**-36
+                   for name in ("beta", "gamma"))  # fmt: skip
+    normed = torch.stack(
+        [h[:, i] / (beta[i] + sum(gamma[i, j] * h[:, j] ** 2 for j in range(3))).sqrt() for i in range(3)], 1
+    )
+    with torch.no_grad():
+        assert torch.allclose(module.get_submodule("g_a.1")(module.get_submodule("g_a.0")(x)), normed, atol=1e-12)
+        for a, b in zip(module(x), plain(x), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_momentum_resnet_by_hand() -> None:
+    """The velocity of a stage, from torchvision's blocks with the same weights."""
+    program = archlang.compile(MOMENTUM, "net").program
+    torch.manual_seed(0)
+    plain = InterpreterModule(program, torch.float64).eval()
+    x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
+    w, gamma, v, y = plain.state_dict(), 0.9, torch.zeros_like(x), x
+    for i in range(3):
+        f = f"m.{i}.f"
+        h = F.conv2d(y, w[f"{f}.conv1.weight"], padding=1) / math.sqrt(1 + 1e-5)
+        h = F.conv2d(h.relu(), w[f"{f}.conv2.weight"], padding=1) / math.sqrt(1 + 1e-5)
+        v = gamma * v + (1 - gamma) * h
+        y = y + v
+    with torch.no_grad():
+        features, velocity = plain(x)
+        assert torch.allclose(features, y, atol=1e-12) and torch.allclose(velocity, v, atol=1e-12)
+        module = archlang.build(SPECS / "momentum_resnet.arch", "momentum_resnet18", classes=3)
+        assert module(torch.randn(2, 3, 64, 64)).shape == (2, 3)
+
+
+MOMENTUM = """
+use std.dynamics: momentum
+use zoo.momentum_resnet: residual
+block net(x: [B, 4, H, W]) { return (x, x * 0.0) -> m: chain([momentum(f: residual(4), 0.9) for _ in 0..3]) }
+"""
