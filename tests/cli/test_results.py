@@ -204,3 +204,19 @@ def test_at_the_same_time(cache: Path) -> None:
     runs = [subprocess.Popen(line, env=env, **pipes) for _ in "1234"]
     assert {run.communicate(timeout=60)[0] for run in runs} == {"1 file, no mistakes found\n"}
     assert list(cache.iterdir()) == entries(cache) != []
+
+
+def test_what_a_check_imports() -> None:
+    """A design that takes every size by its form needs no islpy; nothing needs torch, Lark or `dataclasses`."""
+    root = Path(archlang.__file__).parent.parent
+    code = """
+import sys
+from archlang.cli import main
+status = main(["check", "--no-cache", sys.argv[1]])
+heavy = {"torch", "lark", "islpy", "dataclasses", "inspect", "pydantic", "jinja2", "networkx", "numpy"}
+sys.exit(status or sorted(heavy & {*sys.modules}) or 0)
+"""
+    env = {**os.environ, "PYTHONPATH": str(root)}
+    line = [sys.executable, "-c", code, str(root / "specs" / "resnet.arch")]
+    done = subprocess.run(line, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "1 file, no mistakes found\n")
