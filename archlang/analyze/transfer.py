@@ -7,7 +7,7 @@ table from its inputs to its outputs; a run of n equal children is a power of it
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from archlang.analyze.plan import Env, Plan, Plans, present
@@ -70,6 +70,30 @@ class Transfer(Generic[P]):
         """All paths to all outputs, joined; None where nothing comes out."""
         paths = [path for row in self.table(graph, env) for path in row.values()]
         return self._joined(paths) if paths else None
+
+    def trail(self, graph: Graph, env: Env, measure: Callable[[P], int]) -> list[tuple[Node, int]]:
+        """The nodes on the path to the output that measures most, and by how much the measure grows in each."""
+        plan = self.plans.plan(graph, env)
+        best: dict[int, P] = {id(v): self.algebra.empty for port in graph.inputs for v in port.values}
+        trails: dict[int, list[tuple[Node, int]]] = {key: [] for key in best}
+        for index, node in enumerate(graph.nodes):
+            if node.phase == "train":
+                continue
+            if node.op == "phase":
+                best[id(node.outputs[0])] = best[id(node.inputs[1])]
+                trails[id(node.outputs[0])] = trails[id(node.inputs[1])]
+                continue
+            for value, row in zip(present(node, False), self._node(plan, index, node), strict=True):
+                ways = []
+                for i, path in row.items():
+                    before = self.algebra.empty if i == SOURCE else best[id(node.inputs[i])]
+                    trail = [] if i == SOURCE else trails[id(node.inputs[i])]
+                    ways.append((self.algebra.after(path, before), measure(before), trail))
+                best[id(value)] = self._joined([way[0] for way in ways])
+                _, was, trail = max(ways, key=lambda way: measure(way[0]))
+                trails[id(value)] = [*trail, (node, measure(best[id(value)]) - was)]
+        outputs = [id(v) for out in graph.outputs for v in out.values if not out.training]
+        return trails[max(outputs, key=lambda key: measure(best[key]))] if outputs else []
 
     def table(self, graph: Graph, env: Env) -> Table[P]:
         plan = self.plans.plan(graph, env)

@@ -40,6 +40,7 @@ class Figure:
     of_node: Callable[[Node], Size] | None = None
     whole: Callable[[Measured], Size] | None = None
     block: str = ""  # for `whole`: the attribute of the cost tree's blocks that it is the sum of
+    trail: Callable[[Measured], list[tuple[Node, int]]] | None = None  # for `whole`: what it grows by, along one path
     unit: str = ""
 
 
@@ -132,7 +133,17 @@ class Measured:
             graph = inner[0]
             sizes = {name: substitute(size, sizes) for name, size in inner[1].items()}
 
+    def trail(self, algebra: Algebra[P], measure: Callable[[P], int]) -> list[tuple[Node, int]]:
+        """The nodes on the path that measures most, in an algebra of the cost model, and how much each adds."""
+        from archlang.analyze.plan import Plans
+        from archlang.analyze.transfer import Transfer
+
+        return Transfer(Plans(), algebra).trail(self.program.root, self.example, measure)
+
     def _from_tree(self, figure: Figure) -> list[Part]:
+        if figure.trail is not None:
+            steps = [(_name(n) if n.path is not None else n.op, size) for n, size in figure.trail(self)]
+            return _merged("", [step for step in steps if step[1] != 0])
         if not figure.block:
             return []
         rows = [(b.name or b.kind, substitute(getattr(b, figure.block), self.example)) for b in self.cost.tree.children]
@@ -245,6 +256,18 @@ def _field(of: Measured) -> Size:
     return sizes[0]
 
 
+def _layers(of: Measured) -> list[tuple[Node, int]]:
+    from archlang.analyze.paths import Depth
+
+    return of.trail(Depth(), lambda depth: depth)
+
+
+def _reach(of: Measured) -> list[tuple[Node, int]]:
+    from archlang.analyze.paths import Field
+
+    return of.trail(Field(), lambda reach: max((int(w.size) for w in reach.windows), default=1))
+
+
 FIGURES: dict[str, Figure] = {
     figure.name: figure
     for figure in (
@@ -256,8 +279,8 @@ FIGURES: dict[str, Figure] = {
         Figure("flops", "floating-point operations", of_node=lambda node: _of_op(node, "flops")),
         Figure("train_memory", "kept for the backward pass", whole=_saved, block="saved", unit="bytes"),
         Figure("infer_memory", "of activations at one time, at most", whole=_peak, unit="bytes"),
-        Figure("receptive_field", "the receptive field of the last map", whole=_field),
-        Figure("depth", "layers with weights on the longest path", whole=_depth),
+        Figure("receptive_field", "pixels across", whole=_field, trail=_reach),
+        Figure("depth", "layers with weights on the longest path", whole=_depth, trail=_layers),
     )
 }
 

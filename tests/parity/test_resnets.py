@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from tests.parity.oracles import assert_layout, assert_parity, pytorchcv_model, renamed, torchvision_model
+import pytest
+import torch
+
+import archlang
+from archlang.ir.walk import parameters
+from tests.parity.oracles import SPECS, assert_layout, assert_parity, pytorchcv_model, renamed, torchvision_model
 
 
 @pytest.mark.parametrize(
@@ -80,3 +85,17 @@ def test_torchvision_layout(spec: str, entry: str) -> None:
 )
 def test_pytorchcv_layout(spec: str, entry: str, reference: str) -> None:
     assert_layout(spec, entry, lambda: pytorchcv_model(reference), key_map=PYTORCHCV)
+
+
+def test_a_resnet50_is_at_most_forty_lines() -> None:
+    """The file without the claims, the blocks and the entries that this network does not need: it still builds."""
+    whole = (SPECS / "resnet.arch").read_text(encoding="utf-8")
+    kept = [part for part in whole.split("\n\n") if not part.startswith(("verify", "## Two 3x3"))]
+    text = re.sub(r"block resnet(18|34|101|152)\(.*\n?", "", "\n\n".join(kept))
+    assert len(text.strip().splitlines()) <= 40
+
+    program = archlang.compile(text, entry="resnet50").program
+    with torch.device("meta"):
+        reference = torchvision_model("resnet50").state_dict()
+    ours = {entry.key: tuple(entry.decl.shape) for entry in parameters(program)}
+    assert ours == {key: tuple(value.shape) for key, value in reference.items()}

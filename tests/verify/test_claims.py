@@ -274,6 +274,36 @@ def test_a_wrong_figure_shows_its_parts() -> None:
         """)
 
 
+@pytest.mark.parametrize(
+    ("claim", "rows"),
+    [
+        ("macs <= 1k", {"stem": 55296, "fc": 80}),
+        ("flops <= 1k", {"stem": 110592, "bn": 4096, "global_avgpool": 2048, "relu": 2048, "fc": 160}),
+        ("buffers == 1", {"bn": 17}),
+        ("trainable_params <= 3", {"stem": 216, "fc": 90, "bn": 16}),
+        ("train_memory <= 1KiB", {"stem": 12288, "bn": 8256, "relu": 8192, "fc": 32}),
+        ("depth == 3", {"stem": 1, "fc": 1}),
+        ("receptive_field == 5", {"stem": 2}),  # beside the pixel itself
+    ],
+)
+def test_a_wrong_figure_of_each_kind_shows_its_parts(claim: str, rows: dict[str, int]) -> None:
+    lines = shown(IMAGE, claim).partition(", of which\n")[2].splitlines()
+    shares = {name: int(size.replace(",", "")) for name, size, *_ in map(str.split, lines)}
+    assert shares == rows
+
+
+def test_depth_and_field_are_told_along_the_path_that_makes_them() -> None:
+    """The 50 layers of the longest path, and its receptive field of 427 pixels, block by block."""
+    text = "use zoo.resnet: resnet50\n"
+    header = "resnet50() on f32[B, 3, 224, 224]"
+    depth, field = (found(header, f"{figure} == 1", text)[0].notes[0] for figure in ("depth", "receptive_field"))
+    blocks = {"layer1": 3 * 3, "layer2": 4 * 3, "layer3": 6 * 3, "layer4": 3 * 3, "conv1": 1, "fc": 1}
+    assert [tuple(row.split()[:2]) for row in depth.splitlines()[1:]] == [
+        (name, str(count)) for name, count in sorted(blocks.items(), key=lambda row: (-row[1], row[0]))
+    ]
+    assert sum(int(row.split()[1]) for row in field.splitlines()[1:]) == 427 - 1
+
+
 def test_a_wrong_comparison_shows_both() -> None:
     assert shown(IMAGE, "big.params <= 1.5 * params") == textwrap.dedent("""\
         error[ARC0801]: `big.params` is 634, and the claim is at most 483
