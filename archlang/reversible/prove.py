@@ -115,9 +115,11 @@ class Prover(Judge):
             )
         known = new is not None and (id(new) in self.makers or id(new) in self.live)
         if new is not None and id(new) in self.live and new is not old:
-            self.live[id(new)] = pair.name
-            if self.steps and self.steps[-1].span == move.span and any(new is v for v in self.steps[-1].made):
+            here = bool(self.steps) and self.steps[-1].span == move.span and any(new is v for v in self.steps[-1].made)
+            if here:
                 self.names[id(new)] = pair.name
+            if here or old is not None:  # a swap; another name for a stream is none
+                self.live[id(new)] = pair.name
         if old is None or (not known and new is not None):  # a fresh name; or a value that was folded into a run
             if new is not None:
                 self.origins.setdefault(id(new), (pair.name, move.span))
@@ -156,28 +158,40 @@ class Prover(Judge):
         self.grades.append("injective")
 
     def finish(self, results: Sequence[Value], span: Span | None) -> None:
+        kept = {id(value) for value in results}
         for value in results:
-            if id(value) not in self.live:
+            if id(value) in self.live:
+                continue
+            try:
                 self.promote(value, span)
+            except ArchError as error:
+                self.overwritten(kept, error.diagnostics[0])
+                raise
+        self.overwritten(kept, None)
         seen: set[int] = set()
         for value in results:
             if id(value) in seen:
                 self.refuse("ARC0606", f"the stream `{self.live[id(value)]}` is returned twice", span)
             seen.add(id(value))
         for key, name in self.live.items():
-            if key in seen:
-                continue
-            move = self.lost.get(key)
-            if move is None:
+            if key not in seen:
                 self.refuse(
                     "ARC0606",
                     f"the stream `{name}` is dropped: it is not returned",
                     span,
                     help=f"return it: `return ..., {name}`",
                 )
+
+    def overwritten(self, kept: set[int], reason: Diagnostic | None) -> None:
+        """Refuses a stream that is not returned because a statement gave its name to something else."""
+        for key, name in self.live.items():
+            move = self.lost.get(key)
+            if key in kept or move is None:
+                continue
+            why = f": {reason.message.rpartition(': ')[2]}" if reason is not None and reason.code == "ARC0603" else ""
             self.refuse(
                 "ARC0603",
-                f"the stream `{name}` is overwritten, and its old value is lost",
+                f"the stream `{name}` is overwritten, and its old value is lost{why}",
                 move.span,
                 "this cannot be undone",
                 help=f"update it: `{name} += ...`, or apply a bijection to it: `{name} = m({name})`",
