@@ -225,6 +225,15 @@ class Prover(Judge):
         An arithmetic node consumes one operand: what a statement says (`a += e`), else the one made from the stream
         that is being rebound; with `hinted` only the former.
         """
+        found = self.streams_of(node, made, hinted)
+        old = self.hints.get(id(made))
+        if old is not None:  # what is said of the result is said of what it is made from
+            for v in found:
+                if v is not old and id(v) not in self.live and self.depends(v, old):
+                    self.hints.setdefault(id(v), old)
+        return found
+
+    def streams_of(self, node: Node, made: Value, hinted: bool) -> tuple[Value, ...]:
         if node.phase is not None or node.op in ("weight", "phase", "extern"):
             return ()
         if node.op == "call":
@@ -252,7 +261,6 @@ class Prover(Judge):
             return ()
         for i in places:
             if self.depends(node.inputs[i], old):
-                self.hints.setdefault(id(node.inputs[i]), old)
                 return (node.inputs[i],)
         return ()
 
