@@ -1,5 +1,5 @@
-"""Soundness and completeness of the reversible fragment: 2,000 random wrong blocks, all refused for the mistake that was
-made in them; 2,000 random right ones, all accepted, and undone in float64 by the interpreter.
+"""Soundness and completeness of the reversible fragment: 2,000 random wrong blocks, all refused for the mistake made in
+them; 2,000 random right ones, all accepted, and undone in float64 by the interpreter.
 
     python benchmarks/reversible_soundness.py [count]
 """

@@ -120,6 +120,7 @@ class Prover(Judge):
                 self.names[id(new)] = pair.name
             if here or old is not None:  # a swap; another name for a stream is none
                 self.live[id(new)] = pair.name
+                self.lost.pop(id(new), None)
         if old is None or (not known and new is not None):  # a fresh name; or a value that was folded into a run
             if new is not None:
                 self.origins.setdefault(id(new), (pair.name, move.span))
@@ -146,7 +147,7 @@ class Prover(Judge):
                 self.promote(new, move.span)
                 self.add(new, pair.name)
                 return
-        if new is not old:
+        if new is not old and all(other.new is not old for other in move.pairs):
             self.lost[id(old)] = move
 
     def create(self, move: Move, pair: Pair) -> None:
