@@ -18,6 +18,7 @@ __all__ = [
     "Lent",
     "Loop",
     "Marked",
+    "Method",
     "PortSig",
     "Returned",
     "RollInit",
@@ -137,6 +138,7 @@ class Loop:
     inner: tuple[Step, ...] = ()
     heads: tuple[Py, ...] = ()
     labels: tuple[str, ...] = field(default=(), metadata=META)  # of the heads' members
+    backwards: bool = False  # from the last module to the first
     growing: tuple[int, ...] = ()  # values whose types differ between the passes
 
 
@@ -208,3 +210,13 @@ class Body:
     names: tuple[str, ...] = field(metadata=META)  # of the values, as their author named them
     types: tuple[TensorType, ...] = field(metadata=META)
     attributes: tuple[str, ...] = field(default=(), metadata=META)  # taken on self
+    methods: tuple[Method, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method beside `forward`, of the same constructor. It takes and gives tensors, or their numbers ("int")."""
+
+    name: str
+    kind: str
+    body: Body

@@ -11,6 +11,7 @@ from archlang.codegen.body import (
     Body,
     Lent,
     Loop,
+    Method,
     PortSig,
     Returned,
     Select,
@@ -25,9 +26,13 @@ from archlang.codegen.convert import convert
 from archlang.codegen.errors import fail
 from archlang.codegen.forms import Forms, entry, is_class
 from archlang.codegen.names import Scope, identifier
+from archlang.codegen.rebuilding import REBUILD, RUN
 from archlang.codegen.shared import Shared
-from archlang.ir.graph import Child, Graph, Node, Value
+from archlang.codegen.statements import Statements
+from archlang.ir.graph import Child, Graph, Node, Output, Port, TensorType, Value
 from archlang.ir.paths import Paths, split_index
+from archlang.report.diagnostic import ArchError
+from archlang.reversible import invert
 from archlang.shapes.dim import Dim, Size, symbols
 
 __all__ = ["build"]
@@ -46,6 +51,7 @@ class _Builder:
     index: dict[int, int] = field(default_factory=dict)  # id of a value -> its number
     direct: dict[int, py.Py] = field(default_factory=dict)  # values that are read where they are used
     uses: dict[int, int] = field(default_factory=dict)
+    inside: bool = False  # of a reversible block: what it calls starts no region
 
     def __post_init__(self) -> None:
         self.values = list(self.graph.values)
@@ -61,10 +67,8 @@ class _Builder:
 
     def body(self, as_module: bool) -> Body:
         graph = self.graph
-        ports = tuple(PortSig(tuple(self.index[id(v)] for v in p.values), p.kind, p) for p in graph.inputs)
-        lent = tuple(Lent(self.slots[c.path], c.count > 1) for c in graph.borrowed.values())
-        common = {"ports": ports, "lent": lent, "names": tuple(v.name for v in self.values)}
-        types = tuple(v.type for v in self.values)
+        common = {"ports": self.ports(), "lent": self.lents(), "names": self.names()}
+        types = self.types()
         if self.forms.sequence(graph) and as_module:
             base = self.make.steps()
             return Body("sequential", inits=(), rules=self.make.rules(), base=base, sizes=(), steps=(),
@@ -83,8 +87,46 @@ class _Builder:
             outputs=self.outputs(),
             types=types,
             attributes=layout.attributes,
+            methods=() if function else self.methods(),
             **common,  # type: ignore[arg-type]
         )
+
+    def part(self, graph: Graph) -> Body:
+        """The body of a method: some of the graph's nodes, or its inverse."""
+        other = _Builder(graph, self.forms, self.shared)
+        other.make, other.paths, other.slots = self.make, self.paths, self.slots
+        other.inside = True
+        steps = other.steps()
+        return Body("function", other.ports(), other.lents(), (), (), (), other.size_reads(steps), steps,
+                    other.outputs(), other.names(), other.types())  # fmt: skip
+
+    def methods(self) -> tuple[Method, ...]:
+        """The reverse direction, where the graph has one."""
+        found: list[Method] = []
+        if self.forms.has_inverse(self.graph):
+            try:
+                found.append(Method("inverse", "Tensor", self.part(invert(self.graph))))
+            except ArchError:  # a size that its results do not tell
+                if id(self.graph) in self.forms.reversal.needed:
+                    raise
+        if self.forms.has_statements(self.graph):
+            try:
+                found += Statements(self).build()
+            except ArchError:  # then it is trained like any other
+                self.forms.reversal.statements.discard(id(self.graph))
+        return tuple(found)
+
+    def ports(self) -> tuple[PortSig, ...]:
+        return tuple(PortSig(tuple(self.index[id(v)] for v in p.values), p.kind, p) for p in self.graph.inputs)
+
+    def lents(self) -> tuple[Lent, ...]:
+        return tuple(Lent(self.slots[c.path], c.count > 1) for c in self.graph.borrowed.values())
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(v.name for v in self.values)
+
+    def types(self) -> tuple[TensorType, ...]:
+        return tuple(v.type for v in self.values)
 
     def outputs(self) -> tuple[Returned, ...]:
         return tuple(
@@ -122,7 +164,8 @@ class _Builder:
             return [Step(target, self.extern(node, tuple(ins)), node.phase, label, node.span)]
         op = entry(node)
         self.shared.help(op.helpers(node.attrs))
-        code = convert(op.call(node.attrs, len(ins)), ins, lambda: self.module(node), node.attrs)
+        emission = op.inverse_call(node.attrs, len(ins)) if node.inverted else op.call(node.attrs, len(ins))
+        code = convert(emission, ins, lambda: self.module(node), node.attrs)
         return [Step(target, code, node.phase, label, node.span)]
 
     def extern(self, node: Node, ins: tuple[py.Py, ...]) -> py.Py:
@@ -148,7 +191,13 @@ class _Builder:
         assert callee is not None
         args = self.arguments(node)
         label = self.label(node)
+        if node.inverted:
+            target = self.inverse_targets(node, [self.index[id(v)] for v in node.outputs])
+            return Step(target, py.Call(py.Get(self.module(node), "inverse"), args), node.phase, label, node.span)
         target = self.targets(node, training=True)
+        if self.region(node):
+            flat = tuple(self.index[id(v)] for v in node.outputs)
+            return Step(flat, self.rebuilt(node, self.module(node), args), node.phase, label, node.span)
         if self.forms.function(callee):
             return Step(target, py.Apply(callee, args), node.phase, label, node.span)
         self.check_instance(node)
@@ -159,6 +208,48 @@ class _Builder:
         left = [o for o in callee.outputs if not o.training]
         plain = len(left) == 1 and left[0].kind == "tensor"
         return TwoWay(target, evaluation, value, plain, len(callee.outputs), node.phase, label, node.span)
+
+    def region(self, node: Node) -> bool:
+        """Whether a call starts a region whose values are rebuilt in the backward pass."""
+        callee = node.callee
+        mine = self.inside or self.forms.has_statements(self.graph)
+        return not mine and callee is not None and not node.inverted and self.forms.has_statements(callee)
+
+    def rebuilt(self, node: Node, module: py.Py, args: Sequence[py.Py]) -> py.Call:
+        assert node.callee is not None
+        self.shared.help((REBUILD,))
+        random = py.Raw("True") if self.forms.reversal.random(node.callee) else None
+        kwargs = () if random is None else (py.Kwarg("random", random),)
+        return py.Call(py.Raw(REBUILD.name), (module, *args), kwargs)
+
+    def run_block(self, node: Node) -> StepItem:
+        """A call among the statements of a reversible block: the statements of the block that it calls."""
+        ins = [self.value(v) for v in node.inputs]
+        k = len(node.outputs)
+        numbers = [self.index[id(v)] for v in node.outputs]
+        label = self.label(node)
+        if node.count == 1:
+            value = py.Call(RUN, (self.module(node), *self.grouped(node, ins)))
+            return Step(self.shaped(node, numbers), value, node.phase, label, node.span)
+        inside = [*(py.Var(i) for i in numbers), *ins[k:]]
+        modules = self.iterable([node])
+        if modules is None:
+            fail("ARC0703", "the steps of this block cannot be taken one by one", node.span)
+        value = py.Call(RUN, (LAYER, *self.grouped(node, inside)))
+        initial = tuple(self.index[id(v)] for v in node.inputs[:k])
+        return Loop(self.shaped(node, numbers), tuple(numbers), initial, value, py.Leaf(0, "depth"), modules, None,
+                    node.phase, self.element(node), node.span)  # fmt: skip
+
+    def inverse_targets(self, node: Node, outputs: Sequence[int]) -> Target:
+        """What the inverse of a callee gives, by the callee's ports."""
+        assert node.callee is not None
+        numbers = iter(outputs)
+        found: list[Target] = []
+        for port in node.callee.inputs:
+            if not port.context:
+                here = tuple(next(numbers) for _ in port.values)
+                found.append(here if port.kind == "tensors" else here[0])
+        return found[0] if len(found) == 1 else tuple(found)
 
     def targets(self, node: Node, *, training: bool) -> Target:
         assert node.callee is not None
@@ -178,9 +269,9 @@ class _Builder:
         assert node.callee is not None
         wires = iter(ins)
         found: list[py.Py] = []
-        for port in node.callee.inputs:
-            here = tuple(next(wires) for _ in port.values)
-            found.append(py.Seq(here, "list") if port.kind == "tensors" else here[0])
+        for item in _taken(node):
+            here = tuple(next(wires) for _ in item.values)
+            found.append(py.Seq(here, "list") if item.kind == "tensors" else here[0])
         return (*found, *(self.lend(node, slot) for slot in node.callee.borrowed.values()))
 
     def lend(self, node: Node, slot: Child) -> py.Py:
@@ -233,6 +324,8 @@ class _Builder:
         )
 
     def loopable(self, node: Node) -> bool:
+        if node.inverted or self.region(node):
+            return False
         if node.op == "call":
             callee = node.callee
             assert callee is not None
@@ -283,14 +376,19 @@ class _Builder:
                 assert numbered is not None
         count = py.Leaf(sum(n.count for n in nodes) if by_function or numbered else 0, "depth")
         label = self.element(first)
-        return Loop(target, streams, initial, value, count, modules, numbered, first.phase, label, first.span)
+        return Loop(target, streams, initial, value, count, modules, numbered, first.phase, label, first.span,
+                    backwards=first.inverted)  # fmt: skip
 
     def step_of_loop(self, node: Node, ins: list[py.Py]) -> tuple[py.Py, bool]:
         """What one pass computes, and whether it does so without a module."""
         if node.callee is not None:
             args = self.grouped(node, ins)
+            if node.inverted:
+                return py.Call(py.Get(LAYER, "inverse"), args), False
             if self.forms.function(node.callee):
                 return py.Apply(node.callee, args), True
+            if self.region(node):
+                return self.rebuilt(node, LAYER, args), False
             return py.Call(LAYER, args), False
         if node.op == "extern":
             return (py.Call(LAYER, tuple(ins)), False) if is_class(node.attrs["target"]) else (
@@ -303,13 +401,16 @@ class _Builder:
             used.append(LAYER)
             return LAYER
 
-        value = convert(op.call(node.attrs, len(ins)), ins, module, node.attrs)
+        emission = op.inverse_call(node.attrs, len(ins)) if node.inverted else op.call(node.attrs, len(ins))
+        value = convert(emission, ins, module, node.attrs)
         return value, not used
 
     def shaped(self, node: Node, numbers: Sequence[int]) -> Target:
         """A node's results as they are unpacked: lists as tuples of their own."""
-        if node.callee is None:
-            return numbers[0] if len(numbers) == 1 else tuple(numbers)
+        if node.callee is None or self.region(node):
+            return numbers[0] if len(numbers) == 1 and node.callee is None else tuple(numbers)
+        if node.inverted:
+            return self.inverse_targets(node, numbers)
         left = iter(numbers)
         found: list[Target] = []
         for output in node.callee.outputs:
@@ -390,6 +491,16 @@ class _Builder:
             fail("ARC0703", f"the size `{symbol}` cannot be read from the inputs of `{self.graph.block}`",
                  self.graph.span, help="take a wire that has it as a dimension as an input")  # fmt: skip
         return found
+
+
+def _taken(node: Node) -> list[Port | Output]:
+    """What a call of a graph takes, forwards or backwards."""
+    callee = node.callee
+    assert callee is not None
+    if not node.inverted:
+        return list(callee.inputs)
+    assert callee.proof is not None
+    return [*callee.outputs[: callee.proof.outputs], *(p for p in callee.inputs if p.context)]
 
 
 def _solve(size: Size, symbol: str) -> tuple[int, int] | None:

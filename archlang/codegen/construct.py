@@ -47,6 +47,9 @@ class Constructor:
     def keyless(self, node: Node) -> str:
         """The path of a weightless module that has none of its own."""
         self.layout()
+        if id(node) not in self._keyless:  # of the inverse: any equal one will do
+            same = (n for n in self._graph.nodes if id(n) in self._keyless and (n.op, n.attrs) == (node.op, node.attrs))
+            return self._keyless[id(next(same))]
         return self._keyless[id(node)]
 
     # -- modules -----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from archlang.codegen.convert import mentions_self, symbolic, walk
+from archlang.codegen.reversal import Reversal
 from archlang.ir.graph import Graph, Node, Program, Value
 from archlang.ir.paths import Paths
 from archlang.ops import code
@@ -36,6 +37,7 @@ class Forms:
     applied: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.reversal = Reversal(self.program)
         for graph in self.program.graphs:
             if self._is_pure(graph):
                 self.pure.add(id(graph))
@@ -59,10 +61,18 @@ class Forms:
         """Whether the file needs the graph as a class: what nn.Sequential expresses does not."""
         return graph is self.program.root or (id(graph) in self.constructed and not self.sequence(graph))
 
+    def has_inverse(self, graph: Graph) -> bool:
+        """Whether the graph's class has a method `inverse`."""
+        return id(graph) in self.reversal.inverse
+
+    def has_statements(self, graph: Graph) -> bool:
+        """Whether the graph's class has a method `statements`."""
+        return id(graph) in self.reversal.statements and self.has_class(graph)
+
     # -- purity ------------------------------------------------------------------------------------------------------
     def _is_pure(self, graph: Graph) -> bool:
         """No weights, no modules, no dependence on the mode: all the way down."""
-        if graph.weights or graph.borrowed or any(o.training for o in graph.outputs):
+        if self.has_inverse(graph) or graph.weights or graph.borrowed or any(o.training for o in graph.outputs):
             return False
         for child in graph.children.values():
             if child.weights or child.op == "extern" or (child.graph is not None and id(child.graph) not in self.pure):
@@ -80,7 +90,14 @@ class Forms:
     # -- sequences ---------------------------------------------------------------------------------------------------
     def _is_sequence(self, graph: Graph) -> bool:
         """Whether nn.Sequential says the same, with the same state-dict keys."""
-        if not graph.sequential or graph.weights or graph.borrowed or graph.aliases or not graph.nodes:
+        if (
+            self.has_inverse(graph)
+            or not graph.sequential
+            or graph.weights
+            or graph.borrowed
+            or graph.aliases
+            or not graph.nodes
+        ):
             return False
         if [p.kind for p in graph.inputs] != ["tensor"] or [o.kind for o in graph.outputs] != ["tensor"]:
             return False

@@ -42,19 +42,30 @@ class Forward:
     result: str  # shape
 
 
-def print_forward(unit: Unit, shapes: Shapes, found: list[Result], scope: Scope, typed: frozenset[str]) -> Forward:
-    """scope: names of the file; typed: its functions, whose results mypy knows."""
-    return _Forward(unit, shapes, found, scope, typed).run()
+def print_forward(
+    unit: Unit, shapes: Shapes, found: list[Result], scope: Scope, typed: frozenset[str], kind: str = "Tensor"
+) -> Forward:
+    """scope: names of the file; typed: its functions, whose results mypy knows; kind: what stands for a wire."""
+    forward = _Forward(unit, shapes, found, scope, typed, kind).run()
+    if kind == "Tensor":
+        return forward
+    parameters = [p.replace("Tensor", kind) for p in forward.parameters]
+    return replace(
+        forward, parameters=parameters, annotation=forward.annotation.replace("Tensor", kind), notes=[], result=""
+    )
 
 
 class _Forward:
-    def __init__(self, unit: Unit, shapes: Shapes, found: list[Result], scope: Scope, typed: frozenset[str]) -> None:
+    def __init__(
+        self, unit: Unit, shapes: Shapes, found: list[Result], scope: Scope, typed: frozenset[str], kind: str
+    ) -> None:
         assert unit.body is not None and unit.arguments is not None
         self.unit, self.shapes, self.results = unit, shapes, found
         self.body: Body = unit.body
         self.arguments = unit.arguments
         self.global_names = scope
         self.typed = typed
+        self.kind = kind
         self.indent = 4 if unit.function else 8
         self.stored: dict[str, None] = {}
         self.used: set[str] = set()
@@ -241,13 +252,13 @@ class _Forward:
             if isinstance(line.value, Var) and self._value(line.value.index) == name:
                 return []
             if name in self.returned and name not in self.declared:
-                name = f"{name}: Tensor"
+                name = f"{name}: {self.kind}"
             self.declared.add(self._value(line.target))
         else:
             name = self._unpack(line.target, top=True)
             for v in live:
                 if self._value(v) in self.returned - self.declared:
-                    head.append(f"{' ' * indent}{self._value(v)}: Tensor")
+                    head.append(f"{' ' * indent}{self._value(v)}: {self.kind}")
                 self.declared.add(self._value(v))
         return [*head, *self._noted(line.value, indent, f"{name} = ", note)]
 
@@ -277,7 +288,7 @@ class _Forward:
 
     def _note(self, line: Line) -> str:
         made = [v for v in targets(line) if self._live(v)]
-        if any(v in self.growing for v in made):
+        if self.kind != "Tensor" or any(v in self.growing for v in made):
             return ""
         texts = list(dict.fromkeys(self.shapes.of(v) for v in made))
         return ", ".join(texts) if texts and all(texts) and len(texts) <= 4 else ""
@@ -290,10 +301,10 @@ class _Forward:
         out: list[str] = []
         for new, _ in moved:
             if new in self.returned and new not in self.declared and len(moved) > 1:
-                out.append(f"{pad}{new}: Tensor")
+                out.append(f"{pad}{new}: {self.kind}")
         if len(moved) == 1:
             new, old = moved[0]
-            kind = ": Tensor" if new in self.returned and new not in self.declared else ""
+            kind = f": {self.kind}" if new in self.returned and new not in self.declared else ""
             out.append(f"{pad}{new}{kind} = {old}")
         elif moved:
             out.append(f"{pad}{', '.join(n for n, _ in moved)} = {', '.join(o for _, o in moved)}")
@@ -307,7 +318,7 @@ class _Forward:
                 out += self._line(step, indent + 4, returned=False)
             return out
         if line.modules is not None:
-            out.append(f"{pad}for {self.members[0]} in {self.printer.text(line.modules)}:")
+            out.append(f"{pad}for {self.members[0]} in {_order(self.printer.text(line.modules), line)}:")
         elif line.numbered is not None:
             prefix, start = line.numbered
             stop: Py = line.count
@@ -316,7 +327,7 @@ class _Forward:
                 stop = Leaf(start + line.count.value) if same else Bin("+", Leaf(start), line.count)
             first = f"{start}, " if start else ""
             self.members[0] = f'self.get_submodule(f"{prefix}{"." if prefix else ""}{{i}}")'
-            out.append(f"{pad}for i in range({first}{self.printer.text(stop)}):")
+            out.append(f"{pad}for i in {_order(f'range({first}{self.printer.text(stop)})', line)}:")
         else:
             out.append(f"{pad}for _ in range({self.printer.text(line.count)}):")
         return [
@@ -443,3 +454,7 @@ class _Forward:
         items = self.results[-1].items
         texts = [", ".join(dict.fromkeys(self.shapes.of(v) for v in o.values)) for o in items]
         return ", ".join(texts) if all(texts) else ""
+
+
+def _order(modules: str, loop: Loop) -> str:
+    return f"reversed({modules})" if loop.backwards else modules

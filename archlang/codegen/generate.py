@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -11,11 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from archlang.codegen.classes import Classes, Unit
 from archlang.codegen.constructor import buffers, print_constructor, signature
 from archlang.codegen.docs import docstring, escape, first_paragraph, headline
-from archlang.codegen.errors import fail
 from archlang.codegen.forms import Forms
 from archlang.codegen.forward import Forward, print_forward
 from archlang.codegen.outputs import Result, results
 from archlang.codegen.printer import WIDTH
+from archlang.codegen.rebuilding import IMPORTS
 from archlang.codegen.shapes import Shapes
 from archlang.codegen.shared import Shared
 from archlang.codegen.sweeps import Sweep, sweeps
@@ -36,8 +39,6 @@ def generate(program: Program, *, source_name: str, header: str = "") -> str:
     """
     for node in (node for graph in program.graphs for node in graph.nodes if node.log_det):
         fail("ARC0630", "generated code has no log-determinants; the interpreter has", node.span)
-    for node in (node for graph in program.graphs for node in graph.nodes if node.inverted):
-        fail("ARC0602", "generated code has no inverse of this module; the interpreter has", node.span)
     swept = sweeps(program)
     shared = Shared(swept=frozenset((s.torch_class, s.weight) for s in swept))
     forms = Forms(program)
@@ -73,11 +74,27 @@ def _unit(unit: Unit, shared: Shared, typed: frozenset[str], swept: list[Sweep])
     assert unit.body is not None and unit.arguments is not None
     shapes = Shapes(unit.bodies, unit.arguments)
     if unit.body.form == "sequential":
-        return [_class(unit, None, swept)]
+        return [_class(unit, None, (), swept)]
     found = results(unit.body, unit.name, shared.names)
     forward = print_forward(unit, shapes, found, shared.names, typed)
     tuples = list(dict.fromkeys(_named_tuple(unit, r, len(found) > 1) for r in found if r.name))
-    return [*tuples, _function(unit, forward) if unit.function else _class(unit, forward, swept)]
+    return [
+        *tuples,
+        _function(unit, forward) if unit.function else _class(unit, forward, _methods(unit, shared, typed), swept),
+    ]
+
+
+def _methods(unit: Unit, shared: Shared, typed: frozenset[str]) -> list[tuple[str, Forward]]:
+    """The methods beside `forward`, printed as if each were one."""
+    assert unit.body is not None and unit.arguments is not None
+    found: list[tuple[str, Forward]] = []
+    for place, method in enumerate(unit.body.methods):
+        bodies = [b.methods[place].body for b in unit.bodies]
+        part = replace(unit, body=method.body, bodies=bodies)
+        shapes = Shapes(bodies, unit.arguments)
+        given = results(method.body, unit.name, shared.names)
+        found.append((method.name, print_forward(part, shapes, given, shared.names, typed, method.kind)))
+    return found
 
 
 def _description(unit: Unit) -> list[str]:
@@ -86,18 +103,25 @@ def _description(unit: Unit) -> list[str]:
     return [doc, line] if doc else [f"{line}."] if line else []
 
 
-def _class(unit: Unit, forward: Forward | None, swept: list[Sweep]) -> str:
+def _class(unit: Unit, forward: Forward | None, methods: Sequence[tuple[str, Forward]], swept: list[Sweep]) -> str:
     assert unit.body is not None
     method: list[str] = []
+    stored: dict[str, None] = {}
     if forward is not None:
         method = signature("forward", ["self", *forward.parameters], forward.annotation, 4)
         method += docstring([_types(forward)], 8) + forward.lines
+        stored = dict.fromkeys(forward.stored)
+        for name, other in methods:
+            first = ["self", "steps: Steps"] if name == "statements" else ["self"]
+            method += ["", *signature(name, [*first, *other.parameters], other.annotation, 4)]
+            method += docstring([_types(other)], 8) + other.lines
+            stored |= dict.fromkeys(other.stored)
     text = _template("class.py.jinja").render(
         name=unit.name,
         base=_BASES[unit.body.form],
         docstring=docstring(_description(unit), 4),
         annotations=buffers(unit),
-        constructor=print_constructor(unit, forward.stored if forward is not None else [], swept),
+        constructor=print_constructor(unit, sorted(stored), swept),
         forward=method,
     )
     return str(text).rstrip("\n")
@@ -155,11 +179,14 @@ def _imports(definitions: list[str], shared: Shared) -> list[list[str]]:
     third = ["import torch"] if "torch" in used else []
     if "F" in used:
         third.append("import torch.nn.functional as F")
-    names = [n for n in ("Tensor", "nn") if n in used]
-    if names:
-        third.append(f"from torch import {', '.join(names)}")
+    sources = {"NamedTuple": "typing", "Tensor": "torch", "nn": "torch"} | (IMPORTS if "rebuild" in used else {})
+    by_module: dict[str, list[str]] = {}
+    for name in sorted(used & sources.keys(), key=str.swapcase):
+        by_module.setdefault(sources[name], []).append(name)
+    lines = {module: f"from {module} import {', '.join(sorted(names))}" for module, names in by_module.items()}
+    standard = [lines[m] for m in sorted(lines) if m.split(".")[0] in sys.stdlib_module_names]
+    third += [lines[m] for m in sorted(lines) if m.split(".")[0] == "torch"]
     for (module, name), local in sorted(shared.externs.items()):
         first = name.partition(".")[0]
         third.append(f"from {module} import {first}" + (f" as {local}" if local != first else ""))
-    typing = ["from typing import NamedTuple"] if "NamedTuple" in used else []
-    return [group for group in (typing, third) if group]
+    return [group for group in (standard, third) if group]

@@ -42,7 +42,8 @@ class Shared:
                 raise ValueError(f"two helpers are called {helper.name!r}")
             self.help(helper.needs)
             self.helpers[helper.name] = helper
-            self.names.take(helper.name)
+            for name in helper.defines or (helper.name,):
+                self.names.take(name)
 
     def constraint(self, name: str) -> str:
         """The helper that a constrained weight is read through."""

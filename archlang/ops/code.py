@@ -137,8 +137,12 @@ Expr = Union[Lit, Fixed, In, Ins, Self, Call, Method, Get, Bin, Un, Item, Seq]
 
 @dataclass(frozen=True, slots=True)
 class Helper:
-    """A small class or function of torch code that an emission calls by `name`; included once in the generated file."""
+    """A small class or function of torch code that an emission calls by `name`; included once in the generated file.
+
+    defines: all names that the source defines, where there are more.
+    """
 
     name: str
     source: str
     needs: tuple[Helper, ...] = ()
+    defines: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ Not imported by the compiler: the generator copies the definitions below into th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
@@ -46,10 +46,10 @@ class Step(NamedTuple):
 
     x: tuple[int, ...]
     y: tuple[int, ...]
-    reads: tuple[int, ...]
-    fn: Callable[..., Any] | None  # without it, do and undo take the reads themselves
     do: Callable[..., Any]
     undo: Callable[..., Any]
+    fn: Callable[..., Any] | None  # without it, do and undo take the reads themselves
+    reads: tuple[int, ...]
     owner: nn.Module  # has the weights of fn, or of do where there is no fn
     block: int
 
@@ -88,25 +88,40 @@ class Steps:
         self.modules.pop()
         return results
 
-    def add(self, x: int, fn: Callable[..., Any], *reads: int) -> None:
+    def add(self, x: int, fn: Callable[..., Any] | None, *reads: int) -> int:
         """x += fn(*reads)"""
-        self.update(x, torch.add, torch.sub, fn, *reads)
+        return self.update(x, torch.add, torch.sub, fn, *reads)
 
-    def update(self, x: int, do: Callable[..., Any], undo: Callable[..., Any], fn: Any, *reads: int) -> None:
-        """x = do(x, *fn(*reads))"""
-        self.append((x,), (x,), reads, fn, do, undo)
+    def update(self, x: int, do: Any, undo: Any, fn: Callable[..., Any] | None, *reads: int) -> int:
+        """x = do(x, fn(*reads))"""
+        self.append((x,), (x,), do, undo, fn, reads)
+        return x
 
-    def apply(self, x: Sequence[int], do: Any, undo: Any, *reads: int, results: int = 1) -> tuple[int, ...]:
-        """The numbers of do(*x, *reads)."""
-        y = tuple(range(self.streams, self.streams + results))
-        self.streams += results
-        self.append(tuple(x), y, reads, None, do, undo)
+    def update_all(self, x: tuple[int, ...], do: Any, undo: Any, fn: Any, *reads: int) -> tuple[int, ...]:
+        """x = do(*x, *fn(*reads)), as many streams as before."""
+        self.append(x, x, do, undo, fn, reads)
+        return x
+
+    def apply(self, x: tuple[int, ...], do: Any, undo: Any, *reads: int, results: int = 0) -> tuple[int, ...]:
+        """New streams do(*x, *reads)"""
+        y = self.more(results or len(x))
+        self.append(x, y, do, undo, None, reads)
         return y
 
-    def append(self, x: tuple[int, ...], y: tuple[int, ...], reads: tuple[int, ...], fn: Any, do: Any, undo: Any) -> None:
+    def new(self, fn: Any, *reads: int) -> int:
+        """A further stream, fn(*reads)"""
+        (y,) = self.more(1)
+        self.append((), (y,), lambda made: made, lambda y, made: (), fn, reads)
+        return y
+
+    def more(self, count: int) -> tuple[int, ...]:
+        self.streams += count
+        return tuple(range(self.streams - count, self.streams))
+
+    def append(self, x: tuple[int, ...], y: tuple[int, ...], do: Any, undo: Any, fn: Any, reads: Any) -> None:
         used = do if fn is None else fn
         owner = used if isinstance(used, nn.Module) else self.modules[-1]
-        self.all.append(Step(x, y, reads, fn, do, undo, owner, self.block))
+        self.all.append(Step(x, y, do, undo, fn, reads, owner, self.block))
 
 
 def flat(item: Any) -> list[Any]:
@@ -127,7 +142,8 @@ def run_region(steps: list[Step], values: dict[int, Any], random: bool) -> None:
     weights = list(dict.fromkeys(p for m in modules for p in m.parameters(recurse=False)))
     tensors = [values[i] for i in inputs]
     first = None if torch.compiler.is_compiling() else Evaluation(modules, tensors, random)
-    results = Region.apply(steps, inputs, list(outputs), first, *tensors, *weights)
+    given = (steps, inputs, list(outputs), first, *tensors, *weights)
+    results = Region.apply(*given)  # type: ignore[no-untyped-call]
     for i in {i for s in steps for i in s.x}:
         values.pop(i, None)
     values.update(zip(outputs, results, strict=True))
@@ -332,13 +348,14 @@ class Rewind:
             with _reparametrize_module(module, {**weights, **state}):
                 return flat(fn(*args.values()))
 
-        out, back = torch.func.vjp(call, [inputs[i] for i in moving], weights)
+        found: Any = torch.func.vjp(call, [inputs[i] for i in moving], weights)
+        out, back = found
 
         def pull(gradients: list[Any]) -> list[Any]:
             filled = [torch.zeros_like(o) if g is None else g for o, g in zip(out, gradients, strict=True)]
-            found, of_weights = back(filled)
+            of_inputs, of_weights = back(filled)
             self.add_weights(weights, of_weights)
-            placed = dict(zip(moving, found, strict=True))
+            placed = dict(zip(moving, of_inputs, strict=True))
             return [placed.get(i) for i in range(len(inputs))]
 
         return out, pull

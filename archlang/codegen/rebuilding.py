@@ -1,0 +1,34 @@
+"""The helper that generated files train reversible blocks with: the text of `runtime/rebuild.py`."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from importlib.resources import files
+
+from archlang.codegen.exprs import Raw
+from archlang.ops.code import Helper
+
+__all__ = ["IMPORTS", "NAMES", "REBUILD", "RUN", "runtime_text"]
+
+RUN = Raw("steps.run")
+
+
+@cache
+def runtime_text() -> str:
+    return files("archlang.codegen.runtime").joinpath("rebuild.py").read_text(encoding="utf-8")
+
+
+def _definitions() -> tuple[str, dict[str, str], tuple[str, ...]]:
+    """The text after the imports; for each imported name, where it is from; the names that the text defines."""
+    text = runtime_text()
+    tree = ast.parse(text)
+    imports = [n for n in tree.body if isinstance(n, ast.ImportFrom) and n.module != "__future__"]
+    start = max(n.end_lineno or 0 for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom)))
+    sources = {a.name: n.module or "" for n in imports for a in n.names}
+    names = tuple(n.name for n in tree.body if isinstance(n, (ast.ClassDef, ast.FunctionDef)))
+    return "\n".join(text.splitlines()[start:]).strip("\n") + "\n", sources, names
+
+
+_TEXT, IMPORTS, NAMES = _definitions()
+REBUILD = Helper("rebuild", _TEXT, defines=NAMES)

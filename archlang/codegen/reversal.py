@@ -1,0 +1,61 @@
+"""Which graphs of a program get the reverse direction written, and which of their calls are regions of rebuilt values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from archlang.ir.graph import Graph, Node, Program
+from archlang.ops.base import registry
+from archlang.reversible import invert, proved
+
+__all__ = ["Reversal"]
+
+METHODS = ("inverse", "statements")  # of the classes of reversible blocks
+
+
+@dataclass
+class Reversal:
+    """`inverse`: graphs whose class has that method; `statements`: those whose steps can be taken back in training.
+
+    Only graphs in which some block is declared reversible, or some module is run backwards, are looked at.
+    """
+
+    program: Program
+    inverse: dict[int, Graph] = field(default_factory=dict)
+    needed: set[int] = field(default_factory=set)  # of these: what something runs backwards
+    statements: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        declared: set[int] = set()
+        pending: list[Graph] = []
+        for graph in self.program.graphs:  # callees first
+            below = any(n.callee is not None and id(n.callee) in declared for n in graph.nodes)
+            if graph.reversible or below:
+                declared.add(id(graph))
+                if proved(graph) is not None:
+                    pending.append(graph)
+                    if graph is not self.program.root and _plain(graph):
+                        self.statements.add(id(graph))
+            self.needed |= {id(n.callee) for n in graph.nodes if n.inverted}
+            pending += [n.callee for n in graph.nodes if n.inverted and n.callee is not None]
+        while pending:
+            graph = pending.pop()
+            if id(graph) not in self.inverse:
+                self.inverse[id(graph)] = graph
+                pending += [n.callee for n in invert(graph).nodes if n.inverted and n.callee is not None]
+
+    def region(self, node: Node) -> bool:
+        """Whether a call of a graph that is not itself taken back starts a region."""
+        return node.callee is not None and not node.inverted and id(node.callee) in self.statements
+
+    def random(self, graph: Graph) -> bool:
+        """Whether something below draws random numbers."""
+        below = {n.op for g in Program.of(graph).graphs for n in g.nodes}
+        return any(op == "extern" or (op in registry() and registry()[op].random) for op in below)
+
+
+def _plain(graph: Graph) -> bool:
+    """Whether the graph's steps can be written: all results are streams, no name is in the way."""
+    assert graph.proof is not None
+    clash = any(path.split(".")[0] in METHODS for path in (*graph.children, *graph.weights, *graph.aliases))
+    return graph.proof.outputs == len(graph.outputs) and not clash

@@ -1,0 +1,209 @@
+"""The steps of a reversible block as they are recorded in training: what each updates, reads, and how it is undone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from archlang.codegen import exprs as py
+from archlang.codegen.body import Body, Method, Step, StepItem
+from archlang.codegen.convert import convert
+from archlang.codegen.errors import fail
+from archlang.codegen.forms import entry
+from archlang.ir.graph import Graph, Node, Output, Port, Value
+from archlang.ir.graph import Step as Taken
+from archlang.reversible import Backwards
+
+if TYPE_CHECKING:
+    from archlang.codegen.builder import _Builder
+
+__all__ = ["Statements"]
+
+STEPS = py.Raw("steps")
+_PAIRS = {"add": ("torch.add", "torch.sub"), "sub": ("torch.sub", "torch.add"), "mul": ("torch.mul", "torch.div"),
+          "div": ("torch.div", "torch.mul")}  # fmt: skip
+
+
+@dataclass
+class Statements:
+    """Builds the method `statements` of a graph, and the methods that its steps refer to."""
+
+    builder: _Builder
+    methods: list[Method] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.graph: Graph = self.builder.graph
+        self.makers = {id(v): node for node in self.graph.nodes for v in node.outputs}
+        proof = self.graph.proof
+        assert proof is not None
+        self.steps = proof.steps
+        self.live = {id(v) for port in self.graph.inputs for v in port.values}
+
+    def build(self) -> list[Method]:
+        """The methods, `statements` last. Raises ArchError where the steps cannot be written."""
+        items: list[StepItem] = []
+        for group in self.groups():
+            items.append(self.item(group))
+            for step in group:
+                self.live -= {id(v) for v in step.consumed}
+                self.live |= {id(v) for v in step.made}
+        self.check_complete()
+        b = self.builder
+        body = Body("function", b.ports(), b.lents(), (), (), (), (), tuple(items), b.outputs(), b.names(), b.types())
+        return [*self.methods, Method("statements", "int", body)]
+
+    # -- groups ------------------------------------------------------------------------------------------------------
+    def groups(self) -> list[list[Taken]]:
+        """Steps that are taken together: neighbours whose operands share what computes them."""
+        found: list[list[Taken]] = []
+        below: list[set[int]] = []
+        live = set(self.live)
+        for step in self.steps:
+            mine = {id(n) for o in self.operands(step) for n in self.closure(o, live)}
+            if found and mine & below[-1]:
+                found[-1].append(step)
+                below[-1] |= mine
+                continue
+            if any(mine & other for other in below):
+                self.refuse(step)
+            found.append([step])
+            below.append(mine)
+            live -= {id(v) for v in step.consumed}
+            live |= {id(v) for v in step.made}
+        return found
+
+    def operands(self, step: Taken) -> list[Value]:
+        """What a step reads besides the streams that it takes."""
+        if step.node is None:
+            return list(step.made)
+        return [v for v in step.node.inputs if not any(v is c for c in step.consumed)]
+
+    def closure(self, value: Value, live: set[int]) -> list[Node]:
+        """The nodes that compute a value from the streams at hand and the context, in their order."""
+        found: dict[int, Node] = {}
+        pending = [value]
+        while pending:
+            v = pending.pop()
+            if id(v) in live or id(v) not in self.makers:
+                continue
+            node = self.makers[id(v)]
+            if id(node) not in found:
+                found[id(node)] = node
+                pending += node.inputs
+        return [n for n in self.graph.nodes if id(n) in found]
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+    def item(self, group: list[Taken]) -> StepItem:
+        step = group[0]
+        if len(group) > 1:
+            return self.together(group)
+        if step.node is None:
+            fn, reads = self.function(step.made)
+            return self.call(step.made, "new", fn, *reads)
+        if step.kind == "update" and step.node.op in _PAIRS and len(step.node.inputs) == 2:
+            (old,) = step.consumed
+            swapped = step.node.inputs[1] is old or bool(step.node.attrs.get("reverse"))
+            if step.node.op in ("add", "mul") or not swapped:
+                fn, reads = self.function(self.operands(step))
+                if step.node.op == "add":
+                    return self.call(step.made, "add", self.var(old), fn, *reads)
+                pair = (py.Raw(text) for text in _PAIRS[step.node.op])
+                return self.call(step.made, "update", self.var(old), *pair, fn, *reads)
+        if step.kind == "apply" and self.runs(step.node):
+            return self.builder.run_block(step.node)
+        return self.together(group)
+
+    def runs(self, node: Node) -> bool:
+        """Whether a call's own statements are written."""
+        return node.callee is not None and not node.inverted and self.builder.forms.has_statements(node.callee)
+
+    def together(self, group: list[Taken]) -> StepItem:
+        """Steps as one, by methods that do and undo them."""
+        made = {id(v) for step in group for v in step.made}
+        consumed = [v for step in group for v in step.consumed if id(v) not in made]
+        results = [v for step in group for v in step.made if not any(v is c for s in group for c in s.consumed)]
+        operands = list({id(o): o for step in group for o in self.operands(step)}.values())
+        nodes = [step.node for step in group if step.node is not None]
+        if len(nodes) != len(group):
+            self.refuse(group[0])
+        do = self.method("do", [*consumed, *operands], nodes, results)
+        back = Backwards(nodes)
+        starts = [back.start(v) for v in (*results, *operands)]
+        back.undo(group)
+        undo = self.method("undo", starts, back.nodes, [back.value(v) for v in consumed])
+        x: list[py.Py] = [py.Seq(tuple(self.var(v) for v in consumed))]
+        if all(id(o) in self.live for o in operands):
+            count = () if len(results) == len(consumed) else (py.Kwarg("results", py.Raw(str(len(results)))),)
+            return self.call(results, "apply", *x, do, undo, *(self.var(o) for o in operands), many=True, kwargs=count)
+        fn, reads = self.function(operands)
+        return self.call(results, "update_all", *x, do, undo, fn, *reads, many=True)
+
+    def function(self, values: Sequence[Value]) -> tuple[py.Py, list[py.Py]]:
+        """What computes operands, a module or a method, and the streams that it reads."""
+        nodes = list({id(n): n for v in values for n in self.closure(v, self.live)}.values())
+        nodes = [n for n in self.graph.nodes if any(n is m for m in nodes)]
+        reads = list(
+            {id(i): i for i in (*(i for n in nodes for i in n.inputs), *values) if id(i) in self.live}.values()
+        )
+        if not nodes:
+            return py.Leaf(None), [self.var(v) for v in values]
+        if len(nodes) == 1 and nodes[0].outputs == tuple(values) and list(nodes[0].inputs) == reads:
+            module = self.module(nodes[0])
+            if module is not None:
+                return module, [self.var(v) for v in reads]
+        name = "new" if any(s.node is None and s.made == tuple(values) for s in self.steps) else "change"
+        return self.method(name, reads, nodes, values), [self.var(v) for v in reads]
+
+    def module(self, node: Node) -> py.Py | None:
+        """The module that a node calls with its inputs as they are."""
+        b = self.builder
+        if node.inverted or node.phase is not None or node.count != 1 or node.op in ("weight", "phase"):
+            return None
+        if node.callee is not None:
+            plain = not node.modules and not any(o.training or o.kind != "tensor" for o in node.callee.outputs)
+            plain = plain and all(p.kind == "tensor" for p in node.callee.inputs)
+            return None if b.forms.function(node.callee) or not plain else b.module(node)
+        if node.op == "extern":
+            return None
+        ins = [b.value(v) for v in node.inputs]
+        layer = py.Raw("layer")
+        plain = convert(entry(node).call(node.attrs, len(ins)), ins, lambda: layer, {}) == py.Call(layer, tuple(ins))
+        return b.module(node) if plain else None
+
+    def method(self, wish: str, inputs: Iterable[Value], nodes: Sequence[Node], outputs: Sequence[Value]) -> py.Py:
+        """A method of the class that computes these values."""
+        name, number = wish, 1
+        taken = {m.name for m in self.methods} | set(self.builder.make.layout().attributes)
+        while name in taken:
+            number += 1
+            name = f"{wish}_{number}"
+        ports = [Port(v.name, (v,)) for v in inputs]
+        part = replace(self.graph, inputs=ports, nodes=list(nodes), outputs=[Output((v,)) for v in outputs])
+        self.methods.append(Method(name, "Tensor", self.builder.part(part)))
+        return py.Get(py.SELF, name)
+
+    def var(self, value: Value) -> py.Py:
+        return py.Var(self.builder.index[id(value)])
+
+    def call(
+        self, made: Sequence[Value], name: str, *args: py.Py, many: bool = False, kwargs: tuple[py.Kwarg, ...] = ()
+    ) -> Step:
+        numbers = tuple(self.builder.index[id(v)] for v in made)
+        return Step(numbers if many or len(numbers) != 1 else numbers[0], py.Call(py.Get(STEPS, name), args, kwargs))
+
+    # -- refusals ----------------------------------------------------------------------------------------------------
+    def check_complete(self) -> None:
+        """What no step needs would not run: refused where it could have an effect."""
+        used = {id(s.node) for s in self.steps if s.node is not None}
+        live = {id(v) for port in self.graph.inputs for v in port.values}
+        for step in self.steps:
+            used |= {id(n) for o in self.operands(step) for n in self.closure(o, live)}
+            live -= {id(v) for v in step.consumed}
+            live |= {id(v) for v in step.made}
+        for node in self.graph.nodes:
+            if id(node) not in used and node.op in ("call", "extern"):
+                self.refuse(None)
+
+    def refuse(self, step: Taken | None) -> None:
+        fail("ARC0703", "the steps of this block cannot be taken one by one", step.span if step else self.graph.span)
