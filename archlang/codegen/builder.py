@@ -103,12 +103,13 @@ class _Builder:
     def methods(self) -> tuple[Method, ...]:
         """The reverse direction, where the graph has one."""
         found: list[Method] = []
-        if self.forms.has_inverse(self.graph):
+        if self.forms.has_inverse(self.graph) and self.graph.streams:
             try:
                 found.append(Method("inverse", "Tensor", self.part(invert(self.graph))))
             except ArchError:  # a size that its results do not tell
                 if id(self.graph) in self.forms.reversal.needed:
                     raise
+                del self.forms.reversal.inverse[id(self.graph)]
         if self.forms.has_statements(self.graph):
             try:
                 found += Statements(self).build()
@@ -191,6 +192,7 @@ class _Builder:
         assert callee is not None
         args = self.arguments(node)
         label = self.label(node)
+        self.check_inverse(node)
         if node.inverted:
             target = self.inverse_targets(node, [self.index[id(v)] for v in node.outputs])
             return Step(target, py.Call(py.Get(self.module(node), "inverse"), args), node.phase, label, node.span)
@@ -361,6 +363,7 @@ class _Builder:
         first, last = nodes[0], nodes[-1]
         for node in nodes:
             self.check_instance(node)
+            self.check_inverse(node)
         k = len(first.outputs)
         streams = tuple(self.index[id(v)] for v in last.outputs)
         initial = tuple(self.index[id(v)] for v in first.inputs[:k])
@@ -450,6 +453,10 @@ class _Builder:
             if words:
                 return words[-1]
         return node.callee.block if node.callee is not None else node.op
+
+    def check_inverse(self, node: Node) -> None:
+        if node.inverted and node.callee is not None and not self.forms.has_inverse(node.callee):
+            fail("ARC0703", f"the inverse of `{node.callee.block}` needs a size that it cannot read", node.span)
 
     def check_instance(self, node: Node) -> None:
         if node.path is None or node.callee is None:

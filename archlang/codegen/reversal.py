@@ -1,4 +1,4 @@
-"""Which graphs of a program get the reverse direction written, and which of their calls are regions of rebuilt values."""
+"""Which graphs get the reverse direction written, and which calls of them are regions of rebuilt values."""
 
 from __future__ import annotations
 

@@ -60,15 +60,18 @@ class Statements:
         below: list[set[int]] = []
         live = set(self.live)
         for step in self.steps:
-            mine = {id(n) for o in self.operands(step) for n in self.closure(o, live)}
-            if found and mine & below[-1]:
+            nodes = [n for o in self.operands(step) for n in self.closure(o, live)]
+            mine = {id(n) for n in nodes if _once(n)}
+            made = {id(v) for s in (found[-1] if found else ()) for v in s.made}
+            apart = any(id(v) in made for v in (*(v for n in nodes for v in n.inputs), *self.operands(step)))
+            if found and not apart and mine & below[-1]:
                 found[-1].append(step)
                 below[-1] |= mine
-                continue
-            if any(mine & other for other in below):
+            elif any(mine & other for other in below):
                 self.refuse(step)
-            found.append([step])
-            below.append(mine)
+            else:
+                found.append([step])
+                below.append(mine)
             live -= {id(v) for v in step.consumed}
             live |= {id(v) for v in step.made}
         return found
@@ -96,11 +99,14 @@ class Statements:
     # -- steps -------------------------------------------------------------------------------------------------------
     def item(self, group: list[Taken]) -> StepItem:
         step = group[0]
+        if all(s.node is None for s in group):
+            made = [v for s in group for v in s.made]
+            fn, reads = self.function(made)
+            count = () if len(made) == 1 else (py.Kwarg("results", py.Raw(str(len(made)))),)
+            return self.call(made, "new", fn, *reads, many=True, kwargs=count)
         if len(group) > 1:
             return self.together(group)
-        if step.node is None:
-            fn, reads = self.function(step.made)
-            return self.call(step.made, "new", fn, *reads)
+        assert step.node is not None
         if step.kind == "update" and step.node.op in _PAIRS and len(step.node.inputs) == 2:
             (old,) = step.consumed
             swapped = step.node.inputs[1] is old or bool(step.node.attrs.get("reverse"))
@@ -152,7 +158,7 @@ class Statements:
             module = self.module(nodes[0])
             if module is not None:
                 return module, [self.var(v) for v in reads]
-        name = "new" if any(s.node is None and s.made == tuple(values) for s in self.steps) else "change"
+        name = "new" if any(s.node is None and s.made[0] is values[0] for s in self.steps) else "change"
         return self.method(name, reads, nodes, values), [self.var(v) for v in reads]
 
     def module(self, node: Node) -> py.Py | None:
@@ -207,3 +213,13 @@ class Statements:
 
     def refuse(self, step: Taken | None) -> None:
         fail("ARC0703", "the steps of this block cannot be taken one by one", step.span if step else self.graph.span)
+
+
+def _once(node: Node) -> bool:
+    """Whether a node must not be computed for two steps: it costs something, or has an effect."""
+    if node.op in ("weight", "phase"):
+        return False
+    if node.op in ("call", "extern"):
+        return True
+    op = entry(node)
+    return op.random or bool(op.weights(node.attrs))

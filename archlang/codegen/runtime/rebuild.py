@@ -84,7 +84,7 @@ class Steps:
         """The block's statements; gives the numbers of what it returns."""
         self.block += 1
         self.modules.append(block)
-        results = block.steps(self, *streams)
+        results = block.statements(self, *streams)
         self.modules.pop()
         return results
 
@@ -108,10 +108,10 @@ class Steps:
         self.append(x, y, do, undo, None, reads)
         return y
 
-    def new(self, fn: Any, *reads: int) -> int:
-        """A further stream, fn(*reads)"""
-        (y,) = self.more(1)
-        self.append((), (y,), lambda made: made, lambda y, made: (), fn, reads)
+    def new(self, fn: Callable[..., Any] | None, *reads: int, results: int = 1) -> tuple[int, ...]:
+        """New streams fn(*reads), from nothing that is a stream."""
+        y = self.more(results)
+        self.append((), y, lambda *made: made, lambda *made: (), fn, reads)
         return y
 
     def more(self, count: int) -> tuple[int, ...]:
