@@ -44,6 +44,11 @@ DESIGNS = {
     "vgg": "vgg16_bn",
     "vit": "vit_tiny_patch16_224",
     "wide_resnet": "wrn28_10",
+    "revnet": "paper38",
+    "irevnet": "irevnet301",
+    "revcol": "revcol_tiny",
+    "revbifpn": "revbifpn_s0",
+    "rev_vit": "rev_vit_small",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 
 from archlang.codegen import exprs as py
 from archlang.codegen.body import (
@@ -51,6 +52,7 @@ class _Builder:
     index: dict[int, int] = field(default_factory=dict)  # id of a value -> its number
     direct: dict[int, py.Py] = field(default_factory=dict)  # values that are read where they are used
     uses: dict[int, int] = field(default_factory=dict)
+    outlines: list[Method] = field(default_factory=list)
     inside: bool = False  # of a reversible block: what it calls starts no region
 
     def __post_init__(self) -> None:
@@ -74,6 +76,7 @@ class _Builder:
             return Body("sequential", inits=(), rules=self.make.rules(), base=base, sizes=(), steps=(),
                         outputs=self.outputs(), types=types, **common)  # type: ignore[arg-type]  # fmt: skip
         function = not as_module
+        reverse = () if function else self.methods()  # first: what it leaves out is trained like other code
         steps = self.steps()
         layout = self.make.layout()
         form = "function" if function else "list" if layout.is_list else "module"
@@ -87,18 +90,23 @@ class _Builder:
             outputs=self.outputs(),
             types=types,
             attributes=layout.attributes,
-            methods=() if function else self.methods(),
+            methods=(*self.outlines, *reverse),
             **common,  # type: ignore[arg-type]
         )
 
     def part(self, graph: Graph) -> Body:
         """The body of a method: some of the graph's nodes, or its inverse."""
-        other = _Builder(graph, self.forms, self.shared)
-        other.make, other.paths, other.slots = self.make, self.paths, self.slots
-        other.inside = True
+        other = self.within(graph)
         steps = other.steps()
         return Body("function", other.ports(), other.lents(), (), (), (), other.size_reads(steps), steps,
                     other.outputs(), other.names(), other.types())  # fmt: skip
+
+    def within(self, graph: Graph) -> _Builder:
+        """The builder of a method."""
+        other = _Builder(graph, self.forms, self.shared)
+        other.make, other.paths, other.slots = self.make, self.paths, self.slots
+        other.inside = True
+        return other
 
     def methods(self) -> tuple[Method, ...]:
         """The reverse direction, where the graph has one."""
@@ -141,6 +149,11 @@ class _Builder:
         nodes = self.graph.nodes
         at = 0
         while at < len(nodes):
+            region = self.region_from(at)
+            if len(region) > 1 or (region and region[0].count > 1):
+                found.append(self.outlined(region))
+                at += len(region)
+                continue
             taken = self.chain(at)
             if len(taken) > 1 or taken[0].count > 1:
                 found.append(self.loop(taken))
@@ -199,7 +212,7 @@ class _Builder:
         target = self.targets(node, training=True)
         if self.region(node):
             flat = tuple(self.index[id(v)] for v in node.outputs)
-            return Step(flat, self.rebuilt(node, self.module(node), args), node.phase, label, node.span)
+            return Step(flat, self.rebuilt([node], self.module(node), args), node.phase, label, node.span)
         if self.forms.function(callee):
             return Step(target, py.Apply(callee, args), node.phase, label, node.span)
         self.check_instance(node)
@@ -217,12 +230,50 @@ class _Builder:
         mine = self.inside or self.forms.has_statements(self.graph)
         return not mine and callee is not None and not node.inverted and self.forms.has_statements(callee)
 
-    def rebuilt(self, node: Node, module: py.Py, args: Sequence[py.Py]) -> py.Call:
-        assert node.callee is not None
+    def rebuilt(self, nodes: Sequence[Node], module: py.Py, args: Sequence[py.Py]) -> py.Call:
         self.shared.help((REBUILD,))
-        random = py.Raw("True") if self.forms.reversal.random(node.callee) else None
-        kwargs = () if random is None else (py.Kwarg("random", random),)
+        random = any(n.callee is not None and self.forms.reversal.random(n.callee) for n in nodes)
+        kwargs = (py.Kwarg("random", py.Raw("True")),) if random else ()
         return py.Call(py.Raw(REBUILD.name), (module, *args), kwargs)
+
+    def region_from(self, at: int) -> list[Node]:
+        """The calls from a node on that can be one region: each takes what the ones before give, or what is outside."""
+        nodes = self.graph.nodes
+        taken: list[Node] = []
+        made: dict[int, bool] = {}  # values made inside -> whether they are still there
+        while at < len(nodes) and self.region(nodes[at]) and nodes[at].phase is None:
+            node = nodes[at]
+            assert node.callee is not None and node.callee.proof is not None
+            context = sum(len(p.values) for p in node.callee.inputs if p.context)
+            streams, fixed = node.inputs[: len(node.inputs) - context], node.inputs[len(node.inputs) - context :]
+            ours = [v for v in streams if id(v) in made]
+            shared = any(self.uses[id(v)] > 1 or not made[id(v)] for v in ours) or any(id(v) in made for v in fixed)
+            if (taken and not ours) or shared or len(set(map(id, streams))) < len(streams):
+                break
+            made.update({id(v): False for v in ours})
+            made.update({id(v): True for v in node.outputs})
+            taken.append(node)
+            at += 1
+        return taken
+
+    def outlined(self, nodes: list[Node]) -> Step:
+        """Several reversible calls as one region, by a method that runs them."""
+        inside = {id(v) for node in nodes for v in node.outputs}
+        read = {id(v) for node in nodes for v in node.inputs}
+        inputs = list({id(v): v for node in nodes for v in node.inputs if id(v) not in inside}.values())
+        results = [v for node in nodes for v in node.outputs if id(v) not in read]
+        ports = [Port(v.name, (v,)) for v in inputs]
+        part = replace(self.graph, inputs=ports, nodes=nodes, outputs=[Output((v,)) for v in results])
+        other = self.within(part)
+        steps = tuple(other.run_block(node) for node in nodes)
+        body = Body("function", other.ports(), other.lents(), (), (), (), (), steps,
+                    other.outputs(), other.names(), other.types())  # fmt: skip
+        taken = {*self.make.layout().attributes, *(m.name for m in self.outlines)}
+        name = next(n for n in chain(["region"], (f"region{i}" for i in count(2))) if n not in taken)
+        self.outlines.append(Method(name, "int", body))
+        value = self.rebuilt(nodes, py.Get(py.SELF, name), [self.value(v) for v in inputs])
+        target = tuple(self.index[id(v)] for v in results)
+        return Step(target, value, None, self.label(nodes[-1]), nodes[0].span)
 
     def run_block(self, node: Node) -> StepItem:
         """A call among the statements of a reversible block: the statements of the block that it calls."""
@@ -235,11 +286,11 @@ class _Builder:
             return Step(self.shaped(node, numbers), value, node.phase, label, node.span)
         inside = [*(py.Var(i) for i in numbers), *ins[k:]]
         modules = self.iterable([node])
-        if modules is None:
-            fail("ARC0703", "the steps of this block cannot be taken one by one", node.span)
+        numbered = split_index(self.paths.canonical(node.path or "")) if modules is None else None
+        passes = py.Leaf(0 if modules is not None else node.count, "depth")
         value = py.Call(RUN, (LAYER, *self.grouped(node, inside)))
         initial = tuple(self.index[id(v)] for v in node.inputs[:k])
-        return Loop(self.shaped(node, numbers), tuple(numbers), initial, value, py.Leaf(0, "depth"), modules, None,
+        return Loop(self.shaped(node, numbers), tuple(numbers), initial, value, passes, modules, numbered,
                     node.phase, self.element(node), node.span)  # fmt: skip
 
     def inverse_targets(self, node: Node, outputs: Sequence[int]) -> Target:
@@ -377,9 +428,9 @@ class _Builder:
             if modules is None:  # not in a list: reach each by its number
                 numbered = split_index(self.paths.canonical(first.path or ""))
                 assert numbered is not None
-        count = py.Leaf(sum(n.count for n in nodes) if by_function or numbered else 0, "depth")
+        total = py.Leaf(sum(n.count for n in nodes) if by_function or numbered else 0, "depth")
         label = self.element(first)
-        return Loop(target, streams, initial, value, count, modules, numbered, first.phase, label, first.span,
+        return Loop(target, streams, initial, value, total, modules, numbered, first.phase, label, first.span,
                     backwards=first.inverted)  # fmt: skip
 
     def step_of_loop(self, node: Node, ins: list[py.Py]) -> tuple[py.Py, bool]:
@@ -391,7 +442,7 @@ class _Builder:
             if self.forms.function(node.callee):
                 return py.Apply(node.callee, args), True
             if self.region(node):
-                return self.rebuilt(node, LAYER, args), False
+                return self.rebuilt([node], LAYER, args), False
             return py.Call(LAYER, args), False
         if node.op == "extern":
             return (py.Call(LAYER, tuple(ins)), False) if is_class(node.attrs["target"]) else (

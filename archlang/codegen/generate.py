@@ -84,16 +84,16 @@ def _unit(unit: Unit, shared: Shared, typed: frozenset[str], swept: list[Sweep])
     ]
 
 
-def _methods(unit: Unit, shared: Shared, typed: frozenset[str]) -> list[tuple[str, Forward]]:
+def _methods(unit: Unit, shared: Shared, typed: frozenset[str]) -> list[tuple[str, str, Forward]]:
     """The methods beside `forward`, printed as if each were one."""
     assert unit.body is not None and unit.arguments is not None
-    found: list[tuple[str, Forward]] = []
+    found: list[tuple[str, str, Forward]] = []
     for place, method in enumerate(unit.body.methods):
         bodies = [b.methods[place].body for b in unit.bodies]
         part = replace(unit, body=method.body, bodies=bodies)
         shapes = Shapes(bodies, unit.arguments)
         given = results(method.body, unit.name, shared.names)
-        found.append((method.name, print_forward(part, shapes, given, shared.names, typed, method.kind)))
+        found.append((method.name, method.kind, print_forward(part, shapes, given, shared.names, typed, method.kind)))
     return found
 
 
@@ -103,7 +103,7 @@ def _description(unit: Unit) -> list[str]:
     return [doc, line] if doc else [f"{line}."] if line else []
 
 
-def _class(unit: Unit, forward: Forward | None, methods: Sequence[tuple[str, Forward]], swept: list[Sweep]) -> str:
+def _class(unit: Unit, forward: Forward | None, methods: Sequence[tuple[str, str, Forward]], swept: list[Sweep]) -> str:
     assert unit.body is not None
     method: list[str] = []
     stored: dict[str, None] = {}
@@ -111,8 +111,12 @@ def _class(unit: Unit, forward: Forward | None, methods: Sequence[tuple[str, For
         method = signature("forward", ["self", *forward.parameters], forward.annotation, 4)
         method += docstring([_types(forward)], 8) + forward.lines
         stored = dict.fromkeys(forward.stored)
-        for name, other in methods:
-            first = ["self", "steps: Steps"] if name == "statements" else ["self"]
+        for name, kind, other in methods:
+            first = (
+                ["self", "steps: Steps" if name == "statements" else "steps: Steps | Plain"]
+                if kind == "int"
+                else ["self"]
+            )
             method += ["", *signature(name, [*first, *other.parameters], other.annotation, 4)]
             method += docstring([_types(other)], 8) + other.lines
             stored |= dict.fromkeys(other.stored)

@@ -14,23 +14,24 @@ from torch import Tensor, nn
 from torch.nn.utils.stateless import _reparametrize_module
 
 
-def rebuild(module: nn.Module, *inputs: Any, random: bool = False, every: int = 0, keep: int = 0) -> tuple[Any, ...]:
-    """The results of `module(*inputs)`, a chain of reversible blocks, of which autograd keeps nothing else.
+def rebuild(block: Any, *inputs: Any, random: bool = False, every: int = 0, keep: int = 0) -> tuple[Any, ...]:
+    """The results of a reversible block, or of a method that runs several, of which autograd keeps nothing else.
 
     The backward pass computes what was in between from the results. random: some block draws random numbers. every:
     after so many blocks the streams are kept, too, which stops rounding errors. keep: so many last blocks keep their
     graphs, and are not evaluated again.
     """
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    hooked = any(getattr(m, kind) for m in module.modules() for kind in hooks)
-    if not torch.is_grad_enabled() or hooked or (random and torch.compiler.is_compiling()):
-        return tuple(flat(module(*inputs)))
     steps = Steps()
-    results = flat(steps.run(module, *(steps.numbers(i) for i in inputs)))
+    first = [steps.numbers(i) for i in inputs]
+    results = flat(steps.run(block, *first) if isinstance(block, nn.Module) else block(steps, *first))
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    hooked = any(getattr(m, kind) for b in steps.blocks for m in b.modules() for kind in hooks)
+    if not torch.is_grad_enabled() or hooked or (random and torch.compiler.is_compiling()):
+        return tuple(flat(block(*inputs) if isinstance(block, nn.Module) else block(Plain(), *inputs)))
     values = dict(enumerate(t for t in flat(inputs) if isinstance(t, Tensor)))
     regions: dict[int, list[Step]] = {}
     for step in steps.all:
-        kept = step.block > steps.block - keep
+        kept = step.block > len(steps.blocks) - keep
         regions.setdefault(-1 if kept else step.block // every if every else 0, []).append(step)
     for number, region in regions.items():
         if number >= 0:
@@ -39,6 +40,13 @@ def rebuild(module: nn.Module, *inputs: Any, random: bool = False, every: int = 
             for step in region:
                 step.run(values, set())
     return tuple(values[i] for i in results)
+
+
+class Plain:
+    """Blocks one after the other, as they are."""
+
+    def run(self, block: nn.Module, *streams: Any) -> Any:
+        return block(*streams)
 
 
 class Step(NamedTuple):
@@ -69,8 +77,8 @@ class Steps:
 
     def __init__(self) -> None:
         self.all: list[Step] = []
-        self.modules: list[nn.Module] = []  # whose statements these are
-        self.block = 0
+        self.blocks: list[nn.Module] = []
+        self.inside: list[nn.Module] = []  # whose statements these are
         self.streams = 0
 
     def numbers(self, item: Any) -> Any:
@@ -82,10 +90,10 @@ class Steps:
 
     def run(self, block: Any, *streams: Any) -> Any:
         """The block's statements; gives the numbers of what it returns."""
-        self.block += 1
-        self.modules.append(block)
+        self.blocks.append(block)
+        self.inside.append(block)
         results = block.statements(self, *streams)
-        self.modules.pop()
+        self.inside.pop()
         return results
 
     def add(self, x: int, fn: Callable[..., Any] | None, *reads: int) -> int:
@@ -120,8 +128,8 @@ class Steps:
 
     def append(self, x: tuple[int, ...], y: tuple[int, ...], do: Any, undo: Any, fn: Any, reads: Any) -> None:
         used = do if fn is None else fn
-        owner = used if isinstance(used, nn.Module) else self.modules[-1]
-        self.all.append(Step(x, y, do, undo, fn, reads, owner, self.block))
+        owner = used if isinstance(used, nn.Module) else self.inside[-1]
+        self.all.append(Step(x, y, do, undo, fn, reads, owner, len(self.blocks)))
 
 
 def flat(item: Any) -> list[Any]:
