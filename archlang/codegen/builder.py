@@ -27,7 +27,7 @@ from archlang.codegen.convert import convert
 from archlang.codegen.errors import fail
 from archlang.codegen.forms import Forms, entry, is_class
 from archlang.codegen.names import Scope, identifier
-from archlang.codegen.rebuilding import REBUILD, RUN
+from archlang.codegen.rebuilding import REBUILD, RUN, UNDO
 from archlang.codegen.shared import Shared
 from archlang.codegen.statements import Statements
 from archlang.ir.graph import Child, Graph, Node, Output, Port, TensorType, Value
@@ -208,7 +208,7 @@ class _Builder:
         self.check_inverse(node)
         if node.inverted:
             target = self.inverse_targets(node, [self.index[id(v)] for v in node.outputs])
-            return Step(target, py.Call(py.Get(self.module(node), "inverse"), args), node.phase, label, node.span)
+            return Step(target, self.undone(self.module(node), args), node.phase, label, node.span)
         target = self.targets(node, training=True)
         if self.region(node):
             flat = tuple(self.index[id(v)] for v in node.outputs)
@@ -274,6 +274,13 @@ class _Builder:
         value = self.rebuilt(nodes, py.Get(py.SELF, name), [self.value(v) for v in inputs])
         target = tuple(self.index[id(v)] for v in results)
         return Step(target, value, None, self.label(nodes[-1]), nodes[0].span)
+
+    def undone(self, module: py.Py, args: tuple[py.Py, ...]) -> py.Call:
+        """A module run backwards; by a function where mypy does not know its class."""
+        if isinstance(module, py.Get) and module.value == py.SELF:
+            return py.Call(py.Get(module, "inverse"), args)
+        self.shared.help((UNDO,))
+        return py.Call(py.Raw(UNDO.name), (module, *args))
 
     def run_block(self, node: Node) -> StepItem:
         """A call among the statements of a reversible block: the statements of the block that it calls."""
@@ -438,7 +445,7 @@ class _Builder:
         if node.callee is not None:
             args = self.grouped(node, ins)
             if node.inverted:
-                return py.Call(py.Get(LAYER, "inverse"), args), False
+                return self.undone(LAYER, args), False
             if self.forms.function(node.callee):
                 return py.Apply(node.callee, args), True
             if self.region(node):

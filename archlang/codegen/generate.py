@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from archlang.codegen.classes import Classes, Unit
 from archlang.codegen.constructor import buffers, print_constructor, signature
 from archlang.codegen.docs import docstring, escape, first_paragraph, headline
+from archlang.codegen.errors import fail
 from archlang.codegen.forms import Forms
 from archlang.codegen.forward import Forward, print_forward
 from archlang.codegen.outputs import Result, results
@@ -183,7 +184,9 @@ def _imports(definitions: list[str], shared: Shared) -> list[list[str]]:
     third = ["import torch"] if "torch" in used else []
     if "F" in used:
         third.append("import torch.nn.functional as F")
-    sources = {"NamedTuple": "typing", "Tensor": "torch", "nn": "torch"} | (IMPORTS if "rebuild" in used else {})
+    sources = {"Any": "typing", "NamedTuple": "typing", "Tensor": "torch", "nn": "torch"} | (
+        IMPORTS if "rebuild" in used else {}
+    )
     by_module: dict[str, list[str]] = {}
     for name in sorted(used & sources.keys(), key=str.swapcase):
         by_module.setdefault(sources[name], []).append(name)

@@ -194,6 +194,10 @@ class Printer:
         flat = f"{pad}{before}{self.text(e)}{after}"
         if len(flat) <= WIDTH:
             return [flat]
+        links = self._links(e)
+        fits = len(links) > 2 and all(indent + 4 + len(link) <= WIDTH for link in links)
+        if fits and (before.endswith("= ") or before.startswith("return")):
+            return [f"{pad}{before}(", *(f"{pad}    {link}" for link in links), f"{pad}){after}"]
         opened = self._open(e)
         if opened is None:
             if before.endswith("= ") or before.startswith("return"):
@@ -207,6 +211,16 @@ class Printer:
         for part in parts:
             lines += self._element(part, indent + 4)
         return [*lines, f"{pad}{close}{after}"]
+
+    def _links(self, e: Py) -> list[str]:
+        """A chain of method calls, one a line: `x.reshape(...)`, `.permute(...)`."""
+        found: list[str] = []
+        while isinstance(e, Call) and isinstance(e.func, Get):
+            found.append(f".{e.func.name}({', '.join(self._arguments(e))})")
+            e = e.func.value
+        if not found or not isinstance(e, (Var, Raw)):
+            return []
+        return [self.text(e, _ATOM) + found[-1], *reversed(found[:-1])]
 
     def _joined(self, e: Py) -> str:
         """The arguments of a call on one line; containers of modules list theirs one a line."""

@@ -7,9 +7,16 @@ from functools import cache
 from importlib.resources import files
 
 from archlang.codegen.exprs import Raw
+from archlang.codegen.names import FILE_NAMES
 from archlang.ops.code import Helper
 
-__all__ = ["IMPORTS", "NAMES", "REBUILD", "RUN", "runtime_text"]
+__all__ = ["IMPORTS", "NAMES", "REBUILD", "RUN", "UNDO", "runtime_text"]
+
+_UNDO = '''\
+def undo(module: nn.Module, *results: Any) -> Any:
+    """What the module made these results of."""
+    return module.inverse(*results)  # type: ignore[operator]
+'''
 
 RUN = Raw("steps.run")
 
@@ -31,4 +38,5 @@ def _definitions() -> tuple[str, dict[str, str], tuple[str, ...]]:
 
 
 _TEXT, IMPORTS, NAMES = _definitions()
-REBUILD = Helper("rebuild", _TEXT, defines=NAMES)
+REBUILD = Helper("rebuild", _TEXT, defines=(*NAMES, *(n for n in IMPORTS if n not in FILE_NAMES)))
+UNDO = Helper("undo", _UNDO, defines=("undo", "Any"))

@@ -199,6 +199,7 @@ class _Rolling:
         columns = [tuple(i.value for i in items[j :: len(stems)]) for j in range(len(stems))]
         others: list[Any] = [i for i in self.inits if i not in items]
         others += [s for i, s in enumerate(self.body.steps) if not passes.start <= i < passes.end]
+        others += [m.body.steps for m in self.body.methods]
         if not all(self.alike.progress(c) for c in columns) or names & set(_attributes_in(tuple(others))):
             return False
         rules = self._marked(stems, passes.count)

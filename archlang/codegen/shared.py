@@ -43,7 +43,8 @@ class Shared:
             self.help(helper.needs)
             self.helpers[helper.name] = helper
             for name in helper.defines or (helper.name,):
-                self.names.take(name)
+                if name not in self.names:
+                    self.names.take(name)
 
     def constraint(self, name: str) -> str:
         """The helper that a constrained weight is read through."""

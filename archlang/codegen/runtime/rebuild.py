@@ -1,6 +1,7 @@
-"""Training without stored activations: what a generated file with reversible blocks carries along.
+"""Training without stored activations: what files with reversible blocks carry along.
 
-Not imported by the compiler: the generator copies the definitions below into the files that need them.
+The generator copies the definitions below into the files that need them. The compiler
+does not import this.
 """
 
 from __future__ import annotations
@@ -14,25 +15,51 @@ from torch import Tensor, nn
 from torch.nn.utils.stateless import _reparametrize_module
 
 
-def rebuild(block: Any, *inputs: Any, random: bool = False, every: int = 0, keep: int = 0) -> tuple[Any, ...]:
-    """The results of a reversible block, or of a method that runs several, of which autograd keeps nothing else.
+def rebuild(
+    block: Any, *inputs: Any, random: bool = False, every: int = 0, keep: int = 0
+) -> tuple[Any, ...]:
+    """What a reversible block, or a method that runs several, returns.
 
-    The backward pass computes what was in between from the results. random: some block draws random numbers. every:
-    after so many blocks the streams are kept, too, which stops rounding errors. keep: so many last blocks keep their
-    graphs, and are not evaluated again.
+    Autograd keeps nothing else: the backward pass computes from the results what was
+    in between. random: some block draws random numbers. every: after so many blocks the
+    streams are kept, too, which stops rounding errors. keep: so many last blocks keep
+    their graphs, and are not evaluated again.
     """
     steps = Steps()
     first = [steps.numbers(i) for i in inputs]
-    results = flat(steps.run(block, *first) if isinstance(block, nn.Module) else block(steps, *first))
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    hooked = any(getattr(m, kind) for b in steps.blocks for m in b.modules() for kind in hooks)
-    if not torch.is_grad_enabled() or hooked or (random and torch.compiler.is_compiling()):
-        return tuple(flat(block(*inputs) if isinstance(block, nn.Module) else block(Plain(), *inputs)))
+    results = flat(
+        steps.run(block, *first)
+        if isinstance(block, nn.Module)
+        else block(steps, *first)
+    )
+    hooks = (
+        "_forward_hooks",
+        "_forward_pre_hooks",
+        "_backward_hooks",
+        "_backward_pre_hooks",
+    )
+    hooked = any(
+        getattr(m, kind) for b in steps.blocks for m in b.modules() for kind in hooks
+    )
+    if (
+        not torch.is_grad_enabled()
+        or hooked
+        or (random and torch.compiler.is_compiling())
+    ):
+        return tuple(
+            flat(
+                block(*inputs)
+                if isinstance(block, nn.Module)
+                else block(Plain(), *inputs)
+            )
+        )
     values = dict(enumerate(t for t in flat(inputs) if isinstance(t, Tensor)))
     regions: dict[int, list[Step]] = {}
     for step in steps.all:
         kept = step.block > len(steps.blocks) - keep
-        regions.setdefault(-1 if kept else step.block // every if every else 0, []).append(step)
+        regions.setdefault(
+            -1 if kept else step.block // every if every else 0, []
+        ).append(step)
     for number, region in regions.items():
         if number >= 0:
             run_region(region, values, random)
@@ -50,7 +77,10 @@ class Plain:
 
 
 class Step(NamedTuple):
-    """The streams `x` become the streams `y` = do(*x, *fn(*reads)); undo(*y, *fn(*reads)) gives them back."""
+    """The streams `x` become the streams `y` = do(*x, *fn(*reads)).
+
+    undo(*y, *fn(*reads)) gives them back.
+    """
 
     x: tuple[int, ...]
     y: tuple[int, ...]
@@ -62,11 +92,15 @@ class Step(NamedTuple):
     block: int
 
     def run(self, values: dict[int, Any], own: set[int]) -> None:
-        """One step forward. Tensors of the streams `own` are in nobody else's hands: they may change in place."""
+        """One step forward. The tensors of `own` may change in place: no one sees."""
         reads = [values[i] for i in self.reads]
         extra = reads if self.fn is None else flat(self.fn(*reads))
         x = [values.pop(i) for i in self.x]
-        if self.do is torch.add and self.x[0] in own and torch.result_type(x[0], extra[0]) == x[0].dtype:
+        if (
+            self.do is torch.add
+            and self.x[0] in own
+            and torch.result_type(x[0], extra[0]) == x[0].dtype
+        ):
             values[self.y[0]] = x[0].add_(extra[0])
         else:
             values.update(zip(self.y, flat(self.do(*x, *extra)), strict=True))
@@ -100,23 +134,31 @@ class Steps:
         """x += fn(*reads)"""
         return self.update(x, torch.add, torch.sub, fn, *reads)
 
-    def update(self, x: int, do: Any, undo: Any, fn: Callable[..., Any] | None, *reads: int) -> int:
+    def update(
+        self, x: int, do: Any, undo: Any, fn: Callable[..., Any] | None, *reads: int
+    ) -> int:
         """x = do(x, fn(*reads))"""
         self.append((x,), (x,), do, undo, fn, reads)
         return x
 
-    def update_all(self, x: tuple[int, ...], do: Any, undo: Any, fn: Any, *reads: int) -> tuple[int, ...]:
+    def update_all(
+        self, x: tuple[int, ...], do: Any, undo: Any, fn: Any, *reads: int
+    ) -> tuple[int, ...]:
         """x = do(*x, *fn(*reads)), as many streams as before."""
         self.append(x, x, do, undo, fn, reads)
         return x
 
-    def apply(self, x: tuple[int, ...], do: Any, undo: Any, *reads: int, results: int = 0) -> tuple[int, ...]:
+    def apply(
+        self, x: tuple[int, ...], do: Any, undo: Any, *reads: int, results: int = 0
+    ) -> tuple[int, ...]:
         """New streams do(*x, *reads)"""
         y = self.more(results or len(x))
         self.append(x, y, do, undo, None, reads)
         return y
 
-    def new(self, fn: Callable[..., Any] | None, *reads: int, results: int = 1) -> tuple[int, ...]:
+    def new(
+        self, fn: Callable[..., Any] | None, *reads: int, results: int = 1
+    ) -> tuple[int, ...]:
         """New streams fn(*reads), from nothing that is a stream."""
         y = self.more(results)
         self.append((), y, lambda *made: made, lambda *made: (), fn, reads)
@@ -126,7 +168,15 @@ class Steps:
         self.streams += count
         return tuple(range(self.streams - count, self.streams))
 
-    def append(self, x: tuple[int, ...], y: tuple[int, ...], do: Any, undo: Any, fn: Any, reads: Any) -> None:
+    def append(
+        self,
+        x: tuple[int, ...],
+        y: tuple[int, ...],
+        do: Any,
+        undo: Any,
+        fn: Any,
+        reads: Any,
+    ) -> None:
         used = do if fn is None else fn
         owner = used if isinstance(used, nn.Module) else self.inside[-1]
         self.all.append(Step(x, y, do, undo, fn, reads, owner, len(self.blocks)))
@@ -134,7 +184,11 @@ class Steps:
 
 def flat(item: Any) -> list[Any]:
     """What is in lists of lists."""
-    return [i for part in item for i in flat(part)] if isinstance(item, (tuple, list)) else [item]
+    return (
+        [i for part in item for i in flat(part)]
+        if isinstance(item, (tuple, list))
+        else [item]
+    )
 
 
 def run_region(steps: list[Step], values: dict[int, Any], random: bool) -> None:
@@ -147,9 +201,13 @@ def run_region(steps: list[Step], values: dict[int, Any], random: bool) -> None:
             outputs.pop(i, None)
         outputs.update(dict.fromkeys(s.y))
     modules = list(dict.fromkeys(m for s in steps for m in s.owner.modules()))
-    weights = list(dict.fromkeys(p for m in modules for p in m.parameters(recurse=False)))
+    weights = list(
+        dict.fromkeys(p for m in modules for p in m.parameters(recurse=False))
+    )
     tensors = [values[i] for i in inputs]
-    first = None if torch.compiler.is_compiling() else Evaluation(modules, tensors, random)
+    first = (
+        None if torch.compiler.is_compiling() else Evaluation(modules, tensors, random)
+    )
     given = (steps, inputs, list(outputs), first, *tensors, *weights)
     results = Region.apply(*given)  # type: ignore[no-untyped-call]
     for i in {i for s in steps for i in s.x}:
@@ -160,14 +218,33 @@ def run_region(steps: list[Step], values: dict[int, Any], random: bool) -> None:
 class Evaluation:
     """What a second evaluation of a region must find as the first one did."""
 
-    def __init__(self, modules: list[nn.Module], tensors: list[Tensor], random: bool) -> None:
+    def __init__(
+        self, modules: list[nn.Module], tensors: list[Tensor], random: bool
+    ) -> None:
         self.modes = [(m, m.training) for m in modules]
-        norms = [m for m in modules if isinstance(m, nn.modules.batchnorm._NormBase) and m.training]
+        norms = [
+            m
+            for m in modules
+            if isinstance(m, nn.modules.batchnorm._NormBase) and m.training
+        ]
         self.written = [(m, name) for m in norms for name in m._buffers]  # and not read
-        self.read = [b for m in modules if m not in norms for b in m._buffers.values() if b is not None]
+        self.read = [
+            b
+            for m in modules
+            if m not in norms
+            for b in m._buffers.values()
+            if b is not None
+        ]
         devices = sorted({"cpu", *(t.device.type for t in tensors)})
-        self.autocast = [(d, torch.get_autocast_dtype(d), torch.is_autocast_enabled(d)) for d in devices]
-        self.generators = sorted({t.device for t in tensors if t.device.type != "cpu"}, key=str) if random else None
+        self.autocast = [
+            (d, torch.get_autocast_dtype(d), torch.is_autocast_enabled(d))
+            for d in devices
+        ]
+        self.generators = (
+            sorted({t.device for t in tensors if t.device.type != "cpu"}, key=str)
+            if random
+            else None
+        )
         self.drawn: dict[int, list[Tensor]] = {}
 
     @contextmanager
@@ -189,10 +266,15 @@ class Evaluation:
 
     @contextmanager
     def step(self, number: int) -> Iterator[None]:
-        """Autocast (without its cache: weights cast here have no graph) and generators as the first time."""
+        """Autocast and generators as the first time.
+
+        Without autocast's cache: weights cast in the first evaluation have no graph.
+        """
         with ExitStack() as stack:
             for device, dtype, enabled in self.autocast:
-                stack.enter_context(torch.autocast(device, dtype, enabled, cache_enabled=False))
+                stack.enter_context(
+                    torch.autocast(device, dtype, enabled, cache_enabled=False)
+                )
             now = self.states()
             if self.drawn.setdefault(number, now) is not now:
                 self.draw(self.drawn[number])
@@ -200,13 +282,18 @@ class Evaluation:
             yield
 
     def states(self) -> list[Tensor]:
-        """Of the generators that the region draws from: the CPU's, and those of the devices that its streams are on."""
+        """Of the CPU's generator, and those of the devices that the streams are on."""
         if self.generators is None:
             return []
-        return [torch.get_rng_state(), *(torch.get_device_module(d).get_rng_state(d) for d in self.generators)]
+        return [
+            torch.get_rng_state(),
+            *(torch.get_device_module(d).get_rng_state(d) for d in self.generators),
+        ]
 
     def draw(self, states: list[Tensor]) -> None:
-        for device, state in zip((None, *(self.generators or ())), states, strict=False):
+        for device, state in zip(
+            (None, *(self.generators or ())), states, strict=False
+        ):
             if device is None:
                 torch.set_rng_state(state)
             else:
@@ -217,7 +304,14 @@ class Region(torch.autograd.Function):
     """Steps of which only the results are kept."""
 
     @staticmethod
-    def forward(ctx: Any, steps: list[Step], inputs: list[int], outputs: list[int], first: Any, *tensors: Any) -> Any:
+    def forward(
+        ctx: Any,
+        steps: list[Step],
+        inputs: list[int],
+        outputs: list[int],
+        first: Any,
+        *tensors: Any,
+    ) -> Any:
         values: dict[int, Any] = dict(zip(inputs, tensors, strict=False))
         own: set[int] = set()
         kept: dict[int, list[Tensor]] = {}
@@ -225,34 +319,58 @@ class Region(torch.autograd.Function):
             x = [values[i] for i in step.x]
             with nullcontext() if first is None else first.step(number):
                 step.run(values, own)
-            if len(x) == len(step.y) and [t.dtype for t in x] != [values[i].dtype for i in step.y]:
-                kept[number] = x  # the result of a promotion does not tell what it was made from
+            if len(x) == len(step.y) and [t.dtype for t in x] != [
+                values[i].dtype for i in step.y
+            ]:
+                kept[number] = x  # a promotion cannot be undone
             elif step.fn is not None and first is not None:
                 own.update(step.y)
         only_read = [i for i in inputs if i in values and i not in outputs]
-        ctx.steps, ctx.inputs, ctx.outputs, ctx.first, ctx.only_read = steps, inputs, outputs, first, only_read
+        ctx.steps, ctx.inputs, ctx.outputs, ctx.first, ctx.only_read = (
+            steps,
+            inputs,
+            outputs,
+            first,
+            only_read,
+        )
         ctx.kept = {number: len(x) for number, x in kept.items()}
         ctx.set_materialize_grads(False)
         results = [values[i] for i in outputs]
         constants = [] if first is None else first.read
-        ctx.save_for_backward(*results, *(values[i] for i in only_read), *tensors[len(inputs) :],
-                              *(t for x in kept.values() for t in x), *constants)  # fmt: skip
+        before = [t for x in kept.values() for t in x]
+        weights = tensors[len(inputs) :]
+        ctx.save_for_backward(
+            *results, *(values[i] for i in only_read), *weights, *before, *constants
+        )
         return tuple(results)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         saved = list(ctx.saved_tensors)
         known = [*ctx.outputs, *ctx.only_read]
-        weights = saved[len(known) : len(known) + len(ctx.needs_input_grad) - 4 - len(ctx.inputs)]
+        weights = saved[
+            len(known) : len(known) + len(ctx.needs_input_grad) - 4 - len(ctx.inputs)
+        ]
         rest = iter(saved[len(known) + len(weights) :])
-        kept = {number: [next(rest) for _ in range(count)] for number, count in ctx.kept.items()}
-        needed = {i for i, need in zip(ctx.inputs, ctx.needs_input_grad[4:], strict=False) if need}
+        kept = {
+            number: [next(rest) for _ in range(count)]
+            for number, count in ctx.kept.items()
+        }
+        needed = {
+            i
+            for i, need in zip(ctx.inputs, ctx.needs_input_grad[4:], strict=False)
+            if need
+        }
         needs: list[list[bool]] = []
         for s in ctx.steps:
             needs.append([i in needed for i in (*s.x, *s.reads)])
             if any(needs[-1]) or any(p.requires_grad for p in s.owner.parameters()):
                 needed.update(s.y)
-        way = Rewind(dict(zip(known, saved, strict=False)), dict(zip(ctx.outputs, gradients, strict=True)), ctx.first)
+        way = Rewind(
+            dict(zip(known, saved, strict=False)),
+            dict(zip(ctx.outputs, gradients, strict=True)),
+            ctx.first,
+        )
         del saved
         with nullcontext() if ctx.first is None else ctx.first.again():
             for number in reversed(range(len(ctx.steps))):
@@ -262,17 +380,25 @@ class Region(torch.autograd.Function):
 
 
 class Rewind:
-    """Steps back through a region: rebuilds values, and takes their gradients and those of the weights along."""
+    """Steps back through a region: rebuilds values, and takes the gradients along."""
 
-    def __init__(self, values: dict[int, Any], gradients: dict[int, Any], first: Evaluation | None) -> None:
+    def __init__(
+        self,
+        values: dict[int, Any],
+        gradients: dict[int, Any],
+        first: Evaluation | None,
+    ) -> None:
         self.values, self.gradients, self.first = values, gradients, first
         self.weights: dict[Any, Any] = {}
-        self.own: set[int] = set()  # streams whose values are in nobody else's hands
+        self.own: set[int] = set()  # streams whose tensors no one else sees
         self.own_gradients: set[int] = set()
-        self.higher = first is None or torch.is_grad_enabled()  # this way back is compiled or differentiated in turn
+        # Whether this way back is compiled, or differentiated in turn.
+        self.higher = first is None or torch.is_grad_enabled()
 
-    def undo(self, number: int, step: Step, needs: list[bool], kept: list[Tensor] | None) -> None:
-        """One evaluation of fn serves twice: its result rebuilds x, its graph has the gradients."""
+    def undo(
+        self, number: int, step: Step, needs: list[bool], kept: list[Tensor] | None
+    ) -> None:
+        """Evaluates fn once: its result rebuilds x, its graph has the gradients."""
         count = len(step.x)
         reads = [self.values[i] for i in step.reads]
         ys = [self.values.pop(i) for i in step.y]
@@ -280,7 +406,9 @@ class Rewind:
         live = any(g is not None for g in gys)
         extra, pull = reads, None
         if step.fn is not None:
-            extra, pull = self.evaluate(number, step.fn, step.owner, reads, needs[count:], live)
+            extra, pull = self.evaluate(
+                number, step.fn, step.owner, reads, needs[count:], live
+            )
         if kept is not None:
             x = kept
         elif step.do is torch.add and step.x[0] in self.own:
@@ -293,16 +421,25 @@ class Rewind:
             self.own.update(step.x)
         if not live:
             return
-        if step.do is torch.add and (extra[0].shape, extra[0].dtype) == (ys[0].shape, ys[0].dtype):
+        if step.do is torch.add and (extra[0].shape, extra[0].dtype) == (
+            ys[0].shape,
+            ys[0].dtype,
+        ):
             found = [*gys, *gys]  # of x, then of extra
         else:
             self.own_gradients.difference_update(step.y)
             module = step.owner if step.fn is None else None
             inner = needs[count:] if step.fn is None else [True] * len(extra)
-            _, pull_do = self.evaluate(number, step.do, module, [*x, *extra], [*needs[:count], *inner], live)
+            _, pull_do = self.evaluate(
+                number, step.do, module, [*x, *extra], [*needs[:count], *inner], live
+            )
             found = pull_do(gys)
         self.gradients.update(zip(step.x, found, strict=False))
-        for i, gradient in zip(step.reads, found[count:] if pull is None else pull(found[count:]), strict=True):
+        for i, gradient in zip(
+            step.reads,
+            found[count:] if pull is None else pull(found[count:]),
+            strict=True,
+        ):
             before = self.gradients.get(i)
             if before is None or gradient is None:
                 self.gradients[i] = before if gradient is None else gradient
@@ -314,26 +451,49 @@ class Rewind:
                     self.own_gradients.add(i)
 
     def evaluate(
-        self, number: int, fn: Any, module: nn.Module | None, inputs: list[Tensor], needs: list[bool], live: bool
+        self,
+        number: int,
+        fn: Any,
+        module: nn.Module | None,
+        inputs: list[Tensor],
+        needs: list[bool],
+        live: bool,
     ) -> tuple[list[Tensor], Callable[[list[Any]], list[Any]]]:
-        """fn(*inputs), and what takes its gradients to those of the inputs, and to the weights of the module."""
-        weights = {} if module is None else {n: p for n, p in module.named_parameters() if p.requires_grad}
+        """fn(*inputs), and what takes its gradients to the inputs and the weights."""
+        weights = (
+            {}
+            if module is None
+            else {n: p for n, p in module.named_parameters() if p.requires_grad}
+        )
         with nullcontext() if self.first is None else self.first.step(number):
             if self.higher:
                 return self.evaluate_higher(fn, module, inputs, weights)
             with torch.set_grad_enabled(live):
-                leaves = [t.detach().requires_grad_(need) for t, need in zip(inputs, needs, strict=True)]
+                leaves = [
+                    t.detach().requires_grad_(need)
+                    for t, need in zip(inputs, needs, strict=True)
+                ]
                 roots = flat(fn(*leaves))
 
         def pull(gradients: list[Any]) -> list[Any]:
-            pairs = [(r, g) for r, g in zip(roots, gradients, strict=True) if g is not None and r.requires_grad]
-            wanted = [*(leaf for leaf in leaves if leaf.requires_grad), *weights.values()]
+            pairs = [
+                (r, g)
+                for r, g in zip(roots, gradients, strict=True)
+                if g is not None and r.requires_grad
+            ]
+            wanted = [
+                *(leaf for leaf in leaves if leaf.requires_grad),
+                *weights.values(),
+            ]
             if not pairs or not wanted:
                 return [None] * len(leaves)
             ends, given = zip(*pairs, strict=True)
             found = torch.autograd.grad(ends, wanted, given, allow_unused=True)
             storages = {g.untyped_storage().data_ptr() for g in given}
-            if any(g is not None and g.untyped_storage().data_ptr() in storages for g in found):
+            if any(
+                g is not None and g.untyped_storage().data_ptr() in storages
+                for g in found
+            ):
                 self.own_gradients.clear()  # handed on as they are
             rest = iter(found)
             of_inputs = [next(rest) if leaf.requires_grad else None for leaf in leaves]
@@ -343,9 +503,13 @@ class Rewind:
         return [r.detach() for r in roots], pull
 
     def evaluate_higher(
-        self, fn: Any, module: nn.Module | None, inputs: list[Tensor], weights: dict[str, Any]
+        self,
+        fn: Any,
+        module: nn.Module | None,
+        inputs: list[Tensor],
+        weights: dict[str, Any],
     ) -> tuple[list[Tensor], Callable[[list[Any]], list[Any]]]:
-        """The same as functions that torch.compile can read and autograd can differentiate again."""
+        """The same, such that torch.compile and autograd can see through it."""
         moving = [i for i, t in enumerate(inputs) if t.is_floating_point()]
 
         def call(tensors: list[Any], weights: dict[str, Any]) -> list[Any]:
@@ -360,7 +524,10 @@ class Rewind:
         out, back = found
 
         def pull(gradients: list[Any]) -> list[Any]:
-            filled = [torch.zeros_like(o) if g is None else g for o, g in zip(out, gradients, strict=True)]
+            filled = [
+                torch.zeros_like(o) if g is None else g
+                for o, g in zip(out, gradients, strict=True)
+            ]
             of_inputs, of_weights = back(filled)
             self.add_weights(weights, of_weights)
             placed = dict(zip(moving, of_inputs, strict=True))
