@@ -110,7 +110,7 @@ def _class(unit: Unit, forward: Forward | None, methods: Sequence[tuple[str, str
     stored: dict[str, None] = {}
     if forward is not None:
         method = signature("forward", ["self", *forward.parameters], forward.annotation, 4)
-        method += docstring([_types(forward)], 8) + forward.lines
+        method += docstring([_types(forward), *_promise(unit)], 8) + forward.lines
         stored = dict.fromkeys(forward.stored)
         for name, kind, other in methods:
             first = (
@@ -135,7 +135,7 @@ def _class(unit: Unit, forward: Forward | None, methods: Sequence[tuple[str, str
 def _function(unit: Unit, forward: Forward) -> str:
     text = _template("function.py.jinja").render(
         signature=signature(unit.name, forward.parameters, forward.annotation, 0),
-        docstring=docstring([*_description(unit), f"{_types(forward)}"], 4),
+        docstring=docstring([*_description(unit), f"{_types(forward)}", *_promise(unit)], 4),
         body=forward.lines,
     )
     return str(text).rstrip("\n")
@@ -148,6 +148,12 @@ def _types(forward: Forward) -> str:
     if len(text) + 8 + 7 > WIDTH:  # the result's shape stands beside the last statement, too
         text = left
     return escape(f"{text}." if text else "")
+
+
+def _promise(unit: Unit) -> list[str]:
+    """The sizes for which the block is declared, where its members have that in common."""
+    first, *others = ([c.reason for c in graph.constraints if c.rule == "promise"] for graph in unit.members)
+    return [escape(f"For {' and '.join(first)}.")] if first and all(first == other for other in others) else []
 
 
 def _named_tuple(unit: Unit, result: Result, two: bool) -> str:

@@ -17,6 +17,7 @@ from archlang.elaborate.graph_calls import (
 )
 from archlang.elaborate.ownership import claim_inline, take_modules
 from archlang.elaborate.patterns import Localiser, match
+from archlang.elaborate.promises import promise
 from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation
 from archlang.elaborate.values import (
@@ -151,6 +152,7 @@ def _block_graph(
     try:
         _bind_arguments(callee, inst, inner)
         _bind_inputs(callee, block, form, types, given, span)
+        promise(callee, block, span)
         run_body(callee, block)
         if session.error_count == before:
             finish(session, inner)
@@ -196,7 +198,7 @@ def _bind_inputs(
         value: Any = None if size == -1 else wires[0] if size == -2 else wires
         if size != -1:
             kind = "tensor" if size == -2 else "tensors"
-            builder.graph.inputs.append(Port(param.name, values, kind, param.context))
+            builder.graph.inputs.append(Port(param.name, values, kind, param.context, param.span))
         bound.append((param, wires, value))
     builder.given = {id(w.value): g for w, g in zip((w for _, ws, _ in bound for w in ws), given, strict=True)}
     builder.graph.symbols = tuple(sorted({s for t in types for s in type_symbols(t)}))
@@ -225,6 +227,7 @@ def _inline(cx: Activation, builder: Builder, inst: BlockInstance, items: Sequen
             for wire in flat(item):
                 match(callee, param.type, wire.type, span, f"`{param.name}` of `{block.name}`")
             scope.bind(param.name, item, param.name_span)
+        promise(callee, block, span, inline=True)
         mark = len(builder.graph.nodes)
         result = run_inline(callee, block, span)
         if moves is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from archlang.elaborate.errors import fail
 from archlang.elaborate.reserved import MODULE_ATTRIBUTES
-from archlang.elaborate.values import Instance, OpInstance, Run, Wire
+from archlang.elaborate.values import Instance, Run, Wire
 from archlang.ir.graph import Attrs, Child, Constraint, Graph, Node, TensorType, Value, WeightDecl
 from archlang.records import dataclass, field, replace
 from archlang.report.diagnostic import Span
@@ -41,7 +41,6 @@ class Builder:
     emits: list[tuple[str, Wire]] = field(default_factory=list)
     declared: dict[int, Span] = field(default_factory=dict)  # id of an input's value -> its declaration
     given: dict[int, Wire] = field(default_factory=dict)  # id of an input's value -> the caller's wire
-    makers: dict[int, OpInstance] = field(default_factory=dict)  # id of a layer's result -> the layer
     first_use: dict[str, Span] = field(default_factory=dict)  # path of a module -> where it was first applied
 
     # -- paths ---------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from archlang.elaborate.errors import Poisoned, fail, warning
 from archlang.elaborate.origins import made_at
 from archlang.elaborate.ownership import borrowed_modules
 from archlang.elaborate.patterns import Localiser
+from archlang.elaborate.promises import as_need
 from archlang.elaborate.session import Activation
 from archlang.elaborate.values import (
     Instance,
@@ -64,7 +65,7 @@ def call_graph(
     assert inst.path is not None
     builder.fix_graph(inst.path, graph, count, inst.named_at, inst.borrowed, span)
     modules = bind_borrowed(cx, builder, inst, graph, span)
-    _lift_constraints(builder, graph, local, wires, span)
+    _lift_constraints(cx, builder, graph, local, wires, span)
     types = [substituted(v.type, local) for out in graph.outputs for v in out.values]
     results = list(
         builder.node(
@@ -159,10 +160,14 @@ def bind_borrowed(cx: Activation, builder: Builder, inst: Instance, graph: Graph
     return modules
 
 
-def _lift_constraints(builder: Builder, graph: Graph, local: Localiser, wires: Sequence[Wire], span: Span) -> None:
+def _lift_constraints(
+    cx: Activation, builder: Builder, graph: Graph, local: Localiser, wires: Sequence[Wire], span: Span
+) -> None:
     """Restates a callee's needs in the caller's sizes; what can never hold is an error at the op that needs it."""
     lifted = []
     for c in graph.constraints:
+        if c.rule == "promise":  # what the callee's declaration promises, its callers have to keep
+            c = as_need(c, graph.block, span)
         left, right = substitute(c.left, local.sizes), substitute(c.right, local.sizes)
         difference = left - right
         if isinstance(difference, int):
@@ -179,7 +184,7 @@ def _lift_constraints(builder: Builder, graph: Graph, local: Localiser, wires: S
                 message,
                 c.span or span,
                 "this is what needs it",
-                related=[(span, "in this call"), *_sides(graph, c, wires, c.span or span)],
+                related=[(span, "in this call"), *_sides(cx, graph, c, wires, c.span or span)],
                 notes=[never_text(left, right)] if c.relation == "==" else [],
             )
         if c.relation == ">=" and non_negative(difference):
@@ -188,7 +193,7 @@ def _lift_constraints(builder: Builder, graph: Graph, local: Localiser, wires: S
     builder.need(lifted, span)
 
 
-def _sides(graph: Graph, c: Constraint, wires: Sequence[Wire], span: Span) -> list[tuple[Span, str]]:
+def _sides(cx: Activation, graph: Graph, c: Constraint, wires: Sequence[Wire], span: Span) -> list[tuple[Span, str]]:
     """Where the sizes that a callee compares were made, as far as they are sizes of its inputs."""
     found: list[tuple[Span, str]] = []
     values = [v for port in graph.inputs for v in port.values]
@@ -198,7 +203,7 @@ def _sides(graph: Graph, c: Constraint, wires: Sequence[Wire], span: Span) -> li
         at = next(
             ((w, d) for v, w in zip(values, wires, strict=True) for d, s in enumerate(v.type.shape) if s == side), None
         )
-        made = made_at(*at) if at is not None else None
+        made = made_at(*at, cx.session.makers) if at is not None else None
         if made is not None and made.label.span not in (span, *(where for where, _ in found)):
             found.append((made.label.span, made.label.text))
     return found

@@ -39,7 +39,7 @@ def apply_op(cx: Activation, builder: Builder, inst: OpInstance, streams: Stream
         outputs = inst.op.infer(types, attrs, need)
         weights = inst.op.weights(attrs)
     except OpError as error:
-        raise _op_error(inst, wires, error, span) from None
+        raise _op_error(cx, inst, wires, error, span) from None
     builder.need(need.constraints, span)
     _check_precision(inst, wires, weights, span)
     path = None
@@ -54,7 +54,7 @@ def apply_op(cx: Activation, builder: Builder, inst: OpInstance, streams: Stream
             builder.fix_op(path or "", inst.op.name, attrs, weights, inst.named_at, inst.borrowed, span)
     results = builder.node(inst.op.name, wires, outputs, span, attrs, path=path if weights else None)
     if weights:
-        builder.makers.update((id(w.value), inst) for w in results)
+        cx.session.makers.update((w.value, inst) for w in results)
     return results[0] if len(results) == 1 else results
 
 
@@ -117,12 +117,12 @@ def _wire(inst: OpInstance, value: Any, span: Span) -> Wire:
     fail("ARC0212", f"`{inst.op.name}` takes a wire here, not {describe(value)}", span)
 
 
-def _op_error(inst: OpInstance, wires: Sequence[Wire], error: OpError, span: Span) -> ArchError:
+def _op_error(cx: Activation, inst: OpInstance, wires: Sequence[Wire], error: OpError, span: Span) -> ArchError:
     """Adds to an op's complaint the spans of the argument and wires at fault, and where their sizes were made."""
     where = inst.arg_spans.get(error.param or "", inst.op_span or span)
     operands = [inst.wire_spans[i] if i < len(inst.wire_spans) else w.span for i, w in enumerate(wires)]
     related = [Label(operands[i], f"has type {wires[i].type}") for i in error.inputs if i < len(wires)]
-    made = [made_at(wires[i], dim) for i, dim in zip(error.inputs, error.dims, strict=False)]
+    made = [made_at(wires[i], dim, cx.session.makers) for i, dim in zip(error.inputs, error.dims, strict=False)]
     for one in made:
         if one is not None and one.label.span not in (where, *(label.span for label in related)):
             related.append(one.label)

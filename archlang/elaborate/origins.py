@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from archlang.elaborate.builder import Builder
-from archlang.elaborate.values import Wire
-from archlang.ir.graph import Node, Value
+from archlang.elaborate.values import OpInstance, Wire
+from archlang.ir.graph import Graph, Node, Value
 from archlang.records import dataclass
 from archlang.report.diagnostic import Label, Span
 from archlang.shapes.dim import Size, size_str
 
-__all__ = ["Made", "made_at"]
+__all__ = ["Made", "Makers", "made_at"]
 
+Makers = Mapping[Value, OpInstance]  # a layer's result -> the layer
 _WIDTHS = ("out_channels", "out_features")
 
 
@@ -23,53 +26,93 @@ class Made:
     literal: Span | None = None
 
 
-def made_at(wire: Wire, dim: int) -> Made | None:
+def made_at(wire: Wire, dim: int, makers: Makers) -> Made | None:
     """The layer that gave `wire` its size along `dim`, or the input that declares it; None where that is `wire` itself.
 
-    Follows the wire back through everything that hands the size on (norms, activations, sums), and out of a block
-    into its caller.
+    Follows the wire back through everything that hands the size on (norms, activations, sums), into compositions and
+    blocks that it comes out of, and out of a block into its caller.
     """
-    builder, value, span = wire.builder, wire.value, wire.span
-    size = wire.type.shape[dim]
-    here = size
-    while True:
-        producer = _producer(builder, value)
-        if producer is None:
-            outer = builder.given.get(id(value))
-            if outer is not None and _known(outer):
-                builder, value, span, here = outer.builder, outer.value, outer.span, outer.type.shape[dim]
+    return _Walk(wire, dim, makers).run()
+
+
+class _Walk:
+    def __init__(self, wire: Wire, dim: int, makers: Makers) -> None:
+        self.size = wire.type.shape[dim]
+        self.dim = dim
+        self.makers = makers
+        self.builder: Builder = wire.builder
+        self.graph: Graph = wire.builder.graph
+        self.value, self.span = wire.value, wire.span
+        self.calls: list[tuple[Graph, Node]] = []  # entered from these, outermost first
+        self.own = True  # whether still in the block of the wire
+
+    @property
+    def here(self) -> Size:
+        """The size as it is called at this place."""
+        return self.value.type.shape[self.dim]
+
+    def run(self) -> Made | None:
+        while True:
+            producer = _producer(self.graph, self.value)
+            if producer is None:
+                if not self._leave():
+                    declared = self.builder.declared.get(id(self.value), self.span)
+                    return Made(Label(declared, f"{self._terms()} comes from this input")) if declared else None
                 continue
-            declared = builder.declared.get(id(value), span)
-            return Made(Label(declared, f"{_in_terms(size, here)} comes from this input")) if declared else None
-        span = producer.span or span
-        earlier = None if _sets(producer, here) else _carrier(producer, value, dim, here)
-        if earlier is None:
-            return _made(builder, value, span, size, here, inside=builder is wire.builder)
-        value = earlier
+            self.span = producer.span or self.span
+            earlier = None if _sets(producer, self.here) else _carrier(producer, self.value, self.dim, self.here)
+            if earlier is not None:
+                self.value = earlier
+            elif not self._enter(producer):
+                return self._made()
+
+    def _enter(self, call: Node) -> bool:
+        """Goes on inside of what a call runs."""
+        callee = call.callee
+        if callee is None:
+            return False
+        outputs = [v for out in callee.outputs for v in out.values]
+        self.calls.append((self.graph, call))
+        self.value = outputs[next(i for i, v in enumerate(call.outputs) if v is self.value)]
+        self.graph = callee
+        self.own = self.own and callee.sequential
+        return True
+
+    def _leave(self) -> bool:
+        """From a graph's input to what its caller gives; False where no caller is known."""
+        if self.calls:
+            inputs = [v for port in self.graph.inputs for v in port.values]
+            self.graph, call = self.calls.pop()
+            self.value = call.inputs[next(i for i, v in enumerate(inputs) if v is self.value)]
+            return True
+        outer = self.builder.given.get(id(self.value))
+        if outer is None or not _known(outer):
+            return False
+        self.builder, self.graph, self.value, self.span = outer.builder, outer.builder.graph, outer.value, outer.span
+        self.own = False
+        return True
+
+    def _made(self) -> Made:
+        maker = self.makers.get(self.value)
+        label = Label(maker.span if maker is not None else self.span, f"{self._terms()} is made here")
+        if maker is None or not self.own:
+            return Made(label)
+        spans = (maker.arg_spans[n] for n in _WIDTHS if n in maker.arg_spans and maker.args[n] == self.here)
+        return Made(label, next((span for span in spans if span.text == str(self.here)), None))
+
+    def _terms(self) -> str:
+        """The size as the failing place calls it, and as it is called where it was made."""
+        return size_str(self.size) + ("" if self.size == self.here else f" (there {size_str(self.here)})")
 
 
-def _made(builder: Builder, value: Value, span: Span, size: Size, here: Size, *, inside: bool) -> Made:
-    maker = builder.makers.get(id(value))
-    label = Label(maker.span if maker is not None else span, f"{_in_terms(size, here)} is made here")
-    if maker is None or not inside:
-        return Made(label)
-    written = next((maker.arg_spans[n] for n in _WIDTHS if n in maker.arg_spans and maker.args[n] == here), None)
-    return Made(label, written if written is not None and written.text == str(here) else None)
-
-
-def _in_terms(size: Size, here: Size) -> str:
-    """The size as the failing place calls it, and as it is called where it was made."""
-    return size_str(size) if size == here else f"{size_str(size)} (there {size_str(here)})"
-
-
-def _producer(builder: Builder, value: Value) -> Node | None:
-    return next((node for node in builder.graph.nodes if any(out is value for out in node.outputs)), None)
+def _producer(graph: Graph, value: Value) -> Node | None:
+    return next((node for node in graph.nodes if any(out is value for out in node.outputs)), None)
 
 
 def _known(wire: Wire) -> bool:
     """Whether the wire's graph says where it comes from (that around a whole design does not)."""
     of, key = wire.builder, id(wire.value)
-    return key in of.declared or key in of.given or _producer(of, wire.value) is not None
+    return key in of.declared or key in of.given or _producer(of.graph, wire.value) is not None
 
 
 def _sets(node: Node, size: Size) -> bool:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from archlang.elaborate.builder import Builder
 from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.scope import Scope
-from archlang.ir.graph import Graph
+from archlang.elaborate.values import OpInstance
+from archlang.ir.graph import Graph, Value
 from archlang.records import dataclass, field, replace
 from archlang.report.diagnostic import ArchError, Diagnostic, Label, Severity, Span
 from archlang.reversible.moves import Move
@@ -49,6 +50,7 @@ class Split(Exception):
 class Session:
     limits: Limits
     diagnostics: list[Diagnostic] = field(default_factory=list)
+    makers: dict[Value, OpInstance] = field(default_factory=dict)  # a layer's result -> the layer
     memo: dict[Any, Graph | None] = field(default_factory=dict)  # None: elaboration failed, and was reported
     names: dict[str, int] = field(default_factory=dict)
     slots: dict[int, tuple[str, ...]] = field(default_factory=dict)  # id(graph) -> borrowed slots, in argument order

@@ -174,6 +174,7 @@ class Port:
     values: tuple[Value, ...]
     kind: str = "tensor"
     context: bool = False
+    span: Span | None = None  # the declaration
 
 
 @dataclass(eq=False, slots=True)
@@ -191,7 +192,8 @@ class Constraint:
     """`left == right`, or `left >= right` with relation ">=", that the graph needs of its symbols.
 
     rule: who refuses other sizes: "torch"; "broadcast" for torch too, unless one side is 1, where it would broadcast;
-    "language" for what a spec promises and torch does not look at (declared sizes, parts that must be equal).
+    "language" for what a spec asks for and torch does not look at (declared sizes, parts that must be equal), "promise"
+    for what the graph's own declaration promises (`reason` is its text): for callers it is "language".
     """
 
     left: Size

@@ -143,6 +143,7 @@ class PortModel(Model):
     values: list[ValueModel]
     kind: Literal["tensor", "tensors"] = "tensor"
     context: bool = False
+    span: SpanModel | None = None
 
 
 class OutputModel(Model):
@@ -159,7 +160,7 @@ class ConstraintModel(Model):
     reason: str
     span: SpanModel | None = None
     phase: Literal["train", "eval"] | None = None
-    rule: Literal["torch", "broadcast", "language"] = "torch"
+    rule: Literal["torch", "broadcast", "language", "promise"] = "torch"
 
 
 class StepModel(Model):

@@ -140,7 +140,9 @@ class _Writer:
 
     def port(self, port: Port) -> PortModel:
         values = [self.value(v) for v in port.values]
-        return PortModel(name=port.name, values=values, kind=port.kind, context=port.context)  # type: ignore[arg-type]
+        return PortModel(
+            name=port.name, values=values, kind=port.kind, context=port.context, span=self.span(port.span)  # type: ignore[arg-type]
+        )  # fmt: skip
 
     def output(self, output: Output) -> OutputModel:
         ids = [self._ids[id(v)] for v in output.values]
@@ -267,7 +269,9 @@ class _Reader:
             params=_read_attrs(m.params), doc=m.doc, sequential=m.sequential, reversible=m.reversible,
         )  # fmt: skip
         for port in m.inputs:
-            graph.inputs.append(Port(port.name, self.define(port.values), port.kind, port.context))
+            graph.inputs.append(
+                Port(port.name, self.define(port.values), port.kind, port.context, self.span(port.span))
+            )
         graph.nodes.extend(self.node(node) for node in m.nodes)
         for output in m.outputs:
             graph.outputs.append(Output(self.use(output.values), output.name, output.kind, output.training))

@@ -130,6 +130,7 @@ CODES: dict[str, str] = {
     "ARC0330": "result of an extern block not fully typed",
     "ARC0331": "results differ from the declared ones",
     "ARC0332": "wire of a fixed precision into weights",
+    "ARC0333": "not a condition on sizes",
     "ARC0340": "no size of the input is valid",
     "ARC0341": "sizes of the input that the network refuses",
     "ARC0342": "requirement of sizes that is not decided",

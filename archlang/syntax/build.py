@@ -59,13 +59,17 @@ class Builder(TypeBuilder, ExpressionBuilder):
         name: Token,
         groups: tuple[_Group, ...],
         result: tree.Type | None,
+        where: tree.Expr | None,
         body: tuple[tree.Stmt, ...],
     ) -> tree.Block:
         params, inputs = self.split_groups(name, groups)
         doc = self.docs.before(span.start)
         return tree.Block(
-            span, name.text, self.span(name), params, inputs, result, body, None, reversible is not None, doc
+            span, name.text, self.span(name), params, inputs, result, body, None, reversible is not None, doc, where
         )
+
+    def make_promise(self, span: Span, condition: tree.Expr) -> tree.Expr:
+        return condition
 
     def make_alias(
         self,

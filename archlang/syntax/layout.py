@@ -16,7 +16,7 @@ def _words(text: str) -> frozenset[str]:
 
 _OPERATORS = _words("-> <-> >-> + - * / // % ** @ == != < <= > >= and or in .. = => += -= *= /= , : . +-")
 # A line goes on after these,
-_OPEN_ENDED = _OPERATORS | _words("( [ { ~ not then else if for let fn as") | {NEWLINE}
+_OPEN_ENDED = _OPERATORS | _words("( [ { ~ not then else if for let fn as where") | {NEWLINE}
 # and before these.
 _CONTINUING = _OPERATORS | _words(") ] } { then else ? on")
 _CLOSER = {"(": ")", "[": "]", "{": "}"}
@@ -34,6 +34,7 @@ class _Layout:
         self.open: list[tuple[Token, int]] = []  # open brackets, and where they stand in `out`
         self.suspect: Token | None = None  # a `{` whose `}` seems, by its indentation, to close another one
         self.verify_header = False
+        self.block_header = False
         self.claims = False  # inside the braces of `verify`
 
     def run(self) -> list[Token]:
@@ -55,6 +56,8 @@ class _Layout:
                 continue
             if kind in _CLOSER:
                 self.open.append((token, len(self.out)))
+                if kind == "{":
+                    self.block_header = False
                 if kind == "{" and self.verify_header:
                     self.verify_header, self.claims = False, True
                 if len(self.open) > MAX_BRACKETS:
@@ -89,7 +92,7 @@ class _Layout:
             return
         if not self.out or self.out[-1].type in _OPEN_ENDED:
             return
-        if token.type in _CONTINUING or self.verify_header:
+        if token.type in _CONTINUING or self.verify_header or (self.block_header and token.text == "where"):
             return
         self._separate(self.out[-1].end)
 
@@ -103,6 +106,8 @@ class _Layout:
         if self._is_keyword(token.text, following):
             if token.text == "verify":
                 self.verify_header = True
+            elif token.text == "block":
+                self.block_header = True
             return Token(token.text, token.text, token.start, token.end)
         return token
 
@@ -135,6 +140,8 @@ class _Layout:
                 return first and text == "for"
             case "on":
                 return self.verify_header
+            case "where":
+                return self.block_header and not self.open and before != "block"
             case "as":
                 return before == "NAME"
             case _:  # "_"

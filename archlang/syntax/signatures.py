@@ -24,7 +24,9 @@ def signature(item: Block | Extern | Function) -> str:
         plain = ", ".join(_text(p.span.text) for p in item.inputs if not p.context)
         context = ", ".join(_text(p.span.text) for p in item.inputs if p.context)
         head += f"({plain}{'; ' + context if context else ''})"
-    return head + (f" -> {_text(item.result.span.text)}" if item.result is not None else "")
+    head += f" -> {_text(item.result.span.text)}" if item.result is not None else ""
+    where = item.where if isinstance(item, Block) else None
+    return head + (f" where {_text(where.span.text)}" if where is not None else "")
 
 
 def _text(source: str) -> str:

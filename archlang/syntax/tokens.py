@@ -19,7 +19,7 @@ ERROR = "$ERROR"  # stands where something was already reported: the parser skip
 END = "$END"
 
 # Keywords only in their place (see layout.py); names everywhere else.
-_SOFT = "block weight buffer use verify extern reversible pure new emit training on as valid _"
+_SOFT = "block weight buffer use verify extern reversible pure new emit training on as valid where _"
 SOFT_WORDS = frozenset(_SOFT.split())
 
 

@@ -357,7 +357,8 @@ class Param(Node):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block(Node):
-    """`[reversible] block name(params)(inputs) -> result { body }`, or the alias form `block name(params) = module`.
+    """`[reversible] block name(params)(inputs) -> result where promise { body }`, or the alias form
+    `block name(params) = module`.
 
     `params` is None-free: a single parenthesis before a body is the inputs (`block swish(x) { ... }`), and an alias
     form has parameters only (`inputs` is then None and `alias` the expression).
@@ -372,6 +373,7 @@ class Block(Node):
     alias: Expr | None = None
     reversible: bool = False
     doc: str = ""
+    where: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

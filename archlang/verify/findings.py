@@ -49,6 +49,8 @@ def _of_phase(program: Program) -> list[Diagnostic]:
     from archlang.verify.sets import domain
 
     of = domain(program, declared=True)
+    if of.promised.is_empty():
+        return [_nothing_declared(of)]
     found = [_undecided(c) for c in of.undecided[:MOST_FINDINGS]]
     if of.set.is_empty():
         return [_empty(program, of)]
@@ -82,6 +84,20 @@ def _empty(program: Program, of: Domain) -> Diagnostic:
     return Diagnostic("ARC0340", message, c.span, label, tuple(related), help)
 
 
+def _nothing_declared(of: Domain) -> Diagnostic:
+    """The declaration itself has no size: `[B, H, -H]`, or conditions of `where` that exclude each other."""
+    within = of.space.positive
+    promises = [p for p in of.parts if p.constraint.rule == "promise"]
+    for part in promises:
+        within = within.intersect(part.where)
+        if within.is_empty():
+            break
+    c = part.constraint
+    names = ", ".join(f"`{n}` >= 1" for n in _names(of.space, [part]))
+    help = f"no {names} meets this" + (" and the rest of the declaration" if len(promises) > 1 else "")
+    return Diagnostic("ARC0340", "no size fits this declaration", c.span, f"needs {c}", (), help, (c.reason,))
+
+
 def _conflict(of: Domain, culprit: Part) -> list[Part]:
     """Few other parts with which the culprit leaves nothing: those that cannot be left out, one after the other."""
     kept = [p for p in of.parts if p is not culprit]
@@ -103,11 +119,12 @@ def _meet(space: Sizes, parts: list[Part]) -> isl.Set:
 def _binding(of: Domain) -> list[Part]:
     """The parts that no others imply: lower bounds give way first, and of two alike the later one."""
     space = of.space
-    kept = [p for p in of.parts if not space.positive.is_subset(p.where)]
+    needs = [p for p in of.parts if p.constraint.rule != "promise"]
+    kept = [p for p in needs if not of.promised.is_subset(p.where)]
     order = sorted(kept, key=lambda p: (p.constraint.relation != ">=", p.constraint.rule == "torch"))
     for part in order:
         others = [p for p in kept if p is not part]
-        if _meet(space, others).is_subset(part.where):
+        if _meet(space, others).intersect(of.promised).is_subset(part.where):
             kept = others
     return kept
 
@@ -129,7 +146,7 @@ def _unpromised(program: Program, of: Domain, span: Span | None, parts: list[Par
 
     space = of.space
     own = _meet(space, parts)
-    text = condition(space, own)
+    text = condition(space, own, short=True)
     names = _names(space, parts)
     outside = _example(of, own)
     first = next((p for p in parts if not _true(p.constraint, outside)), parts[0])
@@ -139,7 +156,7 @@ def _unpromised(program: Program, of: Domain, span: Span | None, parts: list[Par
     label = f"at {at}: {left} {'is not' if c.relation == '==' else 'is less than'} {right}"
     message = f"not every size that the input declares fits: this needs {text}"
     return Diagnostic(
-        "ARC0341", message, span, label, origins(program, c), _promise(program, text), (c.reason,), Severity.WARNING
+        "ARC0341", message, span, label, origins(program, c), _promise(text), (c.reason,), Severity.WARNING
     )
 
 
@@ -153,19 +170,20 @@ def _example(of: Domain, own: isl.Set) -> dict[str, int]:
     space = of.space
     base = space.lowest(of.set)
     assert base is not None
+    outside = of.promised.subtract(own)
     for name in space.names:  # beside the smallest valid one
         for step in (1, -1):
             near = {**base, name: base[name] + step}
-            if near[name] >= 1 and not space.point(near).is_subset(own):
+            if near[name] >= 1 and space.point(near).is_subset(outside):
                 return near
-    return space.lowest(space.positive.subtract(own)) or base
+    return space.lowest(outside) or base
 
 
-def _promise(program: Program, text: str) -> str:
-    divisible = [part for part in text.split(" and ") if " mod " in part and part.endswith("= 0")]
-    if divisible:
-        name, _, by, *_ = divisible[0].split()
-        return f"declare what fits, such as `{by}*{name.lower()}` for `{name}`"
+def _promise(text: str) -> str:
+    """What to declare, where a declaration can say it."""
+    if " or " not in text and " in " not in text and "//" not in text:
+        promise = text.replace(" mod ", " % ").replace(" = ", " == ")
+        return f"declare it after the inputs: `where {promise}`"
     return "give the network inputs of such sizes only, or change the layers above so that others fit as well"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from archlang.ir.graph import Constraint, Program
 from archlang.records import replace
@@ -34,13 +34,21 @@ def matters(c: Constraint) -> bool:
     return not always(c.left - c.right, c.relation)
 
 
+def _positive(program: Program) -> Iterator[Constraint]:
+    """Sizes of inputs are at least 1, however they are declared: `[B, H - 4]` promises H >= 5."""
+    for port in program.root.inputs:
+        for size in (s for value in port.values for s in value.type.shape):
+            if not isinstance(size, int):
+                yield Constraint(size, 1, ">=", "a size is at least 1", port.span, rule="promise")
+
+
 def requirements(program: Program, phase: str, *, declared: bool = False) -> list[Constraint]:
     """The root's constraints of a phase that matter, each question once.
 
     declared: in the symbols of the declaration, so that only what it does not promise matters.
     """
     found: dict[tuple[Size, str], Constraint] = {}
-    for c in program.root.constraints:
+    for c in [*(_positive(program) if declared else ()), *program.root.constraints]:
         if c.phase in (None, phase):
             if declared and program.given:
                 c = replace(c, left=substitute(c.left, program.given), right=substitute(c.right, program.given))

@@ -32,7 +32,8 @@ class Numbers:
     def finite(self) -> bool:
         return not self.rests
 
-    def text(self, name: str) -> str:
+    def text(self, name: str, *, short: bool = False) -> str:
+        """The set as a condition; with `short`, without bounds that hold anyway of positive numbers of these rests."""
         parts = [self._run(name, *run) for run in _runs(self.first)]
         if len(parts) > 2 and len(self.first) <= 12:
             parts = [f"{name} in {_listed(self.first)}"]
@@ -40,7 +41,9 @@ class Numbers:
             parts.append(f"{name} >= {self.start}")
         elif self.rests:
             rest = f"= {self.rests[0]}" if len(self.rests) == 1 else f"in {_listed(self.rests)}"
-            parts.append(f"{name} mod {self.period} {rest} and {name} >= {self.start}")
+            bound = f" and {name} >= {self.start}"
+            lowest = min((r - 1) % self.period + 1 for r in self.rests)
+            parts.append(f"{name} mod {self.period} {rest}" + (bound if self.start > lowest or not short else ""))
         if not parts:
             return "no size"
         return parts[0] if len(parts) == 1 else "(" + " or ".join(parts) + ")"

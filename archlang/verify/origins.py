@@ -69,8 +69,8 @@ def _made(program: Program, graph: Graph, value: Value, dim: int, shown: Size) -
         if producer is None:
             caller = _caller(program, graph, value)
             if caller is None:
-                span = graph.span
-                return Label(span, f"{size_str(shown)} is a size of an input here") if span is not None else None
+                span = next((p.span for p in graph.inputs if any(v is value for v in p.values)), graph.span)
+                return Label(span, f"{size_str(shown)} comes from this input") if span is not None else None
             graph, value = caller
             continue
         size = value.type.shape[dim]

@@ -42,6 +42,15 @@ class Domain:
     undecided: tuple[Constraint, ...]
 
     @cached_property
+    def promised(self) -> isl.Set:
+        """The sizes that the declaration promises."""
+        found = self.space.positive
+        for part in self.parts:
+            if part.constraint.rule == "promise":
+                found = found.intersect(part.where)
+        return found.coalesce()
+
+    @cached_property
     def set(self) -> isl.Set:
         found = self.space.positive
         for part in self.parts:

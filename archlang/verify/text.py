@@ -23,14 +23,17 @@ def set_text(space: Sizes, of: isl.Set) -> str:
     return " and ".join(_conjuncts(space, of, plain=True)) or "always"
 
 
-def condition(space: Sizes, of: isl.Set) -> str:
-    """The conditions that are not true of all positive sizes anyway; "always" where there are none."""
+def condition(space: Sizes, of: isl.Set, *, short: bool = False) -> str:
+    """The conditions that are not true of all positive sizes anyway; "always" where there are none.
+
+    short: `H mod 16 = 0` alone, since 16 is the first such size.
+    """
     if of.is_empty():
         return "never"
-    return " and ".join(_conjuncts(space, of, plain=False)) or "always"
+    return " and ".join(_conjuncts(space, of, plain=False, short=short)) or "always"
 
 
-def _conjuncts(space: Sizes, of: isl.Set, *, plain: bool) -> list[str]:
+def _conjuncts(space: Sizes, of: isl.Set, *, plain: bool, short: bool = False) -> list[str]:
     """The shadow of each symbol, then what ties symbols together."""
     found: list[str] = []
     hull = space.positive
@@ -45,7 +48,7 @@ def _conjuncts(space: Sizes, of: isl.Set, *, plain: bool) -> list[str]:
         if known is None:
             found.append(_raw(shadow))
         elif plain or not known.all:
-            found.append(known.text(name))
+            found.append(known.text(name, short=short))
     if finite:
         found.append(finite)
     elif tied:

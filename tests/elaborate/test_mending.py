@@ -50,6 +50,12 @@ MENDED = {  # what is written: what the edit makes of it
         "use std.schemes: residual\n" + STEM + "    return x -> r: residual(conv(32, 3, padding=1))\n}\n",
         "residual(conv(64, 3, padding=1))",
     ),
+    "a composition": (
+        "use std.schemes: residual\n"
+        + STEM
+        + "    return x -> r: residual(conv(32, 3, padding=1) -> batchnorm -> relu)\n}\n",
+        "residual(conv(64, 3, padding=1) -> batchnorm",
+    ),
     "a width that is a parameter": (
         "block unit(n: int)(x) { return (x -> f: conv(n, 1)) + x }\n" + STEM + "    return x -> u: unit(32)\n}\n",
         "(x -> f: conv(n, 1)) + (x -> project: conv(32, 1))",
@@ -77,6 +83,16 @@ def test_both_sizes_are_followed_out_of_a_block() -> None:
     assert shown["conv(32, 3, padding=1)"] == "32 is made here"
     assert {"x", "f(x)"} <= shown.keys()  # the operands, with their types
     assert error.notes == ("needs 64 = 32, which is false",)
+
+
+def test_a_layer_inside_of_a_block_that_is_called() -> None:
+    """It is shown; to change it there would change it for others as well."""
+    text = "block wide(x) { return x -> c: conv(32, 1) -> relu }\n"
+    text += STEM + "    return x + (x -> w: wide)\n}\n"
+    error = mismatch(text)
+    assert labels(error)["conv(32, 1)"] == "32 is made here"
+    assert "c: conv(32, 1)" in mended(error)
+    assert found(mended(error)) == []
 
 
 def test_symbolic_sizes_have_an_example() -> None:
