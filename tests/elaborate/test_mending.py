@@ -81,9 +81,7 @@ def test_both_sizes_are_followed_out_of_a_block() -> None:
     shown = labels(error)
     assert shown["conv(64, 7)"] == "64 is made here"
     assert shown["conv(32, 3, padding=1)"] == "32 is made here"
-    assert ["[B, 64, H - 6, W - 6]" in text or "[B, 32, H - 6, W - 6]" in text for text in shown.values()].count(
-        True
-    ) == 2
+    assert sum(text.startswith("has type") for text in shown.values()) == 2  # the operands
     assert error.notes == ("needs 64 = 32, which is false",)
 
 
