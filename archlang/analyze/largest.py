@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from archlang.records import dataclass
-from archlang.shapes.dim import Size, non_negative, size_str, substitute
+from archlang.shapes.dim import Size, at_least, size_str, substitute
 
 __all__ = ["Largest"]
 
@@ -24,14 +25,7 @@ class Largest:
 
     @staticmethod
     def of(sizes: Iterable[Size]) -> Largest:
-        kept: list[Size] = []
-        for size in dict.fromkeys(sizes):
-            if not any(non_negative(other - size) for other in kept):
-                kept = [other for other in kept if not non_negative(size - other)]
-                kept.append(size)
-            if len(kept) > LIMIT:
-                return Largest(())
-        return Largest(tuple(sorted(kept, key=str)))
+        return _with((), sizes)
 
     def __add__(self, other: Largest | Size) -> Largest:
         """Sums of the options; exact, since a sum of two maxima is the maximum of the sums."""
@@ -44,7 +38,7 @@ class Largest:
         """The larger of the two."""
         if not self.options or not other.options:
             return Largest(())
-        return self if self == other else Largest.of((*self.options, *other.options))
+        return _with(self.options, other.options)
 
     def at(self, sizes: Mapping[str, Size]) -> Largest:
         return Largest.of(substitute(size, sizes) for size in self.options) if self.options else self
@@ -59,3 +53,20 @@ class Largest:
             return "depends on the sizes in too many ways"
         texts = [size_str(size) for size in self.options]
         return texts[0] if len(texts) == 1 else f"max({', '.join(texts)})"
+
+
+def _with(known: tuple[Size, ...], more: Iterable[Size]) -> Largest:
+    """The largest of all of them; no two of `known` can be told apart."""
+    kept = list(known)
+    for size in dict.fromkeys(more):
+        if not any(at_least(other, size) for other in kept):
+            kept = [other for other in kept if not at_least(size, other)]
+            kept.append(size)
+        if len(kept) > LIMIT:
+            return Largest(())
+    return Largest(tuple(sorted(kept, key=_text) if len(kept) > 1 else kept))
+
+
+@lru_cache(maxsize=1 << 12)
+def _text(size: Size) -> str:
+    return str(size)

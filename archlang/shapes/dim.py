@@ -18,6 +18,7 @@ from typing import ClassVar, Union
 __all__ = [
     "Dim",
     "Size",
+    "at_least",
     "ceil_div",
     "evaluate",
     "exact_div",
@@ -254,9 +255,26 @@ def non_negative(size: Size) -> bool:
     """Whether a size is at least 0 by its form alone: sizes of tensors are, and so are sums and quotients of such."""
     if isinstance(size, int):
         return size >= 0
-    return all(coef >= 0 and all(_atom_non_negative(atom) for atom, _ in mono) for mono, coef in size.terms)
+    return all(coef >= 0 and _monomial_non_negative(mono) for mono, coef in size.terms)
 
 
+def at_least(a: Size, b: Size) -> bool:
+    """Whether `a >= b` by their forms alone: `non_negative(a - b)`, without making the difference."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a >= b
+    left, right = dict(_terms(a)), dict(_terms(b))
+    for mono, coef in right.items():
+        here = left.get(mono, 0)
+        if here < coef or (here > coef and not _monomial_non_negative(mono)):
+            return False
+    return all(mono in right or (coef > 0 and _monomial_non_negative(mono)) for mono, coef in left.items())
+
+
+def _monomial_non_negative(mono: Monomial) -> bool:
+    return all(_atom_non_negative(atom) for atom, _ in mono)
+
+
+@lru_cache(maxsize=1 << 16)
 def _atom_non_negative(atom: Atom) -> bool:
     return isinstance(atom, Symbol) or (non_negative(atom.numerator) and non_negative(atom.denominator))
 
