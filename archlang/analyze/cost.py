@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
+from archlang.analyze.active import active
 from archlang.analyze.largest import Largest
 from archlang.analyze.liveness import peak
 from archlang.analyze.paths import Depth, Field, Macs, Reach
@@ -26,11 +27,13 @@ class Cost:
     """Figures of a program, in the symbols of its inputs that have no number yet.
 
     Operations (`macs`, `flops`, `traffic`, `by_op`) and `peak` are those of a forward pass in evaluation; `saved` is
-    what one in training keeps for the backward pass. `uncounted` names ops that `saved` lacks.
+    what one in training keeps for the backward pass. `active` counts the parameters that a pass in evaluation reads.
+    `uncounted` names the targets of extern blocks, whose parameters, operations and memory no figure has.
     """
 
     sizes: dict[str, int]
     parameters: Counts
+    active: int
     work: Work
     training: Work
     by_op: dict[str, tuple[int, Work]]
@@ -78,6 +81,7 @@ def cost(program: Program, sizes: Mapping[str, int] | None = None) -> Cost:
     return Cost(
         given,
         counts(program),
+        active(program, training=False),
         evaluation.work,
         training.work,
         evaluation.by_op,

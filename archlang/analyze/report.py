@@ -41,10 +41,12 @@ def as_dict(cost: Cost, depth: int, sort: str | None) -> dict[str, Any]:
     reach = cost.reach
     return {
         "sizes": cost.sizes,
+        "not_counted": list(cost.uncounted),
         "parameters": {
             "total": total.parameters,
             "trainable": total.trainable,
             "frozen": total.parameters - total.trainable,
+            "active": cost.active,
             "buffers": total.buffers,
         },
         "macs": _plain(cost.macs),
@@ -52,7 +54,6 @@ def as_dict(cost: Cost, depth: int, sort: str | None) -> dict[str, Any]:
         "traffic_bytes": _plain(cost.work.traffic),
         "flops_per_byte": None if cost.intensity is None else float(cost.intensity),
         "saved_bytes": _plain(cost.saved),
-        "saved_bytes_without": list(cost.uncounted),
         "peak_bytes": _plain(cost.peak),
         "receptive_field": None
         if reach is None
@@ -76,12 +77,12 @@ def _totals(cost: Cost) -> Iterator[tuple[str, str]]:
     total = cost.parameters
     frozen = total.parameters - total.trainable
     notes = [f"{frozen:,} of them frozen"] if frozen else []
+    notes += [f"{cost.active:,} read in evaluation"] if cost.active != total.parameters else []
     notes += [f"{total.buffers:,} in buffers"] if total.buffers else []
     yield "parameters", f"{total.parameters:,}" + (f" ({'; '.join(notes)})" if notes else "")
     yield "MACs", _count(cost.macs)
     yield "FLOPs", _count(cost.flops)
-    without = f" (without {', '.join(cost.uncounted)}: not known)" if cost.uncounted else ""
-    yield "saved for backward", _amount(cost.saved) + without
+    yield "saved for backward", _amount(cost.saved)
     yield "peak of inference", _amount(cost.peak)
     yield "receptive field", _field(cost.reach)
     yield "depth", f"{cost.depth} layers with weights"
@@ -90,6 +91,8 @@ def _totals(cost: Cost) -> Iterator[tuple[str, str]]:
         yield "intensity", f"{float(cost.intensity):.1f} FLOPs a byte ({_amount(cost.work.traffic)} moved)"
     else:
         yield "bytes moved", _amount(cost.work.traffic)
+    if cost.uncounted:
+        yield "not counted", f"extern {', '.join(cost.uncounted)}: its parameters, operations and memory are not known"
 
 
 def _field(reach: Reach | None) -> str:

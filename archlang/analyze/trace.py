@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from archlang.analyze.plan import Env, Plan, Plans, present
-from archlang.ir.graph import Graph, Node, TensorType, WeightDecl
+from archlang.ir.graph import Attrs, Graph, Node, TensorType, WeightDecl
 from archlang.ops.base import registry
-from archlang.ops.eager import BYTES, Ghost, NotCounted, Storage, Tape, nbytes
+from archlang.ops.eager import BYTES, Ghost, Storage, Tape, nbytes
 from archlang.records import dataclass, field
 from archlang.reversible import runs
 from archlang.shapes.dim import Size
@@ -66,7 +66,7 @@ class Trace:
     rows: list[Row | None] = field(default_factory=list)  # a row a node; None: not in this mode
     work: Work = Work()
     by_op: dict[str, tuple[int, Work]] = field(default_factory=dict)
-    uncounted: frozenset[str] = frozenset()  # ops of which it is not known what autograd keeps
+    uncounted: frozenset[str] = frozenset()  # `extern m:f`, of which nothing is known; what keeps what is not known
 
     @property
     def used(self) -> frozenset[int]:
@@ -101,10 +101,11 @@ class Tracer:
 
 
 def signature(ins: Sequence[Ghost]) -> Any:
-    """Equal for inputs between which no graph can tell."""
+    """Equal for inputs between which no graph can tell; one tensor given twice is not two views of it."""
     storages = _distinct(g.storage for g in ins)
     numbers = {id(s): i for i, s in enumerate(storages)}
-    ghosts = tuple((g.shape, g.strides, g.dtype, g.grad, numbers[id(g.storage)]) for g in ins)
+    first = {id(g): i for i, g in reversed([*enumerate(ins)])}
+    ghosts = tuple((g.shape, g.strides, g.dtype, g.grad, numbers[id(g.storage)], first[id(g)]) for g in ins)
     return ghosts, tuple((s.bytes, s.own, s.kept) for s in storages)
 
 
@@ -115,12 +116,13 @@ def _distinct(storages: Iterable[Storage]) -> tuple[Storage, ...]:
 def _moved(ghosts: Sequence[Ghost], old: Sequence[Storage], new: Sequence[Storage]) -> tuple[Ghost, ...]:
     """The ghosts on other storages: `new` in place of `old`, copies of those that are in neither."""
     places = {id(s): t for s, t in zip(old, new, strict=True)}
-    result = []
+    moved: dict[int, Ghost] = {}
     for g in ghosts:
         if id(g.storage) not in places:
             places[id(g.storage)] = Storage(g.storage.bytes, g.storage.own, g.storage.kept)
-        result.append(Ghost(g.shape, g.strides, g.dtype, places[id(g.storage)], g.grad))
-    return tuple(result)
+        if id(g) not in moved:
+            moved[id(g)] = Ghost(g.shape, g.strides, g.dtype, places[id(g.storage)], g.grad)
+    return tuple(moved[id(g)] for g in ghosts)
 
 
 class _Walk:
@@ -231,15 +233,14 @@ class _Walk:
         part = Trace(())
         before = self.tape.kept
         given = [*ins, *weights.values()]
-        try:
-            if node.op == "extern" or node.inverted or node.log_det:
-                raise NotCounted
-            results: Sequence[Ghost] = registry()[node.op].trace(self.tape, ins, weights, outs, attrs)
-        except NotCounted:
-            part.uncounted = frozenset({node.op})
-            results = [self.tape.new(out.shape, out.dtype, given) for out in outs]
         macs: Size = 0
         flops: Size = 0
+        results: Sequence[Ghost]
+        if node.op == "extern" or node.inverted or node.log_det:
+            part.uncounted = frozenset({_uncounted(node, attrs)})
+            results = [self.tape.new(out.shape, out.dtype, given) for out in outs]
+        else:
+            results = registry()[node.op].trace(self.tape, ins, weights, outs, attrs)
         if node.op != "extern" and not node.log_det:
             types = [TensorType(g.shape, g.dtype) for g in ins]
             if node.inverted:  # as much as forward
@@ -266,3 +267,10 @@ def _context(node: Node) -> list[bool]:
 def _bytes(ghost: Ghost) -> Size:
     assert ghost.dtype in BYTES
     return nbytes(ghost.shape, ghost.dtype)
+
+
+def _uncounted(node: Node, attrs: Attrs) -> str:
+    """`extern mine:Flash`, `~actnorm`, `logdet(actnorm)`."""
+    if node.op == "extern":
+        return f"extern {attrs['target']}"
+    return f"logdet({node.op})" if node.log_det else f"~{node.op}"

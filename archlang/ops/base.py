@@ -253,7 +253,7 @@ class Op(ABC):
     ) -> tuple[Ghost, ...]:
         """The results as tensors without values (views share a storage), and on the tape what autograd keeps.
 
-        Raises NotCounted where that is not known. Default: fresh results of one step, which keeps what `saves` says.
+        Default: fresh results of one step, which keeps what `saves` says.
         """
         step = tape.pointwise if self.local else tape.apply
         return tuple(step((*ins, *weights.values()), out.shape, out.dtype, self.saves) for out in outs)

@@ -11,7 +11,7 @@ from archlang.ops._args import channels, check_rank, collapsed, in_range, kwargs
 from archlang.ops._args import window_fits as fits
 from archlang.ops.base import Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Helper, Kw, Lit
-from archlang.ops.eager import Ghost, NotCounted, Tape, dense, is_contiguous
+from archlang.ops.eager import Ghost, Tape, dense, is_contiguous
 from archlang.ops.window import Window
 from archlang.shapes.dim import Size, ceil_div
 
@@ -134,8 +134,8 @@ def _same_padding(size: Size, k: int, s: int, d: int) -> Size:
     total = (ceil_div(size, s) - 1) * s + reach - size
     if isinstance(total, int):
         return max(total, 0)
-    if reach < s:  # the larger of two expressions
-        raise NotCounted
+    if reach < s:  # max(reach - 1 - (size - 1) % s, 0), as a sum of the comparisons (size - 1) % s < j
+        return sum(((size - 1) // s - (size - 1 - j) // s for j in range(1, reach)), start=0)
     return total
 
 

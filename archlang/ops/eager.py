@@ -16,7 +16,7 @@ from archlang.ops.code import Expr, In, Lit, Method
 from archlang.records import dataclass
 from archlang.shapes.dim import Size, substitute, symbols
 
-__all__ = ["BYTES", "Ghost", "NotCounted", "Storage", "Tape", "dense", "is_contiguous", "nbytes"]
+__all__ = ["BYTES", "Ghost", "Storage", "Tape", "dense", "is_contiguous", "nbytes"]
 
 BYTES = {
     "bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8,
@@ -25,10 +25,6 @@ BYTES = {
 _FLOATS = ("float", "float16", "bfloat16", "float32", "float64")
 _REDUCTIONS = {"mean": "", "sum": "", "any": "", "all": "", "amax": "in out", "amin": "in out", "prod": "in out"}
 Shape = tuple[Size, ...]
-
-
-class NotCounted(Exception):
-    """What the backward pass keeps of this op is not known."""
 
 
 @dataclass(eq=False, slots=True)
@@ -203,8 +199,7 @@ class Tape:
         """A chain of this class's methods on an input, as an op's `call` gives it."""
         if isinstance(expr, In):
             return ins[expr.index]
-        if not isinstance(expr, Method):
-            raise NotCounted
+        assert isinstance(expr, Method), expr
         value = self.evaluate(expr.value, ins)
         args = [a.value for a in expr.args if isinstance(a, Lit)]
         if expr.name in _REDUCTIONS:

@@ -10,7 +10,7 @@ from archlang.ops._args import channels, in_range, kwargs, same_channels, wires
 from archlang.ops.attention import check_heads, check_mask, check_tokens
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, In, Item, Kw, Lit, Self
-from archlang.ops.eager import Ghost, NotCounted, Tape
+from archlang.ops.eager import Ghost, Tape
 from archlang.shapes.dim import Size
 
 __all__: list[str] = []
@@ -118,7 +118,53 @@ class MultiheadAttention(Op):
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
-        raise NotCounted
+        """What torch.nn.functional.multi_head_attention_forward does without asking for the weights."""
+        three = tuple(ins[:3]) if len(ins) > 1 else (ins[0],) * 3
+        if attrs["batch_first"]:  # one wire given twice stays one tensor
+            turned = {id(x): tape.transpose(x, 0, 1) for x in three}
+            three = tuple(turned[id(x)] for x in three)
+        q, k, v = self._projected(tape, three, weights, attrs)
+        heads, width = attrs["num_heads"], attrs["embed_dim"] // attrs["num_heads"]
+        batch, more = q.shape[1], attrs["add_bias_kv"] + attrs["add_zero_attn"]
+        if attrs["add_bias_kv"]:
+            k, v = (
+                tape.apply((x, weights[f"bias_{name}"]), (x.shape[0] + 1, *x.shape[1:]), x.dtype)
+                for x, name in ((k, "k"), (v, "v"))
+            )
+        q, k, v = (
+            tape.transpose(tape.reshape(x, (x.shape[0], batch * heads, width)), 0, 1) for x in (q, k, v)
+        )
+        if attrs["add_zero_attn"]:
+            k, v = (tape.apply((x,), (x.shape[0], x.shape[1] + 1, width), x.dtype) for x in (k, v))
+        mask = _merged(tape, ins[3:], q, batch, heads, more)
+        q, k, v = (tape.reshape(x, (batch, heads, *x.shape[1:])) for x in (q, k, v))
+        y = tape.permute(tape.sdpa(q, k, v, mask, attrs["dropout"]), 2, 0, 1, 3)
+        y = tape.reshape(tape.contiguous(y), (y.shape[0] * batch, heads * width))
+        y = tape.linear(y, weights["out_proj.weight"], weights.get("out_proj.bias"))
+        y = tape.reshape(y, (q.shape[2], batch, heads * width))
+        return (tape.transpose(y, 0, 1) if attrs["batch_first"] else y,)
+
+    def _projected(
+        self, tape: Tape, three: Sequence[Ghost], weights: Mapping[str, Ghost], attrs: Attrs
+    ) -> Sequence[Ghost]:
+        """Query, key and value; tensors that are one and the same are projected together."""
+        q, k, v = three
+        dim, bias = attrs["embed_dim"], weights.get("in_proj_bias")
+        if not self._one_width(attrs):
+            return [tape.linear(x, weights[f"{n}_proj_weight"], bias) for x, n in zip(three, "qkv", strict=True)]
+        whole = weights["in_proj_weight"]
+
+        def several(x: Ghost, count: int) -> list[Ghost]:
+            y = tape.linear(x, tape.view(whole, (count * dim, dim), whole.strides), bias)
+            if count == 1:
+                return [y]
+            y = tape.permute(tape.unsqueeze(tape.unflatten(y, -1, (count, dim)), 0), 3, 1, 2, 0, 4)
+            y = tape.contiguous(tape.squeeze(y, -2))
+            return [tape.view(y, y.shape[1:], y.strides[1:]) for _ in range(count)]
+
+        if k is not v:
+            return [several(x, 1)[0] for x in three]
+        return several(q, 3) if q is k else [*several(q, 1), *several(k, 2)]
 
     def module(self, attrs: Attrs) -> Call:
         dim = attrs["embed_dim"]
@@ -151,3 +197,27 @@ class MultiheadAttention(Op):
         padding, mask = (ins[i] if len(ins) > i else None for i in (4, 3))
         output, _ = torch.func.functional_call(module, dict(weights), (*three, padding, False, mask))
         return output
+
+
+def _merged(
+    tape: Tape, masks: Sequence[Ghost], q: Ghost, batch: Size, heads: int, more: int
+) -> Ghost | None:
+    """Both masks as one that is added to the scores; `more` keys are seen by all."""
+    ready = []
+    for mask in masks:
+        if mask.dtype == "bool":
+            mask = tape.new(mask.shape, q.dtype)
+        for _ in range(more):
+            mask = tape.pad(mask, (*mask.shape[:-1], mask.shape[-1] + 1))
+        ready.append(mask)
+    if not ready:
+        return None
+    mask = tape.unsqueeze(ready[0], 0) if ready[0].rank == 2 else ready[0]
+    if len(ready) > 1:
+        keys = mask.shape[-1]
+        padding = tape.expand(tape.reshape(ready[1], (batch, 1, 1, keys)), -1, heads, -1, -1)
+        padding = tape.reshape(padding, (batch * heads, 1, keys))
+        mask = tape.pointwise((mask, padding), (batch * heads, *q.shape[1:2], keys), q.dtype)
+    elif ready[0].rank == 2:
+        return tape.unsqueeze(mask, 0)
+    return tape.reshape(mask, (batch, heads, *mask.shape[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, in_range, kwargs, same_channels, wires
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, Helper, Lit, Self
-from archlang.ops.eager import Ghost, NotCounted, Tape
+from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import require_float
 from archlang.shapes.dim import Size
 
@@ -30,6 +31,7 @@ class _Recurrent(Op):
 
     random = True  # dropout between the layers
     gates: ClassVar[int]
+    keeps_new_state: ClassVar[bool] = False  # among what a step keeps is the state that the next one starts from
     torch_class: ClassVar[str]
 
     def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
@@ -99,7 +101,44 @@ class _Recurrent(Op):
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
-        raise NotCounted
+        """torch's own kernel, step by step; a fused one (oneDNN's or cuDNN's LSTM) keeps a workspace instead."""
+        x, dtype = ins[0], ins[0].dtype
+        first = attrs["batch_first"]
+        given = (*ins, *weights.values())
+        directions = 1 + attrs["bidirectional"]
+        y = tape.transpose(x, 0, 1) if first else x
+        count, batch = attrs["num_layers"] * directions, y.shape[1]
+        states = ins[1:] or [tape.new((count, batch, width), dtype) for width in self.state_widths(attrs)]
+        for layer in range(attrs["num_layers"]):
+            if layer:
+                y = tape.dropout(y, attrs["dropout"])
+            for suffix in ("", "_reverse")[:directions]:
+                own = {n: weights.get(f"{n}_l{layer}{suffix}") for n in ("weight_ih", "weight_hh", "weight_hr")}
+                self._keep(tape, y, states, own, attrs)
+            y = tape.new((*y.shape[:2], directions * self._out(attrs)), dtype, given)
+        y = tape.transpose(y, 0, 1) if first else y
+        return (y, *(tape.new(out.shape, out.dtype, given) for out in outs[1:]))
+
+    def _keep(
+        self, tape: Tape, x: Ghost, states: Sequence[Ghost], own: Mapping[str, Ghost | None], attrs: Attrs
+    ) -> None:
+        """What the steps of one layer and direction keep: `per_step` tensors, and the states that they start from."""
+        inner, recurrent = own["weight_ih"], own["weight_hh"]
+        assert inner is not None and recurrent is not None
+        tape.linear(x, inner)
+        steps, batch = x.shape[:2]
+        y = tape.new((steps, batch, self._out(attrs)), x.dtype, (x, *states, *(w for w in own.values() if w)))
+        for width in self.per_step(attrs):
+            tape.extra(y, (steps, batch, width), x.dtype)
+        for state, width in zip(states, self.state_widths(attrs), strict=True):
+            if y.grad and (state is not states[0] or recurrent.grad):
+                tape.keep(state)
+                if not self.keeps_new_state:
+                    tape.extra(y, (steps - 1, batch, width), x.dtype)
+
+    @abstractmethod
+    def per_step(self, attrs: Attrs) -> tuple[int, ...]:
+        """Widths of the tensors [B, width] that each step keeps, beside the states that it starts from."""
 
     def module(self, attrs: Attrs) -> Call:
         own = [p for p in self.params[1:] if p.name not in ("init", "bias_init")]
@@ -149,6 +188,11 @@ class LSTM(_Recurrent):
     def state_widths(self, attrs: Attrs) -> tuple[int, ...]:
         return (self._out(attrs), attrs["hidden_size"])
 
+    def per_step(self, attrs: Attrs) -> tuple[int, ...]:
+        """The gates, tanh of the cell, and what is projected."""
+        hidden = attrs["hidden_size"]
+        return (4 * hidden, hidden, *((hidden,) if attrs["proj_size"] else ()))
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Call("lstm_states", (Self(), *wires(inputs)))
 
@@ -177,6 +221,11 @@ class GRU(_OneState):
     gates = 3
     params = (Param("hidden_size", "int"), *_COMMON, *_INITS)
 
+    def per_step(self, attrs: Attrs) -> tuple[int, ...]:
+        """The gates, the candidate, and what each of the two products in place changes."""
+        hidden = attrs["hidden_size"]
+        return (3 * hidden, hidden, hidden, hidden)
+
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         import torch
 
@@ -197,6 +246,12 @@ class RNN(_OneState):
         *_COMMON[1:],
         *_INITS,
     )
+
+    keeps_new_state = True
+
+    def per_step(self, attrs: Attrs) -> tuple[int, ...]:
+        """The new state."""
+        return (attrs["hidden_size"],)
 
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         import torch

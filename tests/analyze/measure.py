@@ -34,9 +34,9 @@ class Saved:
 
 
 def saved(run: Callable[[], Any], own: Iterable[torch.Tensor]) -> tuple[Saved, Any]:
-    """Runs a forward computation; gives what it saved, and its result."""
+    """Runs a forward computation without oneDNN (whose LSTM has a workspace); gives what it saved, and its result."""
     found = Saved(own)
-    with torch.autograd.graph.saved_tensors_hooks(found.pack, lambda t: t):
+    with torch.backends.mkldnn.flags(enabled=False), torch.autograd.graph.saved_tensors_hooks(found.pack, lambda t: t):
         result = run()
     return found, result
 

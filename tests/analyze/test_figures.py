@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import time
 
+import torch
+
 import archlang
 from archlang.analyze import cost
+from archlang.analyze.active import active
 from archlang.analyze.cost import Cost
 from archlang.analyze.largest import Largest
+from archlang.analyze.report import as_dict, as_text
+from archlang.loading import instantiate
 from archlang.shapes.dim import symbol
 
 
@@ -62,8 +67,42 @@ def test_a_run_of_ten_thousand_costs_what_ten_cost() -> None:
 
 
 def test_what_is_not_counted_is_named() -> None:
-    found = of("y, h = x -> gru(4)\nreturn y", inputs="x: [B, T, 8]")
-    assert found.uncounted == ("gru",)
+    text = 'extern block e(x: [B, C]) -> [B, C] = "mine:E"\nblock net()(x: [B, 8]) { return x -> e -> linear(4) }\n'
+    found = cost(archlang.compile(text, entry="net").program, {"B": 2})
+    assert found.uncounted == ("mine:E",)
+    assert (found.parameters.parameters, found.macs) == (36, 64)
+    assert "not counted         extern mine:E: its parameters" in as_text(found, "net", 2, None)
+    assert as_dict(found, 2, None)["not_counted"] == ["mine:E"]
+
+
+CONDITIONAL = """
+block maybe(m)(x) { if training { y = x -> m } else { y = x }
+    return y }
+block net()(x: [B, 8, H, W]) {
+    m = conv(8, 3, padding=1)
+    weight w: [8, 1, 1] = ones
+    if training { side = (x * w) -> aux: conv(4, 1) }
+    x = x -> body: chain([conv(8, 1) for _ in 0..3]) -> maybe(m)
+    if not training { x = x -> late: conv(8, 1) }
+    return main = x, training side = side
+}
+"""
+
+
+def test_active_parameters_are_those_that_autograd_reaches() -> None:
+    compiled = archlang.compile(CONDITIONAL, entry="net")
+    with torch.device("meta"):
+        module = instantiate(compiled)
+        x = torch.rand(2, 8, 4, 4)
+    for training in (False, True):
+        results = module.train(training)(x)
+        total = sum(r.sum() for r in (results if training else [results]))
+        grads = torch.autograd.grad(total, list(module.parameters()), allow_unused=True)
+        assert active(compiled.program, training) == sum(g.numel() for g in grads if g is not None)
+    found = cost(compiled.program)
+    assert active(compiled.program, True) != found.active < found.parameters.parameters
+    assert f"({found.active:,} read in evaluation" in as_text(found, "net", 2, None)
+    assert as_dict(found, 2, None)["parameters"]["active"] == found.active
 
 
 def test_maximum_of_formulas() -> None:

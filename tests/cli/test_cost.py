@@ -37,7 +37,7 @@ def test_formulas_without_sizes(capsys: Capture) -> None:
 def test_json(capsys: Capture) -> None:
     assert main(["cost", "net.arch", *AT, "--format", "json", "--sort", "macs", "--set", "width=4"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["parameters"] == {"total": 166, "trainable": 166, "frozen": 0, "buffers": 9}
+    assert found["parameters"] == {"total": 166, "trainable": 166, "frozen": 0, "active": 166, "buffers": 9}
     assert found["macs"] == 2 * 256 * 4 * 27 + 2 * 40
     assert found["saved_bytes"] == 4 * (2 * 3 * 256 + 2 * 2 * 4 * 256 + 2 * 4 + 2 * 4)
     assert [child["name"] for child in found["tree"]["children"]][:2] == ["stem", "fc"]
