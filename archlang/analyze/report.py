@@ -77,7 +77,7 @@ def _totals(cost: Cost) -> Iterator[tuple[str, str]]:
     total = cost.parameters
     frozen = total.parameters - total.trainable
     notes = [f"{frozen:,} of them frozen"] if frozen else []
-    notes += [f"{cost.active:,} read in evaluation"] if cost.active != total.parameters else []
+    notes += [f"{cost.active:,} of them active in evaluation"] if cost.active != total.parameters else []
     notes += [f"{total.buffers:,} in buffers"] if total.buffers else []
     yield "parameters", f"{total.parameters:,}" + (f" ({'; '.join(notes)})" if notes else "")
     yield "MACs", _count(cost.macs)

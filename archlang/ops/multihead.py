@@ -131,9 +131,7 @@ class MultiheadAttention(Op):
                 tape.apply((x, weights[f"bias_{name}"]), (x.shape[0] + 1, *x.shape[1:]), x.dtype)
                 for x, name in ((k, "k"), (v, "v"))
             )
-        q, k, v = (
-            tape.transpose(tape.reshape(x, (x.shape[0], batch * heads, width)), 0, 1) for x in (q, k, v)
-        )
+        q, k, v = (tape.transpose(tape.reshape(x, (x.shape[0], batch * heads, width)), 0, 1) for x in (q, k, v))
         if attrs["add_zero_attn"]:
             k, v = (tape.apply((x,), (x.shape[0], x.shape[1] + 1, width), x.dtype) for x in (k, v))
         mask = _merged(tape, ins[3:], q, batch, heads, more)
@@ -199,9 +197,7 @@ class MultiheadAttention(Op):
         return output
 
 
-def _merged(
-    tape: Tape, masks: Sequence[Ghost], q: Ghost, batch: Size, heads: int, more: int
-) -> Ghost | None:
+def _merged(tape: Tape, masks: Sequence[Ghost], q: Ghost, batch: Size, heads: int, more: int) -> Ghost | None:
     """Both masks as one that is added to the scores; `more` keys are seen by all."""
     ready = []
     for mask in masks:

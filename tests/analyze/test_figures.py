@@ -101,7 +101,7 @@ def test_active_parameters_are_those_that_autograd_reaches() -> None:
         assert active(compiled.program, training) == sum(g.numel() for g in grads if g is not None)
     found = cost(compiled.program)
     assert active(compiled.program, True) != found.active < found.parameters.parameters
-    assert f"({found.active:,} read in evaluation" in as_text(found, "net", 2, None)
+    assert f"({found.active:,} of them active in evaluation" in as_text(found, "net", 2, None)
     assert as_dict(found, 2, None)["parameters"]["active"] == found.active
 
 
