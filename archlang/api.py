@@ -12,10 +12,10 @@ from archlang.report.diagnostic import ArchError, Diagnostic, Source
 if TYPE_CHECKING:
     from torch import nn
 
-    from archlang.elaborate import Limits, LoadedModule
+    from archlang.elaborate import Elaborated, Limits, LoadedModule
     from archlang.ir.graph import Program
 
-__all__ = ["Compiled", "build", "check", "compile", "compile_module", "read_source"]
+__all__ = ["Compiled", "build", "check", "compile", "compile_module", "emit", "read_source"]
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,18 @@ def check(path_or_text: str | os.PathLike[str], /) -> list[Diagnostic]:
 
 def compile_module(module: LoadedModule, entry: str | None, args: Mapping[str, Any], limits: Limits) -> Compiled:
     """What `compile` does with a spec that is already loaded."""
-    from archlang.codegen import generate
     from archlang.elaborate import elaborate
+
+    return emit(elaborate(module, entry, args, limits), module.source.path)
+
+
+def emit(done: Elaborated, spec: str) -> Compiled:
+    """The PyTorch text of a design that is already elaborated; `spec` is the path (or `<text>`)."""
+    from archlang.codegen import generate
     from archlang.ir.check import check as check_graphs
     from archlang.ops.base import Context, registry
 
-    done = elaborate(module, entry, args, limits)
     check_graphs(done.program, registry(), Context)  # nothing is emitted that was not checked
-    spec = module.source.path
     text = generate(done.program, source_name=os.path.basename(spec))
     return Compiled(text, done.program, tuple(done.warnings), done.entry, spec)
 

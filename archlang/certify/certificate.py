@@ -1,0 +1,228 @@
+"""One design's certificate: sizes that were run, figures beside torch's, and findings where they disagree."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from archlang.analyze import Cost, cost
+from archlang.api import Compiled
+from archlang.certify.measure import Calls, flat, macs_by_module, saved_by_module
+from archlang.certify.places import deepest, span_at
+from archlang.certify.sample import lenient, sample, usual
+from archlang.inputs import random_inputs
+from archlang.loading import module_of, root_class
+from archlang.report.diagnostic import Diagnostic
+from archlang.shapes.dim import evaluate
+from archlang.verify.sets import PHASES, Domain, domain
+from archlang.verify.text import set_text
+
+__all__ = ["Certificate", "Figure", "Ran", "Runner", "certify"]
+
+NAMES = {"eval": "evaluation", "train": "training"}
+OWN = "this is a mistake in archlang unless an extern block's declaration is wrong: please report it with the spec"
+
+
+@dataclass(slots=True)
+class Ran:
+    """Sizes that were run in one phase. lenient: outside of the set, but only by what torch does not refuse."""
+
+    phase: str
+    text: str
+    inside: int = 0
+    outside: int = 0
+    lenient: int = 0
+    wrong: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A predicted number beside torch's, None where it was not compared. at: the sizes that it depends on."""
+
+    name: str
+    at: Mapping[str, int]
+    predicted: int
+    measured: int | None
+    unit: str = ""
+
+
+@dataclass(slots=True)
+class Certificate:
+    """What was found of a design. not_counted: extern blocks, for which figures are not compared."""
+
+    name: str
+    spec: str
+    ran: list[Ran] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    not_counted: tuple[str, ...] = ()
+    not_measured: str | None = None  # why what is saved could not be measured
+    found: list[Diagnostic] = field(default_factory=list)
+
+
+def certify(compiled: Compiled, count: int) -> Certificate:
+    """Runs a design at `count` sizes a phase, and compares its figures. Imports the modules of its extern blocks."""
+    run = Runner(compiled)
+    try:
+        run.shared  # noqa: B018  (builds it)
+    except Exception as error:
+        run.report("ARC0850", "", f"`{compiled.entry}` cannot be built: {_text(error)}", "torch builds this", OWN)
+        return run.certificate
+    for phase in PHASES:
+        of = domain(compiled.program, phase)
+        run.sizes(of, sample(of, count))
+    run.figures()
+    return run.certificate
+
+
+class Runner:
+    """Fills the certificate of a design."""
+
+    def __init__(self, compiled: Compiled) -> None:
+        self.program = compiled.program
+        self.compiled = compiled
+        self.certificate = Certificate(compiled.entry, compiled.spec)
+
+    def module(self) -> nn.Module:
+        """A new one, on the meta device."""
+        with torch.device("meta"):
+            return root_class(module_of(self.compiled))()
+
+    @cached_property
+    def shared(self) -> nn.Module:
+        return self.module()
+
+    def report(self, code: str, path: str, message: str, label: str, help: str, notes: Iterable[str] = ()) -> None:
+        span = span_at(self.program, path)
+        self.certificate.found.append(Diagnostic(code, message, span, label, help=help, notes=tuple(notes)))
+
+    # -- sizes ---------------------------------------------------------------------------------------------------------
+    def sizes(self, of: Domain, choices: Sequence[dict[str, int]]) -> Ran:
+        """Runs a phase at these sizes; one finding for each way in which some of them disagree."""
+        ran = Ran(of.phase, set_text(of.space, of.set) if of.space.names else "fixed")
+        self.certificate.ran.append(ran)
+        wrong: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        for sizes in choices:
+            got = self.one(of, ran, sizes)
+            if got is not None:
+                code, path, what = got
+                wrong.setdefault((code, path), []).append((shown(sizes), what))
+        for (code, path), cases in wrong.items():
+            ran.wrong += len(cases)
+            self.disagree(code, path, ran, cases)
+        return ran
+
+    def one(self, of: Domain, ran: Ran, sizes: dict[str, int]) -> tuple[str, str, str] | None:
+        """Runs it at one choice of sizes: code, path and what happened where that is not as predicted."""
+        valid = of.contains(sizes)
+        error, path, actual = self.run(of.phase, sizes)
+        if not valid and lenient(of, sizes):
+            ran.lenient += 1
+            return None
+        if not valid:
+            ran.outside += 1
+            return ("ARC0852", "", "") if error is None else None
+        ran.inside += 1
+        if error is not None:
+            return "ARC0851", path, error
+        predicted = [
+            [evaluate(s, sizes) for s in v.type.shape]
+            for o in self.program.root.outputs
+            if of.phase == "train" or not o.training
+            for v in o.values
+        ]
+        return None if actual == predicted else ("ARC0853", "", f"{_shapes(actual)}, not {_shapes(predicted)}")
+
+    def run(self, phase: str, sizes: Mapping[str, int]) -> tuple[str | None, str, list[list[int]]]:
+        """An error's text and where it was raised, or None, "" and the shapes."""
+        calls = Calls(self.shared.train(phase == "train"))
+        try:
+            with warnings.catch_warnings(), torch.no_grad(), calls.follow():
+                warnings.simplefilter("ignore")
+                results = flat(self.shared(*random_inputs(self.program, sizes, "meta")))
+        except Exception as error:
+            return _text(error), calls.path, []
+        return None, "", [list(t.shape) for t in results]
+
+    def disagree(self, code: str, path: str, ran: Ran, cases: Sequence[tuple[str, str]]) -> None:
+        at, what = cases[0]
+        at = f"at {at}" if at else "at its sizes"
+        name, phase = self.certificate.name, NAMES[ran.phase]
+        more = f"{len(cases) - 1} more of the sizes that were tried do the same" if len(cases) > 1 else ""
+        notes = [f"the set in {phase}: {ran.text}", *([more] if more else [])]
+        if code == "ARC0851":
+            message, label = f"`{name}` does not run {at}, which is in its set of sizes in {phase}", f"raises {what}"
+        elif code == "ARC0852":
+            message, label = f"`{name}` runs {at}, which is not in its set of sizes in {phase}", "torch refuses nothing"
+        else:
+            message, label = f"`{name}` gives other shapes than predicted {at} in {phase}", f"gives {what}"
+        self.report(code, path, message, label, OWN, notes)
+
+    # -- figures -------------------------------------------------------------------------------------------------------
+    def figures(self) -> None:
+        """Parameters and buffers; operations and saved bytes at a small and at a usual choice of sizes."""
+        choices = usual(self.program)
+        static = cost(self.program, choices[0] if choices else None)
+        self.certificate.not_counted = static.uncounted
+        self.weights(static)
+        for i, sizes in enumerate(choices):
+            self.operations(static if i == 0 else cost(self.program, sizes), sizes)
+
+    def weights(self, static: Cost) -> None:
+        tensors, buffers = list(self.shared.parameters()), list(self.shared.buffers())
+        trainable = sum(p.numel() for p in tensors if p.requires_grad)
+        counts, at = static.parameters, {"": 0}
+        per_path: dict[str, int] = {}
+        for name, part in self.shared.named_modules():
+            per_path[name] = sum(p.numel() for p in part.parameters())
+        self.compare("parameters", {}, counts.parameters, per_path, static, "parameters")
+        self.compare("trainable", {}, counts.trainable, {**at, "": trainable}, static)
+        self.compare("buffers", {}, counts.buffers, {**at, "": sum(b.numel() for b in buffers)}, static)
+
+    def operations(self, static: Cost, sizes: dict[str, int]) -> None:
+        assert isinstance(static.macs, int) and isinstance(static.saved, int)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            macs = macs_by_module(self.shared, random_inputs(self.program, sizes, "meta"))
+        self.compare("MACs", sizes, static.macs, macs, static, "macs")
+        try:
+            saved = saved_by_module(self.module(), self.program, sizes)
+        except Exception as error:  # no fake kernel, as of an extern block's own operations
+            self.certificate.not_measured = _text(error)
+            return
+        self.compare("saved for backward", sizes, static.saved, saved, static, "saved", "bytes")
+
+    def compare(
+        self, name: str, at: Mapping[str, int], predicted: int, measured: Mapping[str, int], static: Cost,
+        column: str = "", unit: str = "",
+    ) -> None:  # fmt: skip
+        """One row. column: the figure's attribute in the cost tree, by which the part that differs is found."""
+        known = not static.uncounted
+        self.certificate.figures.append(Figure(name, at, predicted, measured[""] if known else None, unit))
+        if not known or predicted == measured[""]:
+            return
+        path, here, there = deepest(static.tree, measured, column)
+        where = f" at {shown(at)}" if at else ""
+        message = f"{name} of `{self.certificate.name}`{where}: predicted {predicted:,}, torch says {measured['']:,}"
+        label = f"predicted {here:,} here, torch says {there:,}" if path else "in this design"
+        self.report("ARC0854", path, message, label, OWN)
+
+
+def shown(sizes: Mapping[str, int]) -> str:
+    """`B = 2, H = 7`."""
+    return ", ".join(f"{name} = {n}" for name, n in sizes.items())
+
+
+def _shapes(found: Sequence[Any]) -> str:
+    return ", ".join(map(str, found)) or "nothing"
+
+
+def _text(error: Exception) -> str:
+    """`RuntimeError: first line`."""
+    first = str(error).splitlines()[0][:160] if str(error) else ""
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

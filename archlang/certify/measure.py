@@ -1,0 +1,139 @@
+"""What torch says of a module: shapes, parameters, FLOPs, and the bytes that autograd saves, module by module.
+
+Shapes and FLOPs come from the meta device, where FlopCounterMode sees through attention. What is saved is measured on
+fake tensors of a CPU: kernels are chosen as there (attention is fused), and nothing is computed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from archlang.inputs import random_inputs
+from archlang.ir.graph import Program
+
+__all__ = ["Calls", "Saved", "flat", "macs_by_module", "saved", "saved_by_module"]
+
+
+class Calls:
+    """Follows a module's calls: `path` is where it is now, or where it was when something was raised."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.stack: list[str] = [""]
+
+    @property
+    def path(self) -> str:
+        """State-dict prefix of the innermost module that has been entered."""
+        return self.stack[-1]
+
+    @contextmanager
+    def follow(self) -> Iterator[None]:
+        self.stack = [""]
+        handles = []
+        for name, part in self.module.named_modules():
+            if name:
+                handles.append(part.register_forward_pre_hook(lambda _m, _i, name=name: self.stack.append(name)))
+                handles.append(part.register_forward_hook(lambda *_: self._leave()))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _leave(self) -> None:
+        self.stack.pop()
+
+
+class Saved:
+    """Storages kept for the backward pass; those of `own` tensors (parameters, buffers) are left out.
+
+    calls: where the first saving of each is charged to, module by module in `charged`.
+    """
+
+    def __init__(self, own: Iterable[torch.Tensor], calls: Calls | None = None) -> None:
+        self.own = {_key(t) for t in own}
+        self.bytes: dict[int, int] = {}
+        self.calls = calls
+        self.charged: dict[str, int] = {}
+        self._alive: list[torch.Tensor] = []  # a storage's address is not used twice while its tensor lives
+
+    def pack(self, tensor: torch.Tensor) -> torch.Tensor:
+        self._alive.append(tensor)
+        key, size = _key(tensor), tensor.untyped_storage().nbytes()
+        if key not in self.own and key not in self.bytes and size:
+            self.bytes[key] = size
+            for name in dict.fromkeys(self.calls.stack) if self.calls else ():
+                self.charged[name] = self.charged.get(name, 0) + size
+        return tensor
+
+    @property
+    def total(self) -> int:
+        return sum(self.bytes.values())
+
+    def holds(self, tensor: torch.Tensor) -> bool:
+        return _key(tensor) in self.bytes
+
+
+def _key(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)  # type: ignore[attr-defined]  # fake tensors have no address
+
+
+def saved(run: Callable[[], Any], own: Iterable[torch.Tensor], calls: Calls | None = None) -> tuple[Saved, Any]:
+    """Runs a forward computation without oneDNN (whose LSTM has a workspace); gives what it saved, and its result."""
+    found = Saved(own, calls)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = _hooked(run, found)
+    return found, result
+
+
+def _hooked(run: Callable[[], Any], found: Saved) -> Any:
+    with (
+        torch.backends.mkldnn.flags(enabled=False),  # type: ignore[no-untyped-call]
+        torch.autograd.graph.saved_tensors_hooks(found.pack, lambda t: t),
+    ):
+        return run()
+
+
+def saved_by_module(module: nn.Module, program: Program, sizes: dict[str, int]) -> dict[str, int]:
+    """Bytes that one forward pass in training saves, for each path of the module ("" is all of it).
+
+    `module` is on the meta device, and loses its tensors there.
+    """
+    calls = Calls(module.train())
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        module.to_empty(device="cpu")
+        own = [*module.parameters(), *module.buffers()]
+        inputs = random_inputs(program, sizes)
+        with calls.follow():
+            found, _ = saved(lambda: module(*inputs), own, calls)
+    return {"": 0, **found.charged}
+
+
+def macs_by_module(module: nn.Module, inputs: list[Any]) -> dict[str, int]:
+    """Half of torch's FLOPs of a forward pass in evaluation, for each path of the module ("" is all of it)."""
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        module.eval()(*inputs)
+    root = type(module).__name__
+    found = {"": counter.get_total_flops()}
+    for name, counts in counter.get_flop_counts().items():
+        if name.startswith(f"{root}."):
+            found[name.removeprefix(f"{root}.")] = sum(counts.values())
+    return {name: flops // 2 for name, flops in found.items()}
+
+
+def flat(result: Any) -> list[torch.Tensor]:
+    """The tensors of a result, in order; None and empty slots aside."""
+    if isinstance(result, torch.Tensor):
+        return [result]
+    items = result.values() if isinstance(result, dict) else result
+    return [t for item in items if item is not None for t in flat(item)]
