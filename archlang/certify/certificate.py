@@ -26,7 +26,8 @@ from archlang.verify.text import set_text
 __all__ = ["Certificate", "Figure", "Ran", "Runner", "certify"]
 
 NAMES = {"eval": "evaluation", "train": "training"}
-OWN = "this is a mistake in archlang unless an extern block's declaration is wrong: please report it with the spec"
+EXTERN = "what an extern block declares must be what its code does; the compiler believes it"
+OWN = "this is a mistake in archlang, not in your spec: please report it with the spec"
 
 
 @dataclass(slots=True)
@@ -61,7 +62,7 @@ class Certificate:
     ran: list[Ran] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     not_counted: tuple[str, ...] = ()
-    not_measured: str | None = None  # why what is saved could not be measured
+    not_measured: str | None = None  # why some figures are missing
     found: list[Diagnostic] = field(default_factory=list)
 
 
@@ -71,11 +72,9 @@ def certify(compiled: Compiled, count: int) -> Certificate:
     try:
         run.shared  # noqa: B018  (builds it)
     except Exception as error:
-        run.report("ARC0850", "", f"`{compiled.entry}` cannot be built: {_text(error)}", "torch builds this", OWN)
+        run.report("ARC0850", "", f"`{compiled.entry}` cannot be built: {_text(error)}", "cannot be built")
         return run.certificate
-    for phase in PHASES:
-        of = domain(compiled.program, phase)
-        run.sizes(of, sample(of, count))
+    run.phases(count)
     run.figures()
     return run.certificate
 
@@ -97,11 +96,17 @@ class Runner:
     def shared(self) -> nn.Module:
         return self.module()
 
-    def report(self, code: str, path: str, message: str, label: str, help: str, notes: Iterable[str] = ()) -> None:
-        span = span_at(self.program, path)
+    def report(self, code: str, path: str, message: str, label: str, notes: Iterable[str] = ()) -> None:
+        foreign = any(node.op == "extern" for graph in self.program.graphs for node in graph.nodes)
+        span, help = span_at(self.program, path), EXTERN if foreign else OWN
         self.certificate.found.append(Diagnostic(code, message, span, label, help=help, notes=tuple(notes)))
 
     # -- sizes ---------------------------------------------------------------------------------------------------------
+    def phases(self, count: int) -> list[Ran]:
+        """Runs both phases at a sample of sizes each."""
+        domains = [domain(self.program, phase) for phase in PHASES]
+        return [self.sizes(of, sample(of, count)) for of in domains]
+
     def sizes(self, of: Domain, choices: Sequence[dict[str, int]]) -> Ran:
         """Runs a phase at these sizes; one finding for each way in which some of them disagree."""
         ran = Ran(of.phase, set_text(of.space, of.set) if of.space.names else "fixed")
@@ -161,7 +166,7 @@ class Runner:
             message, label = f"`{name}` runs {at}, which is not in its set of sizes in {phase}", "torch refuses nothing"
         else:
             message, label = f"`{name}` gives other shapes than predicted {at} in {phase}", f"gives {what}"
-        self.report(code, path, message, label, OWN, notes)
+        self.report(code, path, message, label, notes)
 
     # -- figures -------------------------------------------------------------------------------------------------------
     def figures(self) -> None:
@@ -170,8 +175,11 @@ class Runner:
         static = cost(self.program, choices[0] if choices else None)
         self.certificate.not_counted = static.uncounted
         self.weights(static)
-        for i, sizes in enumerate(choices):
-            self.operations(static if i == 0 else cost(self.program, sizes), sizes)
+        for i, sizes in enumerate(choices if not static.uncounted else ()):
+            try:
+                self.operations(static if i == 0 else cost(self.program, sizes), sizes)
+            except Exception as error:  # where it does not run, or an operation has no kernel without data
+                self.certificate.not_measured = f"at {shown(sizes)}, {_text(error)}" if sizes else _text(error)
 
     def weights(self, static: Cost) -> None:
         tensors, buffers = list(self.shared.parameters()), list(self.shared.buffers())
@@ -190,11 +198,7 @@ class Runner:
             warnings.simplefilter("ignore")
             macs = macs_by_module(self.shared, random_inputs(self.program, sizes, "meta"))
         self.compare("MACs", sizes, static.macs, macs, static, "macs")
-        try:
-            saved = saved_by_module(self.module(), self.program, sizes)
-        except Exception as error:  # no fake kernel, as of an extern block's own operations
-            self.certificate.not_measured = _text(error)
-            return
+        saved = saved_by_module(self.module(), self.program, sizes)
         self.compare("saved for backward", sizes, static.saved, saved, static, "saved", "bytes")
 
     def compare(
@@ -210,7 +214,7 @@ class Runner:
         where = f" at {shown(at)}" if at else ""
         message = f"{name} of `{self.certificate.name}`{where}: predicted {predicted:,}, torch says {measured['']:,}"
         label = f"predicted {here:,} here, torch says {there:,}" if path else "in this design"
-        self.report("ARC0854", path, message, label, OWN)
+        self.report("ARC0854", path, message, label)
 
 
 def shown(sizes: Mapping[str, int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from archlang.certify.certificate import NAMES, Certificate, Ran, shown
+from archlang.certify.certificate import NAMES, Certificate, Figure, Ran, shown
 
 __all__ = ["as_dict", "as_text"]
 
@@ -16,20 +16,22 @@ def as_text(certificate: Certificate) -> str:
     for ran in certificate.ran:
         lines.append(f"  {NAMES[ran.phase]:<12}{ran.text}")
         lines.append(f"  {'':<12}{', '.join(_counts(ran))}")
-    rows = [("", "predicted", "torch")]
-    for figure in certificate.figures:
-        name = figure.name + (f" at {shown(figure.at).replace(' ', '')}" if figure.at else "")
-        measured = "not compared" if figure.measured is None else f"{figure.measured:,}"
-        differs = "  differs" if figure.measured not in (None, figure.predicted) else ""
-        rows.append((name, f"{figure.predicted:,}", measured + differs))
     if certificate.figures:
-        widths = [max(len(row[i].removesuffix("  differs")) for row in rows) for i in range(3)]
+        rows = [("", "predicted", "torch", ""), *map(_row, certificate.figures)]
+        a, b, c = (max(len(row[i]) for row in rows) for i in range(3))
         lines.append("")
-        for name, predicted, measured in rows:
-            value = measured.removesuffix("  differs").rjust(widths[2]) + measured[len(measured.removesuffix("  differs")) :]
-            lines.append(f"  {name:<{widths[0]}}  {predicted:>{widths[1]}}  {value}".rstrip())
+        lines += [f"  {r[0]:<{a}}  {r[1]:>{b}}  {r[2]:>{c}}  {r[3]}".rstrip() for r in rows]
     lines += [f"  {line}" for line in _missing(certificate)]
     return "\n".join(lines) + "\n"
+
+
+def _row(figure: Figure) -> tuple[str, str, str, str]:
+    """Name and sizes, the predicted number, torch's, and whether they differ."""
+    name = figure.name + (f" at {shown(figure.at).replace(' ', '')}" if figure.at else "")
+    if figure.measured is None:
+        return name, f"{figure.predicted:,}", "not compared", ""
+    differs = "differs" if figure.measured != figure.predicted else ""
+    return name, f"{figure.predicted:,}", f"{figure.measured:,}", differs
 
 
 def _counts(ran: Ran) -> Iterator[str]:
@@ -38,7 +40,7 @@ def _counts(ran: Ran) -> Iterator[str]:
     yield f"{ran.inside} inside"
     yield f"{ran.outside} outside"
     if ran.lenient:
-        yield f"{ran.lenient} outside of what torch itself refuses"
+        yield f"{ran.lenient} outside, which torch itself does not refuse"
 
 
 def _missing(certificate: Certificate) -> Iterator[str]:
@@ -46,7 +48,7 @@ def _missing(certificate: Certificate) -> Iterator[str]:
         names = ", ".join(certificate.not_counted)
         yield f"figures are not compared: what the extern block {names} has and does is not counted"
     if certificate.not_measured:
-        yield f"saved bytes are not measured: {certificate.not_measured}"
+        yield f"not measured: {certificate.not_measured}"
 
 
 def as_dict(certificate: Certificate) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def usual(program: Program) -> list[dict[str, int]]:
     """A small choice of sizes and one as in practice (images of 224), valid in both phases; [] where none is found."""
     root = program.root
     first = next((v.type.shape[0] for port in root.inputs for v in port.values if v.type.rank > 1), 1)
-    fixed = {name: 2 for name in symbols(first)}
+    fixed = dict.fromkeys(symbols(first), 2)
     found: list[dict[str, int]] = []
     for extent in (*EXTENTS, None):
         given = {} if extent is None else {name: fixed.get(name, extent) for name in root.symbols}

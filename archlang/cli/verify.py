@@ -21,7 +21,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument("paths", metavar="PATH", nargs="+", help="specs, and folders of them")
     text = "a block to build (repeatable; default: all that `archc check` builds)"
     parser.add_argument("-e", "--entry", action="append", default=[], metavar="BLOCK", help=text)
-    parser.add_argument("--numeric", action="store_true", help="run the networks (required: claims are `archc check`'s)")
+    text = "run the networks: required, since it is `archc check` that decides claims"
+    parser.add_argument("--numeric", action="store_true", help=text)
     text = "input sizes to try in each phase, inside and just outside of the valid ones (default: 10)"
     parser.add_argument("--sizes", type=positive, default=10, metavar="N", help=text)
     parser.add_argument("--format", type=choice("text", "json"), default="text", metavar="FORM", help="text or json")

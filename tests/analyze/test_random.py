@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 
 import archlang
 from archlang.analyze import cost
+from archlang.certify.measure import saved
 from archlang.ir.graph import Program
 from archlang.loading import instantiate
 from archlang.shapes.dim import evaluate
-from tests.analyze.measure import saved
 from tests.analyze.networks import macs_on_meta, parameters, peak
 from tests.random_specs.strategy import SIZE, Spec, specs
 

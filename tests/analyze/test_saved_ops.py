@@ -12,11 +12,11 @@ from test_tensor_ops import CASES as FUNCTIONS
 from test_tensor_ops import SIZES, concrete, tensor
 
 import archlang.ops  # noqa: F401  (fills the registry)
+from archlang.certify.measure import flat, saved
 from archlang.ir.graph import TensorType
 from archlang.ops.base import registry
 from archlang.ops.eager import BYTES, Tape
 from archlang.shapes.dim import evaluate
-from tests.analyze.measure import flat, saved
 
 Case = tuple[str, Sequence[TensorType], dict[str, Any]]
 CASES: list[Case] = [*((c.op, c.ins, c.args) for c in LAYERS), *FUNCTIONS]

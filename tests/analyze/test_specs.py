@@ -1,4 +1,9 @@
-"""The published networks: figures against what torch counts and saves."""
+"""The published networks: figures against what torch counts and saves. New files in specs/ are covered by being there.
+
+Every design has its parameters compared; the first of each file and those of up to LIGHT operations have operations and
+saved bytes compared, too, on tensors without data (a second or two); the first one also runs, where that takes no more
+than about a second. `archc verify --numeric specs` compares all figures of all designs.
+"""
 
 from __future__ import annotations
 
@@ -6,59 +11,82 @@ import pytest
 import torch
 
 from archlang.analyze import cost
+from archlang.analyze.cost import Cost
+from archlang.certify.measure import saved, saved_by_module
+from archlang.certify.sample import usual
+from archlang.inputs import random_inputs
+from archlang.ir.walk import counts
 from archlang.loading import instantiate
 from archlang.shapes.dim import evaluate
-from tests.analyze.measure import saved
-from tests.analyze.networks import FILES, LIGHT, compiled, entries, example, macs_on_meta, parameters, peak, small
+from tests.analyze.networks import FILES, compiled, entries, macs_on_meta, parameters, peak
+
+FIRST = [next(e for e in entries() if e[0] == path.name) for path in FILES]
+LIGHT = 120  # operations that a forward pass carries out
+RUNS = 3 * 10**8  # MACs, and
+HOLDS = 2**26  # bytes for the backward pass, up to which a network is run on the CPU
 
 
-def test_every_file_has_a_light_design() -> None:
-    assert set(LIGHT) == {path.name for path in FILES}
+def smallest(file: str, entry: str) -> tuple[dict[str, int], Cost]:
+    """Small sizes that are valid in both phases, and the figures there."""
+    program = compiled(file, entry).program
+    sizes = next(iter(usual(program)), {})
+    return sizes, cost(program, sizes)
+
+
+def test_every_file_has_a_design() -> None:
+    assert len(FIRST) == len(FILES)
 
 
 @pytest.mark.parametrize(("file", "entry"), entries())
-def test_parameters_and_macs(file: str, entry: str) -> None:
+def test_parameters(file: str, entry: str) -> None:
     spec = compiled(file, entry)
-    sizes = small(spec.program, batch=3, extent=max(LIGHT[file][1], 64))
-    found = cost(spec.program, sizes)
     with torch.device("meta"):
         module = instantiate(spec)
-    counts = found.parameters
-    assert (counts.parameters, counts.trainable, counts.buffers) == parameters(module)
+    found = counts(spec.program)
+    assert (found.parameters, found.trainable, found.buffers) == parameters(module)
+
+
+@pytest.mark.parametrize(("file", "entry"), entries())
+def test_macs_and_saved_bytes(file: str, entry: str) -> None:
+    spec = compiled(file, entry)
+    sizes, found = smallest(file, entry)
+    assert found.tree.parameters == found.parameters.parameters
+    operations = sum(calls for calls, _ in found.by_op.values())
+    if operations > LIGHT and (file, entry) not in FIRST:
+        pytest.skip(f"{operations} operations are much for a test")
     assert found.macs == macs_on_meta(spec, sizes)
-    assert found.tree.parameters == counts.parameters
+    assert found.uncounted == ()
+    with torch.device("meta"):
+        module = instantiate(spec)
+    assert found.saved == saved_by_module(module, spec.program, sizes)[""]
 
 
-@pytest.mark.parametrize("file", list(LIGHT))
-def test_saved_bytes(file: str) -> None:
-    spec = compiled(file, LIGHT[file][0])
-    sizes = small(spec.program, extent=LIGHT[file][1])
+@pytest.mark.parametrize(("file", "entry"), FIRST)
+def test_a_real_run(file: str, entry: str) -> None:
+    spec = compiled(file, entry)
+    sizes, found = smallest(file, entry)
+    assert isinstance(found.macs, int) and isinstance(found.saved, int)
+    if found.macs > RUNS or found.saved > HOLDS:
+        pytest.skip(f"{found.macs:,} MACs and {found.saved:,} bytes are much for a test")
     module = instantiate(spec).train()
-    found, _ = saved(lambda: module(*example(spec.program, sizes)), [*module.parameters(), *module.buffers()])
-    predicted = cost(spec.program, sizes)
-    assert predicted.uncounted == ()
-    assert predicted.saved == found.total
+    inputs = random_inputs(spec.program, sizes)
+    measured, _ = saved(lambda: module(*inputs), [*module.parameters(), *module.buffers()])
+    assert found.saved == measured.total
+    assert found.peak.known == peak(spec.program, inputs)
 
 
-@pytest.mark.parametrize("file", list(LIGHT))
-def test_peak_of_inference(file: str) -> None:
-    spec = compiled(file, LIGHT[file][0])
-    sizes = small(spec.program, extent=LIGHT[file][1])
-    assert cost(spec.program, sizes).peak.known == peak(spec.program, example(spec.program, sizes))
-
-
-@pytest.mark.parametrize("file", list(LIGHT))
-def test_formulas_give_the_numbers(file: str) -> None:
-    program = compiled(file, LIGHT[file][0]).program
+@pytest.mark.parametrize(("file", "entry"), FIRST)
+def test_formulas_give_the_numbers(file: str, entry: str) -> None:
+    program = compiled(file, entry).program
     formulas = cost(program)
-    for batch, extent in ((2, 96), (5, 128)):
-        sizes = small(program, batch, extent)
+    for sizes in usual(program):
         numbers = cost(program, sizes)
         for name in ("macs", "flops", "saved"):
             assert evaluate(getattr(formulas, name), sizes) == getattr(numbers, name)
         assert evaluate(formulas.work.traffic, sizes) == numbers.work.traffic
-        assert formulas.peak.at(sizes) == numbers.peak
+        if formulas.peak.options:
+            assert formulas.peak.at(sizes) == numbers.peak
         if formulas.critical.options:
             assert formulas.critical.at(sizes) == numbers.critical
-        else:  # branches at sizes that no comparison of forms puts in order
-            assert file.startswith("inception")
+        else:  # branches at sizes that no comparison of forms puts in order: then that is said
+            assert "too many ways" in str(formulas.critical)

@@ -19,6 +19,7 @@ import pytest
 
 from archlang.cli import list as list_command
 from archlang.cli import main
+from archlang.ops.base import registry
 from archlang.report.codes import CODES
 from tests.docs.blocks import ROOT, blocks
 from tests.docs.test_docs import folder_of, output, written
@@ -51,8 +52,14 @@ def _raised(error: BaseException) -> Callable[[Patch], None]:
     return lambda patch: patch.setattr(list_command, "run", raising)
 
 
+def _forgetful(patch: Patch) -> None:
+    """A linear layer that counts no work."""
+    patch.setattr(type(registry()["linear"]), "macs", lambda *_: 0)
+
+
 FAULTS: dict[str, tuple[Callable[[Patch], None], str]] = {  # code: what goes wrong, while which command runs
     "ARC0001": (_refused("parts.arch"), "archc check net.arch"),
+    "ARC0854": (_forgetful, "archc verify --numeric --sizes 4 net.arch"),
     "ARC0904": (_refused("net.arch"), "archc check net.arch"),
     "ARC0920": (lambda patch: patch.setitem(sys.modules, "torch", None), "archc run net.arch"),
     "ARC0990": (_raised(KeyboardInterrupt()), "archc list net.arch"),

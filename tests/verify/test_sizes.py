@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 import archlang
+from archlang.certify.certificate import Runner
+from archlang.certify.sample import sample
 from archlang.verify.sets import domain
 from archlang.verify.text import condition
-from benchmarks.sizes import of_file, sample, try_sizes
+from benchmarks.sizes import runners
 from tests.random_specs.strategy import Spec, specs
 
 pytest.importorskip("torch")
@@ -103,9 +104,9 @@ def test_the_sets_of_known_networks(name: str) -> None:
 @pytest.mark.parametrize("name", BARS)
 def test_they_run_at_those_sizes_only(name: str) -> None:
     spec, entry, *_ = BARS[name]
-    for outcome in try_sizes(archlang.compile(spec, entry=entry), 24 if entry is None else 12, name):
-        assert not outcome.wrong
-        assert outcome.inside >= 5
+    for ran in Runner(archlang.compile(spec, entry=entry)).phases(24 if entry is None else 12):
+        assert not ran.wrong
+        assert ran.inside >= 5
 
 
 def test_a_table_of_positions_takes_every_grid_of_as_many_patches() -> None:
@@ -117,8 +118,8 @@ def test_a_table_of_positions_takes_every_grid_of_as_many_patches() -> None:
         for a, b in ((16 * h, 16 * w), (16 * h + 15, 16 * w + 3)):
             if a and b:
                 assert of.contains({"B": 1, "H": a, "W": b}) == ((h, w) in grids), (a, b)
-    for outcome in try_sizes(archlang.compile(FIXED), 24, "fixed"):
-        assert not outcome.wrong
+    for ran in Runner(archlang.compile(FIXED)).phases(24):
+        assert not ran.wrong
 
 
 CASES = [path.name for path in sorted(SPECS.glob("*.arch"))]
@@ -126,17 +127,15 @@ CASES = [path.name for path in sorted(SPECS.glob("*.arch"))]
 
 @pytest.mark.parametrize("file", CASES)
 def test_specs_run_exactly_at_the_sizes_of_their_set(file: str) -> None:
-    for name, compiled in islice(of_file(str(SPECS / file)), 1):
-        for outcome in try_sizes(compiled, 10, name):
-            assert not outcome.wrong
-            assert outcome.inside + outcome.outside + outcome.lenient >= 8
+    for ran in runners(str(SPECS / file))[0].phases(10):
+        assert not ran.wrong
+        assert ran.inside + ran.outside + ran.lenient >= 8
 
 
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(specs())
 def test_random_specs_run_exactly_at_the_sizes_of_their_set(spec: Spec) -> None:
-    for outcome in try_sizes(archlang.compile(spec.text, entry="net"), 10, "net"):
-        assert not outcome.wrong, spec.text
+    assert not any(ran.wrong for ran in Runner(archlang.compile(spec.text, entry="net")).phases(10)), spec.text
 
 
 def test_samples_stand_on_both_sides_of_every_boundary() -> None:
