@@ -28,7 +28,8 @@ class Cost:
 
     Operations (`macs`, `flops`, `traffic`, `by_op`) and `peak` are those of a forward pass in evaluation; `saved` is
     what one in training keeps for the backward pass. `active` counts the parameters that a pass in evaluation reads.
-    `uncounted` names the targets of extern blocks, whose parameters, operations and memory no figure has.
+    `uncounted` names what figures lack: extern blocks, of which nothing is known, and what runs backwards, whose share
+    of `saved` is not known.
     """
 
     sizes: dict[str, int]

@@ -82,7 +82,9 @@ def _totals(cost: Cost) -> Iterator[tuple[str, str]]:
     yield "parameters", f"{total.parameters:,}" + (f" ({'; '.join(notes)})" if notes else "")
     yield "MACs", _count(cost.macs)
     yield "FLOPs", _count(cost.flops)
-    yield "saved for backward", _amount(cost.saved)
+    unknown = [name for name in cost.uncounted if not name.startswith("extern ")]
+    without = f" (without {', '.join(unknown)}: not known)" if unknown else ""
+    yield "saved for backward", _amount(cost.saved) + without
     yield "peak of inference", _amount(cost.peak)
     yield "receptive field", _field(cost.reach)
     yield "depth", f"{cost.depth} layers with weights"
@@ -91,8 +93,9 @@ def _totals(cost: Cost) -> Iterator[tuple[str, str]]:
         yield "intensity", f"{float(cost.intensity):.1f} FLOPs a byte ({_amount(cost.work.traffic)} moved)"
     else:
         yield "bytes moved", _amount(cost.work.traffic)
-    if cost.uncounted:
-        yield "not counted", f"extern {', '.join(cost.uncounted)}: its parameters, operations and memory are not known"
+    foreign = [name for name in cost.uncounted if name.startswith("extern ")]
+    if foreign:
+        yield "not counted", f"{', '.join(foreign)}: its parameters, operations and memory are not known"
 
 
 def _field(reach: Reach | None) -> str:

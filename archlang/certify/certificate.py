@@ -55,7 +55,7 @@ class Figure:
 
 @dataclass(slots=True)
 class Certificate:
-    """What was found of a design. not_counted: extern blocks, for which figures are not compared."""
+    """What was found of a design. not_counted: extern blocks and what runs backwards, as in `Cost.uncounted`."""
 
     name: str
     spec: str
@@ -175,7 +175,7 @@ class Runner:
         static = cost(self.program, choices[0] if choices else None)
         self.certificate.not_counted = static.uncounted
         self.weights(static)
-        for i, sizes in enumerate(choices if not static.uncounted else ()):
+        for i, sizes in enumerate(() if _foreign(static) else choices):
             try:
                 self.operations(static if i == 0 else cost(self.program, sizes), sizes)
             except Exception as error:  # where it does not run, or an operation has no kernel without data
@@ -198,7 +198,7 @@ class Runner:
             warnings.simplefilter("ignore")
             macs = macs_by_module(self.shared, random_inputs(self.program, sizes, "meta"))
         self.compare("MACs", sizes, static.macs, macs, static, "macs")
-        saved = saved_by_module(self.module(), self.program, sizes)
+        saved = {"": 0} if static.uncounted else saved_by_module(self.module(), self.program, sizes)
         self.compare("saved for backward", sizes, static.saved, saved, static, "saved", "bytes")
 
     def compare(
@@ -206,7 +206,7 @@ class Runner:
         column: str = "", unit: str = "",
     ) -> None:  # fmt: skip
         """One row. column: the figure's attribute in the cost tree, by which the part that differs is found."""
-        known = not static.uncounted
+        known = not (static.uncounted if column == "saved" else _foreign(static))
         self.certificate.figures.append(Figure(name, at, predicted, measured[""] if known else None, unit))
         if not known or predicted == measured[""]:
             return
@@ -215,6 +215,11 @@ class Runner:
         message = f"{name} of `{self.certificate.name}`{where}: predicted {predicted:,}, torch says {measured['']:,}"
         label = f"predicted {here:,} here, torch says {there:,}" if path else "in this design"
         self.report("ARC0854", path, message, label)
+
+
+def _foreign(static: Cost) -> bool:
+    """Whether the design has extern blocks, of which nothing is counted."""
+    return any(name.startswith("extern ") for name in static.uncounted)
 
 
 def shown(sizes: Mapping[str, int]) -> str:

@@ -83,7 +83,7 @@ class Saved:
 
 
 def _key(tensor: torch.Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)  # type: ignore[attr-defined]  # fake tensors have no address
+    return int(tensor.untyped_storage()._cdata)  # fake tensors have no address
 
 
 def saved(run: Callable[[], Any], own: Iterable[torch.Tensor], calls: Calls | None = None) -> tuple[Saved, Any]:
@@ -97,7 +97,7 @@ def saved(run: Callable[[], Any], own: Iterable[torch.Tensor], calls: Calls | No
 
 def _hooked(run: Callable[[], Any], found: Saved) -> Any:
     with (
-        torch.backends.mkldnn.flags(enabled=False),  # type: ignore[no-untyped-call]
+        torch.backends.mkldnn.flags(enabled=False),
         torch.autograd.graph.saved_tensors_hooks(found.pack, lambda t: t),
     ):
         return run()

@@ -46,7 +46,7 @@ def _counts(ran: Ran) -> Iterator[str]:
 def _missing(certificate: Certificate) -> Iterator[str]:
     if certificate.not_counted:
         names = ", ".join(certificate.not_counted)
-        yield f"figures are not compared: what the extern block {names} has and does is not counted"
+        yield f"not compared: what is not counted of {names}"
     if certificate.not_measured:
         yield f"not measured: {certificate.not_measured}"
 

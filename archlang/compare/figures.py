@@ -23,7 +23,9 @@ def figures(old: Program, new: Program, at: Mapping[str, int]) -> tuple[Figure, 
     a, b = counts(old), counts(new)
     x, y = cost(old, _mine(old, at)), cost(new, _mine(new, at))
     formulas = size_str(macs(old)), size_str(macs(new))
-    unseen = " (without extern blocks)" if x.uncounted or y.uncounted else ""
+    skipped = sorted({*x.uncounted, *y.uncounted})
+    saved = "saved for backward" + (f" (without {', '.join(skipped)})" if skipped else "")
+    unseen = " (without extern blocks)" if _has_extern(old) or _has_extern(new) else ""
     rows = [
         Figure("parameters", a.parameters, b.parameters),
         Figure("trainable", a.trainable, b.trainable),
@@ -31,7 +33,7 @@ def figures(old: Program, new: Program, at: Mapping[str, int]) -> tuple[Figure, 
         Figure("weights", _weight_bytes(old), _weight_bytes(new), "B"),
         Figure(f"MACs{unseen}", _known(x.macs), _known(y.macs), "", formulas),
         Figure(f"FLOPs{unseen}", _known(x.flops), _known(y.flops)),
-        Figure(f"saved for backward{unseen}", _known(x.saved), _known(y.saved), "B"),
+        Figure(saved, _known(x.saved), _known(y.saved), "B"),
         Figure("peak of inference", x.peak.known, y.peak.known, "B"),
         Figure("depth", x.depth, y.depth),
     ]
@@ -74,6 +76,10 @@ def sizes_for(old: Graph, new: Graph, given: Mapping[str, int]) -> dict[str, int
 
 def _mine(program: Program, at: Mapping[str, int]) -> dict[str, int]:
     return {name: n for name, n in at.items() if name in program.root.symbols}
+
+
+def _has_extern(program: Program) -> bool:
+    return any(node.op == "extern" for graph in program.graphs for node in graph.nodes)
 
 
 def _known(size: Size) -> int | None:

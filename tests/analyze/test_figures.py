@@ -69,10 +69,10 @@ def test_a_run_of_ten_thousand_costs_what_ten_cost() -> None:
 def test_what_is_not_counted_is_named() -> None:
     text = 'extern block e(x: [B, C]) -> [B, C] = "mine:E"\nblock net()(x: [B, 8]) { return x -> e -> linear(4) }\n'
     found = cost(archlang.compile(text, entry="net").program, {"B": 2})
-    assert found.uncounted == ("mine:E",)
+    assert found.uncounted == ("extern mine:E",)
     assert (found.parameters.parameters, found.macs) == (36, 64)
     assert "not counted         extern mine:E: its parameters" in as_text(found, "net", 2, None)
-    assert as_dict(found, 2, None)["not_counted"] == ["mine:E"]
+    assert as_dict(found, 2, None)["not_counted"] == ["extern mine:E"]
 
 
 CONDITIONAL = """
