@@ -17,6 +17,8 @@ from archlang.records import dataclass, field
 from archlang.reversible import runs
 from archlang.shapes.dim import Size
 
+_OUTSIDE = ("extern", "fixed_point", "residual_log_det")  # their work is not known
+
 __all__ = ["Row", "Step", "Trace", "Tracer", "Work"]
 
 
@@ -236,12 +238,12 @@ class _Walk:
         macs: Size = 0
         flops: Size = 0
         results: Sequence[Ghost]
-        if node.op == "extern" or node.inverted or node.log_det:
+        if node.op in _OUTSIDE or node.inverted or node.log_det:
             part.uncounted = frozenset({_uncounted(node, attrs)})
             results = [self.tape.new(out.shape, out.dtype, given) for out in outs]
         else:
             results = registry()[node.op].trace(self.tape, ins, weights, outs, attrs)
-        if node.op != "extern" and not node.log_det:
+        if node.op not in _OUTSIDE and not node.log_det:
             types = [TensorType(g.shape, g.dtype) for g in ins]
             if node.inverted:  # as much as forward
                 types, outs = outs, types
@@ -273,4 +275,6 @@ def _uncounted(node: Node, attrs: Attrs) -> str:
     """`extern mine:Flash`, `~actnorm`, `logdet(actnorm)`."""
     if node.op == "extern":
         return f"extern {attrs['target']}"
+    if node.op in _OUTSIDE:
+        return node.op
     return f"logdet({node.op})" if node.log_det else f"~{node.op}"

@@ -119,10 +119,10 @@ class Transfer(Generic[P]):
 
     def _node(self, plan: Plan, index: int, node: Node) -> Table[P]:
         graph = runs(node)
-        if graph is not None:
+        if graph is not None and node.op == "call":
             context = [port.context for port in graph.inputs for _ in port.values]
             return self._power(self.table(graph, plan.sizes[index]), node.count, context)
-        if node.op in ("weight", "extern"):
+        if node.op in ("weight", "extern", "fixed_point", "residual_log_det"):
             inputs = range(len(node.inputs)) if node.inputs else (SOURCE,)
             return tuple(dict.fromkeys(inputs, self.algebra.empty) for _ in node.outputs)
         op: Op = _ELSEWHERE if node.log_det else registry()[node.op]

@@ -38,6 +38,10 @@ def generate(program: Program, *, source_name: str, header: str = "") -> str:
 
     Raises ArchError (ARC07xx) for programs that have no such text.
     """
+    for node in (node for graph in program.graphs for node in graph.nodes if node.inverted):
+        proof = node.callee.proof if node.callee is not None else None
+        if proof is not None and proof.grade == "approximate":
+            fail("ARC0602", "generated code has no inverses that are iterated; the interpreter has", node.span)
     for node in (node for graph in program.graphs for node in graph.nodes if node.log_det):
         fail("ARC0630", "generated code has no log-determinants; the interpreter has", node.span)
     swept = sweeps(program)

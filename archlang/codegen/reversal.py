@@ -32,7 +32,8 @@ class Reversal:
             below = any(n.callee is not None and id(n.callee) in declared for n in graph.nodes)
             if graph.reversible or below:
                 declared.add(id(graph))
-                if proved(graph) is not None:
+                proof = proved(graph)
+                if proof is not None and proof.grade != "approximate":  # iterated inverses are the interpreter's
                     pending.append(graph)
                     if graph is not self.program.root and _plain(graph):
                         self.statements.add(id(graph))

@@ -134,7 +134,7 @@ class Statements:
         if len(nodes) != len(group):
             self.refuse(group[0])
         do = self.method("do", [*consumed, *operands], nodes, results)
-        back = Backwards(nodes)
+        back = Backwards(nodes, self.graph)
         starts = [back.start(v) for v in (*results, *operands)]
         back.undo(group)
         undo = self.method("undo", starts, back.nodes, [back.value(v) for v in consumed])

@@ -123,7 +123,7 @@ def _undo(
             span,
             help="what it gave itself can be undone, a changed value has no preimage in general",
         )
-    back = Backwards(nodes)
+    back = Backwards(nodes, builder.graph)
     for value, wire in zip(results, given, strict=True):
         back.start(value, wire.value)
     for node in nodes:  # what is read from around the module: context, weights of the caller

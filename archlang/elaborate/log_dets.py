@@ -48,7 +48,7 @@ def apply_log_det(cx: Activation, builder: Builder, inst: Inverse, streams: Stre
     except ArchError as error:
         reason = error.diagnostics[0]
         fail("ARC0630", f"no log-determinant: {reason.message}", span, help=reason.help)
-    measure = Measure([w.value for w in given], span)
+    measure = Measure(builder.graph, [w.value for w in given], span)
     builder.graph.nodes[mark:] = measure.run(nodes, prover.steps)
     total = Wire(measure.total(), builder, span, builder.phase)
     builder.graph.nodes += measure.rest

@@ -9,6 +9,7 @@ from typing import Any
 
 from archlang.interpret.bind import InterpretError, Plan, solve
 from archlang.interpret.extern import Externs
+from archlang.interpret.residual import estimated_log_det, exact_log_det, solve_residual
 from archlang.ir.graph import NONZERO_EPS, Graph, Node, Port, Program, TensorType, WeightDecl
 from archlang.ir.paths import Paths, join
 from archlang.ir.walk import result_fields
@@ -130,6 +131,8 @@ class _Run:
             return (self.read(join(frame.prefix, path), frame.graph.weights[path]),)
         if node.op == "call":
             return self.call(frame, index, node, ins)
+        if node.op in ("fixed_point", "residual_log_det"):
+            return (self.contraction(frame, index, node, ins),)
         paths: list[str | None] = [self.full(frame, path) for path in node.paths]
         if node.inverted:
             paths.reverse()
@@ -147,6 +150,18 @@ class _Run:
             return self.calls(frame, node, callee, env, ins)
         finally:
             self.undoing -= node.inverted
+
+    def contraction(self, frame: _Frame, index: int, node: Node, ins: Sequence[Any]) -> Any:
+        """The inverse of `s + f(s)` at a result, or its log-determinant at s; f is the node's callee."""
+        graph, (x, *reads) = node.callee, ins
+        assert graph is not None
+
+        def branch(s: Any) -> Any:
+            return sum(self.graph(graph, frame.plan.sizes[index], frame.prefix, frame.lent, [s, *reads]))
+
+        if node.op == "fixed_point":
+            return solve_residual(branch, x, node.attrs["constant"], node.attrs["tolerance"])
+        return estimated_log_det(branch, x) if self.training else exact_log_det(branch, x)
 
     def calls(self, frame: _Frame, node: Node, callee: Graph, env: Mapping[str, int], ins: list[Any]) -> list[Any]:
         lent = {slot: self.full(frame, path) for slot, path in node.modules.items()}

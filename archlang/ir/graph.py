@@ -212,8 +212,9 @@ class Constraint:
 class Step:
     """One step of a proof: `node` makes the streams `made` of the streams `consumed`; it reads its other inputs.
 
-    kind: "update" (`+`, `-`, `*`, `/` on one stream), "split" and "concat" (of dimensions), "apply" (any other
-    bijection), or "new" (the value `made` becomes a stream; `node`, which made it, takes none).
+    kind: "update" (`+`, `-`, `*`, `/` on one stream), "contraction" (`s + f(s)` where f contracts), "split" and
+    "concat" (of dimensions), "apply" (any other bijection), or "new" (the value `made` becomes a stream; `node`, which
+    made it, takes none).
     span: the statement; names: what it calls the streams that it makes (`a`, `c[2]`).
     """
 

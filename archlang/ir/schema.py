@@ -166,7 +166,7 @@ class ConstraintModel(Model):
 class StepModel(Model):
     """`node` is a place in the graph's list of nodes; `consumed` and `made` are values."""
 
-    kind: Literal["update", "apply", "split", "concat", "new"]
+    kind: Literal["update", "contraction", "apply", "split", "concat", "new"]
     node: int | None = None
     consumed: list[int] = []
     made: list[int]

@@ -295,6 +295,10 @@ class Op(ABC):
         """The expression for log|det J|. Default: the module's method `log_det`."""
         return Call(Get(Self(), "log_det"), tuple(In(i) for i in range(inputs)))
 
+    def lipschitz(self, attrs: Attrs, norm: str) -> float | None:
+        """A Lipschitz constant of the map from a norm to the same norm, "1", "2" or "inf"; None where none is known."""
+        return None
+
     # -- torch emission ----------------------------------------------------------------------------------------------
     def module(self, attrs: Attrs) -> Call | None:
         """Constructor of the nn.Module whose state dict is `weights`; required with weights. Weightless ops give

@@ -1,4 +1,4 @@
-"""Strictly increasing functions: what undoes them, and the logarithm of their slope."""
+"""Functions of each element: what undoes the increasing ones, the logarithm of their slope, bounds of slopes."""
 
 from __future__ import annotations
 
@@ -212,6 +212,22 @@ MONOTONE: Mapping[str, Monotone] = {
     "log1p": Monotone(lambda _: Un("-", _torch("log1p", _X)), lambda x, _: -x.log1p(), inverse=_pair("expm1")),
 }
 
+_SLOPES: Mapping[str, Callable[[Attrs], float]] = {  # bounds of |f'|, rounded up
+    **dict.fromkeys(("relu", "relu6", "hardtanh", "tanh", "softsign", "logsigmoid"), lambda _: 1.0),
+    **dict.fromkeys(("abs", "asinh", "atan", "cos", "sin", "softshrink", "tanhshrink"), lambda _: 1.0),
+    "leaky_relu": lambda a: max(1.0, abs(a["negative_slope"])),
+    "elu": lambda a: max(1.0, abs(a["alpha"])),
+    "celu": lambda a: 1.0 if a["alpha"] > 0 else math.inf,
+    "sigmoid": lambda _: 0.25,
+    "softplus": lambda a: 1.0 if a["beta"] > 0 and a["threshold"] >= 20 else math.inf,
+    "hardsigmoid": lambda _: 0.166667,
+    "selu": lambda _: 1.7581,
+    "silu": lambda _: 1.09984,
+    "gelu": lambda _: 1.13,
+    "mish": lambda _: 1.0892,
+    "hardswish": lambda _: 1.5,
+}
+
 
 class Elementwise(Op):
     """Base of functions of one wire, element by element; those of the table can be undone."""
@@ -219,6 +235,9 @@ class Elementwise(Op):
     @property
     def _monotone(self) -> Monotone:
         return MONOTONE[self.name]
+
+    def lipschitz(self, attrs: Attrs, norm: str) -> float | None:
+        return _SLOPES[self.name](attrs) if self.name in _SLOPES else None
 
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection | None:
         if self.name not in MONOTONE or not is_float(ins[0].dtype):

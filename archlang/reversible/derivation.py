@@ -119,6 +119,9 @@ def _undo(step: Step) -> str:
         return f"drop {made}"
     if step.kind == "update":
         return f"{made} = {_arithmetic(step, node, made)}"
+    if step.kind == "contraction":
+        branch = ", ".join(v.name or "f" for v in node.inputs if v is not step.consumed[0])
+        return f"{_named(step.consumed)} = {made} - {branch}({_named(step.consumed)}), iterated"
     if step.kind == "split":
         return f"{_named(step.consumed) or '_'} = {'stack' if node.op == 'unbind' else 'concat'}([{made}])"
     if step.kind == "concat":

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 from archlang.ir.graph import Graph, Node, Output, Port, Step, TensorType, Value
 from archlang.ops.base import registry
 from archlang.records import replace
+from archlang.reversible.branch import Branch
 from archlang.reversible.prove import prove
 from archlang.shapes.dim import substitute
 
@@ -34,7 +35,7 @@ def _inverse(graph: Graph) -> Graph:
         borrowed=graph.borrowed, aliases=graph.aliases, symbols=graph.symbols, constraints=graph.constraints,
         params=graph.params, doc=graph.doc, reversible=graph.reversible,
     )  # fmt: skip
-    walk = Backwards(graph.nodes)
+    walk = Backwards(graph.nodes, graph)
     for number, output in enumerate(graph.outputs[: proof.outputs]):
         values = tuple(walk.start(value) for value in output.values)
         name = output.name or (output.values[0].name if len(output.values) == 1 else "") or f"y{number}"
@@ -53,7 +54,9 @@ def _inverse(graph: Graph) -> Graph:
 class Backwards:
     """Undoes steps; collects the nodes that do it. Values of the forward direction are known by their counterparts."""
 
-    def __init__(self, forward: Sequence[Node]) -> None:
+    def __init__(self, forward: Sequence[Node], graph: Graph) -> None:
+        self.graph = graph
+        self.forward = forward
         self.makers = {id(v): node for node in forward for v in node.outputs}
         self.known: dict[int, Value] = {}
         self.nodes: list[Node] = []
@@ -88,6 +91,9 @@ class Backwards:
 
     def step(self, step: Step, node: Node) -> None:
         made = [self.value(v) for v in step.made]
+        if step.kind == "contraction":
+            self.contraction(step, made[0])
+            return
         rest = [self.value(v) for v in node.inputs if not any(v is c for c in step.consumed)]
         if step.kind == "update":
             self.update(step, node, made[0], rest)
@@ -105,6 +111,14 @@ class Backwards:
             outputs += _side_outputs(node)
         flipped = replace(node, inputs=(*made, *rest), outputs=outputs, inverted=not node.inverted)
         self.nodes.append(flipped)
+
+    def contraction(self, step: Step, made: Value) -> None:
+        """`y = s + f(s)`: the s with s = y - f(s), which a node finds that calls f as a graph of its own."""
+        branch = Branch(self.graph, self.forward, step)
+        inputs = (made, *(self.value(v) for v in branch.reads))
+        outputs = (self.start(branch.stream),)
+        node = Node("fixed_point", inputs, outputs, step.span, branch.attrs, callee=branch.graph, sizes=branch.sizes)
+        self.nodes.append(node)
 
     def update(self, step: Step, node: Node, made: Value, rest: Sequence[Value]) -> None:
         """`y = s + e` gives s = y - e; with several operands, one after the other."""

@@ -12,6 +12,7 @@ from archlang.records import replace
 from archlang.report.diagnostic import Span
 from archlang.reversible.effects import effects_of
 from archlang.reversible.factors import Range, bounds
+from archlang.reversible.lipschitz import TOLERANCE, contraction
 from archlang.reversible.streams import Streams
 
 __all__ = ["Judge"]
@@ -138,6 +139,27 @@ class Judge(Streams):
                         help="where the choice matters, keep the streams (no reversible block), or smooth the branch",
                     )
         return [str(effect) for effect in effects_of(node for node, _ in self.branches.values())]
+
+    def contracts(
+        self,
+        node: Node,
+        consumed: tuple[Value, ...],
+        made: tuple[Value, ...],
+        rest: Sequence[Value],
+        span: Span | None,
+    ) -> str | None:
+        """Accepts `s += f(s)` where f is known to contract; None for every other step."""
+        if node.op != "add" or len(consumed) != 1 or not any(self.depends(v, consumed[0]) for v in rest):
+            return None
+        constant = contraction(rest, consumed[0], {key: maker for key, (_, maker) in self.makers.items()})
+        if constant is None or not self.same_type(made[0].type, consumed[0].type):
+            return None
+        self.reads(rest, (), span, self.what(node))
+        hypothesis = (
+            f"the norms in the branch of `{self.name(consumed[0])}` are bounded: it contracts by {constant:.6g}"
+        )
+        self.collect(Bijection("approximate", hypotheses=(hypothesis,), tolerance=TOLERANCE), node, span)
+        return "contraction"
 
     def collect(self, found: Bijection, node: Node, span: Span | None) -> None:
         if node.inverted and found.grade == "injective":

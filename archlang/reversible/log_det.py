@@ -15,6 +15,7 @@ from archlang.ir.graph import Attr, Graph, Node, Output, Step, TensorType, Value
 from archlang.ops.base import Context, Op, registry
 from archlang.records import replace
 from archlang.report.diagnostic import ArchError, Diagnostic, Span
+from archlang.reversible.branch import Branch
 from archlang.reversible.prove import prove
 from archlang.shapes.dim import Size, substitute
 
@@ -30,7 +31,7 @@ def with_log_det(graph: Graph) -> Graph:
     """
     if graph not in _KNOWN:
         proof = prove(graph)
-        measure = Measure(graph.streams, graph.span)
+        measure = Measure(graph, graph.streams, graph.span)
         nodes = measure.run(graph.nodes, proof.steps)
         total = measure.total()
         outputs = [*graph.outputs, Output((total,))]
@@ -43,7 +44,8 @@ def with_log_det(graph: Graph) -> Graph:
 class Measure:
     """Walks over nodes and adds what measures their volume. `rest`: the nodes that sum it up, after all others."""
 
-    def __init__(self, streams: Sequence[Value], span: Span | None) -> None:
+    def __init__(self, graph: Graph, streams: Sequence[Value], span: Span | None) -> None:
+        self.graph = graph
         self.streams = streams
         self.span = span
         self.terms: list[Value] = []
@@ -56,6 +58,7 @@ class Measure:
         for step in steps:
             if step.kind == "new":
                 self.refuse("`new` starts a stream: the map is injective", step.span)
+        self.nodes = nodes
         for node in nodes:
             step_here = by_node.get(id(node))
             found += [node] if step_here is None else self.step(node, step_here)
@@ -86,9 +89,19 @@ class Measure:
                 self.refuse(f"{what} changes the first dimension, which counts the samples", step.span)
         if node.op == "call":
             return self.call(node)
+        if step.kind == "contraction":
+            return [node, self.contraction(step)]
         if step.kind == "update":
             return [node, *self.update(node, step)]
         return self.op(node, step)
+
+    def contraction(self, step: Step) -> Node:
+        """log det(I + J) of the branch: exact in evaluation, estimated without bias in training."""
+        branch = Branch(self.graph, self.nodes, step)
+        term = Value(TensorType((self.size,)))
+        self.terms.append(term)
+        inputs = (branch.stream, *branch.reads)
+        return Node("residual_log_det", inputs, (term,), step.span, {}, callee=branch.graph, sizes=branch.sizes)
 
     def update(self, node: Node, step: Step) -> list[Node]:
         """`s * k` and `s / k`: log|k| over the stream's shape. Sums keep the volume."""

@@ -310,9 +310,11 @@ class Prover(Judge):
                 span,
                 help="update it from the other streams",
             )
-        self.reads(rest, consumed, span, self.what(node))
         made = node.outputs[: self.count_made(node)]
-        kind = self.judge(node, consumed, made, rest, span)
+        kind = self.contracts(node, consumed, made, rest, span)
+        if kind is None:
+            self.reads(rest, consumed, span, self.what(node))
+            kind = self.judge(node, consumed, made, rest, span)
         where = next((self.origins[id(v)][1] for v in made if id(v) in self.origins), span)
         self.steps.append(Step(kind, node, consumed, made, where))
         for v in consumed:

@@ -312,6 +312,9 @@ def bijection_cases() -> list[Case]:
         *cases,
         case("triangular_conv", IMAGE, kernel_size=(2, 3), bias=False),
         case("triangular_conv", IMAGE, kernel_size=1),
+        *(case("lipschitz_linear", (3, 5), out_features=4, norm=norm, coeff=0.3) for norm in ("1", "2", "inf")),
+        *(case("lipschitz_conv", IMAGE, out_channels=6, norm=norm, coeff=0.5) for norm in ("1", "2", "inf")),
+        case("lipschitz_conv", IMAGE, out_channels=2, kernel_size=1, norm="inf"),
         case("gdn", IMAGE),
         case("gdn", IMAGE, inverse=True, beta_min=1e-3, gamma_init=0.2),
     ]

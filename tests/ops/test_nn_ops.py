@@ -167,6 +167,7 @@ def test_every_entry_is_tried() -> None:
         "invertible",
         "layernorm",
         "linear",
+        "lipschitz",
         "multihead",
         "norm",
         "permutation",
