@@ -29,6 +29,7 @@ DESIGNS = {
     "fractalnet": "fractalnet",
     "gdn": "transforms",
     "glow": "glow_cifar",
+    "inverse_flow": "inverse_flow",
     "momentum_resnet": "momentum_resnet18",
     "pyramidnet": "pyramidnet110_a48",
     "sparsenet": "sparsenet121",

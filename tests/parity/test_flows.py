@@ -24,7 +24,7 @@ def small(spec: str, entry: str, **params: Any) -> tuple[Any, InterpreterModule]
     module = archlang.build(SPECS / f"{spec}.arch", entry, **params).double().eval()
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            parameter += (0.2 if "scale" in name else 0.02) * torch.randn_like(parameter)
+            parameter += (0.2 if name.endswith("scale") else 0.02) * torch.randn_like(parameter)
     program = archlang.compile(SPECS / f"{spec}.arch", entry, **params).program
     plain = InterpreterModule(program, torch.float64).eval()
     plain.load_state_dict(module.state_dict())
@@ -80,7 +80,31 @@ def test_glow_step_by_step() -> None:
             assert torch.allclose(result.log_p, log_p, atol=1e-9)
 
 
-@pytest.mark.parametrize("spec", ["glow", "cinc_flow"])
+@pytest.mark.parametrize("spec", ["cinc_flow", "inverse_flow"])
+def test_whole_flows_are_undone_by_generated_code(spec: str) -> None:
+    module, plain = small(spec, spec, steps=2, scales=2, width=6)
+    x = torch.randn(2, 3, 8, 4, dtype=torch.float64)
+    with torch.no_grad():
+        latents = module(x)
+        assert [z.shape for z in latents] == [(2, 6, 4, 2), (2, 24, 2, 1)]
+        assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(latents, plain(x), strict=True))
+        assert (module.inverse(latents) - x).abs().max() < 1e-10
+
+
+def test_inverse_flow_solves_the_convolution() -> None:
+    """The first layer gives what the padded convolution of the same weights undoes."""
+    text = 'block net(x: [B, 3, 5, 4]) { return x -> conv: ~triangular_conv(3, diagonal="one", bias=false) }'
+    torch.manual_seed(0)
+    plain = InterpreterModule(archlang.compile(text, "net").program, torch.float64)
+    plain.tensors["conv.weight"].data.mul_(10)
+    x = torch.randn(2, 3, 5, 4, dtype=torch.float64)
+    weight = plain.state_dict()["conv.weight"].clone()
+    weight[:, :, -1, -1] = weight[:, :, -1, -1].tril(-1) + torch.eye(3, dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.allclose(F.conv2d(F.pad(plain(x), (2, 0, 2, 0)), weight), x, atol=1e-12)
+
+
+@pytest.mark.parametrize("spec", ["glow", "cinc_flow", "inverse_flow"])
 def test_steps_are_bijections(spec: str) -> None:
     """A chain of steps: inverse of forward is the input; the log-determinant is the Jacobian's."""
     program = archlang.compile(STEPS.format(spec=spec), "net").program
