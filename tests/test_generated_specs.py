@@ -30,6 +30,7 @@ DESIGNS = {
     "gdn": "transforms",
     "glow": "glow_cifar",
     "inverse_flow": "inverse_flow",
+    "neural_ode": "odenet",
     "momentum_resnet": "momentum_resnet18",
     "pyramidnet": "pyramidnet110_a48",
     "sparsenet": "sparsenet121",

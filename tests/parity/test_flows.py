@@ -178,3 +178,24 @@ use std.dynamics: momentum
 use zoo.momentum_resnet: residual
 block net(x: [B, 4, H, W]) { return (x, x * 0.0) -> m: chain([momentum(f: residual(4), 0.9) for _ in 0..3]) }
 """
+
+
+def test_neural_ode_has_the_published_keys() -> None:
+    module = archlang.build(SPECS / "neural_ode.arch", "odenet")
+    parts = [*(str(i) for i in (0, 1, 3, 4, 6, 8, 12)), *(f"7.odefunc.norm{i}" for i in (1, 2, 3))]
+    parts += [f"7.odefunc.conv{i}._layer" for i in (1, 2)]
+    assert set(module.state_dict()) == {f"{part}.{name}" for part in parts for name in ("weight", "bias")}
+
+
+def test_runge_kutta_is_of_fourth_order() -> None:
+    """x' = (t - 1) x from 1 at t = 0 gives exp(-1 / 2) at t = 1."""
+    errors = []
+    for steps in (16, 32):
+        text = f"""
+            use std.dynamics: rk4
+            block rate(x, t) {{ return (t - 1) * x }}
+            block net(x: [B, 1]) {{ return x -> rk4(rate, {steps}) }}
+        """
+        module = InterpreterModule(archlang.compile(text, "net").program, torch.float64)
+        errors.append(abs(module(torch.ones(1, 1, dtype=torch.float64)).item() - math.exp(-0.5)))
+    assert abs(math.log2(errors[0] / errors[1]) - 4) < 0.3
