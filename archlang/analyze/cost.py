@@ -17,6 +17,7 @@ from archlang.ir.graph import Program
 from archlang.ir.walk import Counts, counts
 from archlang.ops.eager import Ghost, Tape
 from archlang.records import dataclass
+from archlang.reversible import rebuildable
 from archlang.shapes.dim import Size, symbol, symbols
 
 __all__ = ["Cost", "cost"]
@@ -65,8 +66,10 @@ class Cost:
         return Fraction(flops, traffic) if isinstance(flops, int) and isinstance(traffic, int) and traffic else None
 
 
-def cost(program: Program, sizes: Mapping[str, int] | None = None) -> Cost:
+def cost(program: Program, sizes: Mapping[str, int] | None = None, rebuild: bool = False) -> Cost:
     """What the program costs; `sizes` gives numbers to (some) symbols of its inputs.
+
+    rebuild: training rebuilds what reversible blocks computed; else it is kept.
 
     With symbols left, formulas hold wherever none of them is 0 or 1 (a size of 1 can make a copy unnecessary).
     """
@@ -76,7 +79,7 @@ def cost(program: Program, sizes: Mapping[str, int] | None = None) -> Cost:
     env: dict[str, Size] = {name: given.get(name, symbol(name)) for name in (*names, *root.symbols)}
     plans = Plans()
     evaluation = _trace(program, Tracer(plans, training=False, grad=False), env)
-    training = _trace(program, Tracer(plans, training=True, grad=True), env)
+    training = _trace(program, Tracer(plans, True, True, rebuildable(program) if rebuild else ()), env)
     depth = Transfer(plans, Depth()).total(root, env)
     critical = Transfer(plans, Macs()).total(root, env)
     return Cost(

@@ -1,20 +1,21 @@
 """Runs a program on tensors without values: work, what autograd keeps, which tensors share memory.
 
 A graph is traced once for each distinct way of calling it: sizes, strides, gradients, and which inputs share memory
-or are kept already. A run of equal children is followed until two of them are alike; the rest is multiplied.
+or are kept already. A run of equal children is followed until two of them are alike; the rest is multiplied. Of a region
+of reversible calls, autograd keeps the results and what is only read; what happens inside leaves nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from archlang.analyze.plan import Env, Plan, Plans, present
 from archlang.ir.graph import Attrs, Graph, Node, TensorType, WeightDecl
 from archlang.ops.base import registry
-from archlang.ops.eager import BYTES, Ghost, Storage, Tape, nbytes
+from archlang.ops.eager import BYTES, FLOATS, Ghost, Storage, Tape, nbytes
 from archlang.records import dataclass, field
-from archlang.reversible import runs
+from archlang.reversible import region_from, runs, uses
 from archlang.shapes.dim import Size
 
 _OUTSIDE = ("extern", "fixed_point", "residual_log_det")  # their work is not known
@@ -86,12 +87,17 @@ class Trace:
 
 
 class Tracer:
-    """Traces of one program in one mode. grad: whether autograd records."""
+    """Traces of one program in one mode. grad: whether autograd records.
 
-    def __init__(self, plans: Plans, training: bool, grad: bool) -> None:
+    rebuilt: ids of the graphs that training takes back (`rebuildable`); empty: everything is kept.
+    """
+
+    def __init__(self, plans: Plans, training: bool, grad: bool, rebuilt: Collection[int] = ()) -> None:
         self.plans = plans
         self.training = training
         self.grad = grad
+        self.rebuilt = rebuilt if grad else ()
+        self.unrecorded = Tracer(plans, training, grad=False) if self.rebuilt else self
         self._memo: dict[Any, Trace] = {}
 
     def graph(self, graph: Graph, env: Env, ins: Sequence[Ghost]) -> Trace:
@@ -139,6 +145,18 @@ class _Walk:
         values = (v for port in plan.graph.inputs for v in port.values)
         self.values = {id(v): g for v, g in zip(values, _moved(ins, outer, own), strict=True)}
         self.trace = Trace(own)
+        self.regions = self.ends() if tracer.rebuilt else {}
+
+    def ends(self) -> dict[int, bool]:
+        """Ids of the nodes in regions, and whether a region ends there."""
+        nodes, rebuilt, read = self.plan.graph.nodes, self.tracer.rebuilt, uses(self.plan.graph)
+        found: dict[int, bool] = {}
+        at = 0
+        while at < len(nodes):
+            taken = region_from(nodes, at, lambda n: not n.inverted and id(n.callee) in rebuilt, read)
+            found.update((id(node), node is taken[-1]) for node in taken)
+            at += max(1, len(taken))
+        return found
 
     def run(self) -> Trace:
         graph, trace = self.plan.graph, self.trace
@@ -162,6 +180,8 @@ class _Walk:
         ins = [self.values[id(v)] for v in node.inputs]
         if node.op == "weight":
             return (self.weight(node, row),)
+        if id(node) in self.regions:
+            return self.region(index, node, row, ins)
         if node.op == "call":
             return self.call(index, node, row, ins)
         weights = self.tracer.plans.child(self.plan.graph, node.path) if node.path is not None else None
@@ -211,12 +231,23 @@ class _Walk:
             self.trace.by_op[name] = (before[0] + count * times, before[1] + work * times)
         self.trace.uncounted |= part.uncounted
 
-    def call(self, index: int, node: Node, row: Row, ins: list[Ghost]) -> Sequence[Ghost]:
+    def region(self, index: int, node: Node, row: Row, ins: list[Ghost]) -> Sequence[Ghost]:
+        """A call without a record. At the region's end its results are kept, and of its inputs what is only read."""
+        fixed = [x for x, context in zip(ins, _context(node), strict=True) if context]
+        bare = [Ghost(g.shape, g.strides, g.dtype, g.storage, False) for g in ins]
+        outs = self.call(index, node, row, bare, self.tracer.unrecorded)
+        outs = [Ghost(g.shape, g.strides, g.dtype, g.storage, g.dtype in FLOATS) for g in outs]
+        before = self.tape.kept
+        self.tape.keep(*fixed, *(outs if self.regions[id(node)] else ()))
+        row.work += Work(saved=self.tape.kept - before)
+        return outs
+
+    def call(self, index: int, node: Node, row: Row, ins: list[Ghost], tracer: Tracer | None = None) -> Sequence[Ghost]:
         callee, env = runs(node), self.plan.sizes[index]
         assert callee is not None
 
         def step(given: list[Ghost]) -> tuple[Sequence[Ghost], Trace]:
-            trace = self.tracer.graph(callee, env, given)
+            trace = (tracer or self.tracer).graph(callee, env, given)
             mine = _distinct(g.storage for g in given)
             for here, there in zip(mine, trace.inputs, strict=True):
                 here.kept = there.kept

@@ -16,13 +16,13 @@ from archlang.ops.code import Expr, In, Lit, Method
 from archlang.records import dataclass
 from archlang.shapes.dim import Size, substitute, symbols
 
-__all__ = ["BYTES", "Ghost", "Storage", "Tape", "dense", "is_contiguous", "nbytes"]
+__all__ = ["BYTES", "FLOATS", "Ghost", "Storage", "Tape", "dense", "is_contiguous", "nbytes"]
 
 BYTES = {
     "bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8,
     "float16": 2, "bfloat16": 2, "float32": 4, "float": 4, "float64": 8,
 }  # fmt: skip
-_FLOATS = ("float", "float16", "bfloat16", "float32", "float64")
+FLOATS = ("float", "float16", "bfloat16", "float32", "float64")
 _REDUCTIONS = {"mean": "", "sum": "", "any": "", "all": "", "amax": "in out", "amin": "in out", "prod": "in out"}
 Shape = tuple[Size, ...]
 
@@ -89,7 +89,7 @@ class Tape:
     # -- making and keeping --------------------------------------------------------------------------------------------
     def new(self, shape: Sequence[Size], dtype: str = "float", parents: Sequence[Ghost] = ()) -> Ghost:
         """A tensor with memory of its own, row-major."""
-        grad = self.grad and dtype in _FLOATS and any(p.grad for p in parents)
+        grad = self.grad and dtype in FLOATS and any(p.grad for p in parents)
         shape = tuple(shape)
         return Ghost(shape, dense(shape), dtype, Storage(nbytes(shape, dtype)), grad)
 

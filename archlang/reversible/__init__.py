@@ -5,6 +5,7 @@ from archlang.reversible.invert import Backwards, invert
 from archlang.reversible.log_det import Measure, with_log_det
 from archlang.reversible.moves import Move, Pair
 from archlang.reversible.prove import Prover, prove, proved, refusal
+from archlang.reversible.regions import rebuildable, region_from, uses
 from archlang.reversible.runs import runs
 
 __all__ = [
@@ -16,8 +17,11 @@ __all__ = [
     "invert",
     "prove",
     "proved",
+    "rebuildable",
     "refusal",
+    "region_from",
     "runs",
     "total",
+    "uses",
     "with_log_det",
 ]

@@ -1,0 +1,47 @@
+"""What training keeps of reversible blocks: their results, and what they only read."""
+
+from __future__ import annotations
+
+import pytest
+
+import archlang
+from archlang.analyze import cost
+
+CHAIN = """
+use std.reversible: coupling
+block branch(x) {{ return x -> conv(32, 3, padding=1) -> batchnorm -> relu -> conv(32, 3, padding=1) }}
+block net(a: [B, 32, 32, 32], b: [B, 32, 32, 32]) {{
+    return (a, b) -> chain([coupling(branch(), branch()) for _ in 0..{blocks}])
+}}
+"""
+
+
+@pytest.mark.parametrize("blocks", [4, 16, 64])
+def test_a_chain_keeps_its_results(blocks: int) -> None:
+    program = archlang.compile(CHAIN.format(blocks=blocks), "net").program
+    kept, plain = (cost(program, {"B": 32}, rebuild).saved for rebuild in (True, False))
+    stream = 32 * 32 * 32 * 32 * 4
+    statistics = 2 * 32 * 4
+    assert kept == 2 * stream
+    # of each branch its input, the convolution's output, and the rectifier's
+    assert plain == blocks * 2 * (3 * stream + statistics)
+
+
+def test_what_is_only_read_is_kept_and_what_follows_starts_anew() -> None:
+    text = """
+    use std.reversible: coupling
+    reversible block step(f: module)(a, b; c) { a += f(b * c); b += f(a) }
+    block net(x: [B, 4, 8, 8]) {
+        a, b = x -> stem: conv(8, 1) -> halves
+        c = x -> other: conv(4, 1)
+        a, b = (a, b; c) -> steps: chain([step(conv(4, 1)), step(conv(4, 1))])
+        y = concat([a, b]) -> middle: conv(8, 1) -> relu
+        a, b = y -> halves -> three: coupling(conv(4, 1), conv(4, 1))
+        return a * b
+    }
+    """
+    part = 4 * 8 * 8 * 4
+    found = cost(archlang.compile(text, "net").program, {"B": 1}, rebuild=True)
+    # x; c; a, b after `steps`; their concatenation; the rectifier's output; a, b after `three`, for the product, too
+    assert found.saved == part + part + 2 * part + 2 * part + 2 * part + 2 * part
+    assert found.uncounted == ()
