@@ -1,8 +1,8 @@
 """Runs a program on tensors without values: work, what autograd keeps, which tensors share memory.
 
 A graph is traced once for each distinct way of calling it: sizes, strides, gradients, and which inputs share memory
-or are kept already. A run of equal children is followed until two of them are alike; the rest is multiplied. Of a region
-of reversible calls, autograd keeps the results and what is only read; what happens inside leaves nothing.
+or are kept already. A run of equal children is followed until two of them are alike; the rest is multiplied. Of a
+region of reversible calls, autograd keeps the results and what is only read; what happens inside leaves nothing.
 """
 
 from __future__ import annotations
