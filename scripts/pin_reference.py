@@ -119,7 +119,7 @@ class _Predict(nn.Module):
 RECIPES = {
     "crevnet": Recipe(
         "github tamasino52/CrevNet, layers_3d.py", _Predict, "crevnet.arch", "crevnet",
-        {"depths": [2, 2, 1], "layers": 3},
+        {"depths": [2, 2, 1], "layers": 3, "size": 32},
         [[2, 32, 3, 4, 4], [3, 2, 32, 3, 4, 4], [3, 2, 32, 3, 4, 4], [2, 1, 3, 32, 32]],
     ),
     "revcol": Recipe(

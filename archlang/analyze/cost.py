@@ -66,10 +66,10 @@ class Cost:
         return Fraction(flops, traffic) if isinstance(flops, int) and isinstance(traffic, int) and traffic else None
 
 
-def cost(program: Program, sizes: Mapping[str, int] | None = None, rebuild: bool = False) -> Cost:
+def cost(program: Program, sizes: Mapping[str, int] | None = None, rebuild: bool = True) -> Cost:
     """What the program costs; `sizes` gives numbers to (some) symbols of its inputs.
 
-    rebuild: training rebuilds what reversible blocks computed; else it is kept.
+    rebuild: training rebuilds what reversible blocks computed, as generated code does; else it is kept.
 
     With symbols left, formulas hold wherever none of them is 0 or 1 (a size of 1 can make a copy unnecessary).
     """

@@ -33,7 +33,7 @@ from archlang.codegen.statements import Statements
 from archlang.ir.graph import Child, Graph, Node, Output, Port, TensorType, Value
 from archlang.ir.paths import Paths, split_index
 from archlang.report.diagnostic import ArchError
-from archlang.reversible import invert
+from archlang.reversible import invert, region_from
 from archlang.shapes.dim import Dim, Size, symbols
 
 __all__ = ["build"]
@@ -237,24 +237,8 @@ class _Builder:
         return py.Call(py.Raw(REBUILD.name), (module, *args), kwargs)
 
     def region_from(self, at: int) -> list[Node]:
-        """The calls from a node on that can be one region: each takes what the ones before give, or what is outside."""
-        nodes = self.graph.nodes
-        taken: list[Node] = []
-        made: dict[int, bool] = {}  # values made inside -> whether they are still there
-        while at < len(nodes) and self.region(nodes[at]) and nodes[at].phase is None:
-            node = nodes[at]
-            assert node.callee is not None and node.callee.proof is not None
-            context = sum(len(p.values) for p in node.callee.inputs if p.context)
-            streams, fixed = node.inputs[: len(node.inputs) - context], node.inputs[len(node.inputs) - context :]
-            ours = [v for v in streams if id(v) in made]
-            shared = any(self.uses[id(v)] > 1 or not made[id(v)] for v in ours) or any(id(v) in made for v in fixed)
-            if (taken and not ours) or shared or len(set(map(id, streams))) < len(streams):
-                break
-            made.update({id(v): False for v in ours})
-            made.update({id(v): True for v in node.outputs})
-            taken.append(node)
-            at += 1
-        return taken
+        """The calls from a node on that can be one region."""
+        return region_from(self.graph.nodes, at, self.region, self.uses)
 
     def outlined(self, nodes: list[Node]) -> Step:
         """Several reversible calls as one region, by a method that runs them."""

@@ -6,11 +6,9 @@ from dataclasses import dataclass, field
 
 from archlang.ir.graph import Graph, Node, Program
 from archlang.ops.base import registry
-from archlang.reversible import invert, proved
+from archlang.reversible import invert, proved, rebuildable
 
 __all__ = ["Reversal"]
-
-METHODS = ("inverse", "statements")  # of the classes of reversible blocks
 
 
 @dataclass
@@ -26,6 +24,7 @@ class Reversal:
     statements: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.statements = rebuildable(self.program)
         declared: set[int] = set()
         pending: list[Graph] = []
         for graph in self.program.graphs:  # callees first
@@ -35,8 +34,6 @@ class Reversal:
                 proof = proved(graph)
                 if proof is not None and proof.grade != "approximate":  # iterated inverses are the interpreter's
                     pending.append(graph)
-                    if graph is not self.program.root and _plain(graph):
-                        self.statements.add(id(graph))
             self.needed |= {id(n.callee) for n in graph.nodes if n.inverted}
             pending += [n.callee for n in graph.nodes if n.inverted and n.callee is not None]
         while pending:
@@ -53,10 +50,3 @@ class Reversal:
         """Whether something below draws random numbers."""
         below = {n.op for g in Program.of(graph).graphs for n in g.nodes}
         return any(op == "extern" or (op in registry() and registry()[op].random) for op in below)
-
-
-def _plain(graph: Graph) -> bool:
-    """Whether the graph's steps can be written: all results are streams, no name is in the way."""
-    assert graph.proof is not None
-    clash = any(path.split(".")[0] in METHODS for path in (*graph.children, *graph.weights, *graph.aliases))
-    return graph.proof.outputs == len(graph.outputs) and not clash

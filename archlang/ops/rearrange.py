@@ -121,17 +121,23 @@ def _sizes(sizes: Sequence[Size]) -> tuple[Lit, ...]:
     return tuple(Lit(-1 if i == at else s) for i, s in enumerate(sizes))
 
 
+def _many(sizes: Sequence[Size]) -> bool:
+    """Whether a reshape would have to compute a size: torch finds one by itself, so they are taken one by one."""
+    return sum(not isinstance(s, int) and s.as_symbol is None for s in sizes) > 1
+
+
 def _split(plan: Plan, x: Expr) -> Expr:
     if not plan.split:
         return x
     if all(sizes == () for _, sizes in plan.split):
         dims = tuple(dim for dim, _ in plan.split)
         return Method(x, "squeeze", (Lit(dims[0] if len(dims) == 1 else dims),))
-    if len(plan.split) == 1:
-        ((dim, sizes),) = plan.split
-        free = [i for i, s in enumerate(sizes) if not isinstance(s, int)]
-        shown = tuple(-1 if free == [i] else s for i, s in enumerate(sizes))
-        return Method(x, "unflatten", (Lit(dim), Lit(shown)))
+    if len(plan.split) == 1 or (_many(plan.whole) and all(sizes for _, sizes in plan.split)):
+        for dim, sizes in reversed(plan.split):  # from the back, so that the places in front stay
+            free = [i for i, s in enumerate(sizes) if not isinstance(s, int)]
+            shown = tuple(-1 if free == [i] else s for i, s in enumerate(sizes))
+            x = Method(x, "unflatten", (Lit(dim), Lit(shown)))
+        return x
     return Method(x, "reshape", _sizes(plan.whole) or (Lit(()),))
 
 
@@ -172,4 +178,10 @@ def _merge(plan: Plan, x: Expr) -> Expr:
         place = next(i for i, length in enumerate(plan.late) if length > 1)
         end = place + plan.late[place] - 1
         return Method(x, "flatten", (Lit(place),) if place == len(plan.late) - 1 else (Lit(place), Lit(end)))
+    if all(length >= 1 for length in plan.late) and _many(plan.shape):
+        for place, length in reversed([*enumerate(plan.late)]):
+            start = sum(plan.late[:place])
+            if length > 1:
+                x = Method(x, "flatten", (Lit(start), Lit(start + length - 1)))
+        return x
     return Method(x, "reshape", _sizes(plan.shape) or (Lit(()),))

@@ -83,4 +83,7 @@ SYSTEMS = {
         block net(a: [B, 8, 12], b: [B, 8, 12], c: [B, 8, 12]) {
             return [a, b, c] -> layers: chain([layer(3, 12, 2) for _ in 0..3])
         }""",
+    "CrevNet": """
+        use zoo.crevnet: codec
+        block net(frames: [B, 1, T, 8*h, 8*w]) { return frames -> encoder: codec(1, [2, 2, 1], 2, 0.1) }""",
 }
