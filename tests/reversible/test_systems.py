@@ -1,4 +1,4 @@
-"""The published reversible systems, in float64: proved, their inverse, and their gradients without stored activations."""
+"""The published reversible systems, in float64: proved, inverted, and trained without stored activations."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_inverse(name: str) -> None:
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_gradients(name: str) -> None:
-    """Of generated code, whose backward pass rebuilds the streams, against plain autograd's through the same modules."""
+    """Of generated code, whose backward pass rebuilds the streams, against plain autograd through the same modules."""
     found = program(SYSTEMS[name], "net")
     module = load(generate(found, source_name="net.arch"))
     net = module.root().double().train()
