@@ -48,5 +48,6 @@ class Reversal:
 
     def random(self, graph: Graph) -> bool:
         """Whether something below draws random numbers."""
-        below = {n.op for g in Program.of(graph).graphs for n in g.nodes}
+        nodes = [n for g in Program.of(graph).graphs for n in g.nodes]
+        below = {n.op for n in nodes if n.attrs.get("p") != 0}  # dropout(0) draws nothing
         return any(op == "extern" or (op in registry() and registry()[op].random) for op in below)

@@ -69,6 +69,13 @@ def rebuild(
     return tuple(values[i] for i in results)
 
 
+def replaced(module: nn.Module | None, tensors: dict[str, Any]) -> Any:
+    """Within it, the module has these weights and buffers."""
+    if module is None or not tensors:
+        return nullcontext()
+    return _reparametrize_module(module, tensors, tie_weights=True)
+
+
 class Plain:
     """Blocks one after the other, as they are."""
 
@@ -326,13 +333,8 @@ class Region(torch.autograd.Function):
             elif step.fn is not None and first is not None:
                 own.update(step.y)
         only_read = [i for i in inputs if i in values and i not in outputs]
-        ctx.steps, ctx.inputs, ctx.outputs, ctx.first, ctx.only_read = (
-            steps,
-            inputs,
-            outputs,
-            first,
-            only_read,
-        )
+        ctx.steps, ctx.inputs, ctx.outputs = steps, inputs, outputs
+        ctx.first, ctx.only_read = first, only_read
         ctx.kept = {number: len(x) for number, x in kept.items()}
         ctx.set_materialize_grads(False)
         results = [values[i] for i in outputs]
@@ -468,7 +470,10 @@ class Rewind:
         with nullcontext() if self.first is None else self.first.step(number):
             if self.higher:
                 return self.evaluate_higher(fn, module, inputs, weights)
-            with torch.set_grad_enabled(live):
+            # The hooks of a weight are for its whole gradient, and not for this part.
+            hooked = {n: p for n, p in weights.items() if p._backward_hooks}
+            used = weights | {n: p.detach().requires_grad_() for n, p in hooked.items()}
+            with torch.set_grad_enabled(live), replaced(module, used if hooked else {}):
                 leaves = [
                     t.detach().requires_grad_(need)
                     for t, need in zip(inputs, needs, strict=True)
@@ -481,10 +486,8 @@ class Rewind:
                 for r, g in zip(roots, gradients, strict=True)
                 if g is not None and r.requires_grad
             ]
-            wanted = [
-                *(leaf for leaf in leaves if leaf.requires_grad),
-                *weights.values(),
-            ]
+            wanted = [leaf for leaf in leaves if leaf.requires_grad]
+            wanted += used.values()
             if not pairs or not wanted:
                 return [None] * len(leaves)
             ends, given = zip(*pairs, strict=True)
@@ -517,7 +520,7 @@ class Rewind:
             if module is None:
                 return flat(fn(*args.values()))
             state = {n: b.clone() for n, b in module.named_buffers()}
-            with _reparametrize_module(module, {**weights, **state}):
+            with replaced(module, {**weights, **state}):
                 return flat(fn(*args.values()))
 
         found: Any = torch.func.vjp(call, [inputs[i] for i in moving], weights)
