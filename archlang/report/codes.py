@@ -192,6 +192,7 @@ CODES: dict[str, str] = {
     "ARC0614": "module that is not as reversible as its type says",
     "ARC0620": "factor that can round to zero",
     "ARC0621": "branch that jumps",
+    "ARC0622": "inverse that rounding spoils",
     "ARC0630": "no log-determinant",
     "ARC0701": "one instance that would need two pieces of code",
     "ARC0703": "size that no input shows",

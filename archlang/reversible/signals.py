@@ -1,0 +1,231 @@
+"""Root mean squares of a network's values as it is initialised, and how small errors of inputs pass on: estimates.
+
+Inputs have RMS 1 and independent entries; a layer of weights with standard deviation s and n inputs a unit multiplies
+both signal and error by s * sqrt(n); a normalisation gives RMS 1 and divides errors by the RMS before it. Batch
+normalisation does so in training (`calibrated`); in evaluation, before its statistics are calibrated, it does nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from math import prod
+
+from archlang.ir.graph import Child, Graph, Init, Node, Value, WeightDecl
+from archlang.ops.base import registry
+from archlang.records import dataclass, field
+from archlang.reversible.factors import constant
+
+__all__ = ["STEPS", "Activation", "Signals", "jump"]
+
+STEPS = 12  # of a run of equal children, as many are followed one by one; then each stands for ever more of them
+_MOST = 1e30
+
+_NORMS = ("layernorm", "layernorm2d", "rmsnorm", "groupnorm", "instancenorm", "normalize", "batchnorm")
+_GAINS = {  # RMS of f(z) / RMS of z for z ~ N(0, 1): of signals and of errors
+    "relu": 0.71, "gelu": 0.65, "silu": 0.60, "mish": 0.65, "elu": 0.80, "selu": 1.0, "celu": 0.80, "hardswish": 0.55,
+    "relu6": 0.71, "leaky_relu": 0.71, "tanh": 0.63, "softsign": 0.40, "sigmoid": 0.25, "hardsigmoid": 0.20,
+    "softplus": 0.60, "exp": 1.0, "maxpool": 1.0, "avgpool": 0.7, "global_avgpool": 0.3,
+}  # fmt: skip
+_BOUNDED = ("tanh", "softsign", "sigmoid", "hardsigmoid", "relu6")  # the result is at most about 1
+
+
+@dataclass(eq=False)
+class Activation:
+    """RMS of every value of a graph in one place of the network, and the activations of what it calls."""
+
+    graph: Graph
+    rms: dict[int, float] = field(default_factory=dict)  # id of the value -> RMS
+    calls: dict[int, list[tuple[Activation, int]]] = field(default_factory=dict)
+    # id of a call -> activations of its children in order, each with the number of children that it stands for
+
+
+class Signals:
+    """Follows signals and errors through graphs. calibrated: whether batch statistics are those of the data."""
+
+    def __init__(self, calibrated: bool) -> None:
+        self.calibrated = calibrated
+
+    def forward(self, graph: Graph, inputs: Sequence[float]) -> Activation:
+        """The RMS of every value, from those of the inputs in order."""
+        here = Activation(graph)
+        here.rms.update(zip((id(v) for port in graph.inputs for v in port.values), inputs, strict=True))
+        for node in graph.nodes:
+            outs = self.node(here, node, [here.rms[id(v)] for v in node.inputs])
+            here.rms.update((id(v), min(out, _MOST)) for v, out in zip(node.outputs, outs, strict=True))
+        return here
+
+    def node(self, here: Activation, node: Node, ins: list[float]) -> list[float]:
+        if node.op == "call" and node.callee is not None and not node.inverted:
+            return self.call(here, node, ins)
+        if node.op == "weight":
+            return [_spread(here.graph.weights.get(node.path or ""), [1])]
+        out, _ = self.rule(here.graph, node, ins)
+        return [out] * len(node.outputs)
+
+    def call(self, here: Activation, node: Node, ins: list[float]) -> list[float]:
+        """The children one after the other; after STEPS of them, at ever larger distances."""
+        assert node.callee is not None
+        done = here.calls[id(node)] = []
+        context = [port.context for port in node.callee.inputs for _ in port.values]
+        history: list[list[float]] = []
+        left = node.count
+        while left:
+            weight = 1 if len(done) < STEPS else min(left, STEPS << (len(done) - STEPS))
+            if weight > 1:  # in the middle of those that it stands for
+                ins = [min(jump(column, weight // 2), _MOST) for column in zip(*history[-3:], strict=True)]
+            history.append(ins)
+            inner = self.forward(node.callee, ins)
+            done.append((inner, weight))
+            outs = [inner.rms[id(v)] for output in node.callee.outputs for v in output.values]
+            left -= weight
+            if weight > 1:
+                rest_of = weight - weight // 2 - 1
+                before = [inner.rms[id(v)] for v in node.callee.streams]
+                if len(before) == len(outs):
+                    outs = [min(jump((a, a, b), rest_of), _MOST) for a, b in zip(before, outs, strict=True)]
+            rest = iter(outs)
+            ins = [old if fixed else next(rest) for old, fixed in zip(ins, context, strict=True)] if left else ins
+        return outs
+
+    # -- rules -----------------------------------------------------------------------------------------------------
+    def rule(self, graph: Graph, node: Node, ins: Sequence[float]) -> tuple[float, list[float]]:
+        """RMS of the result, and for each input what an error of it is multiplied by."""
+        name, attrs = node.op, node.attrs
+        if not ins:
+            return 1.0, []
+        if name in ("add", "sub", "mean"):
+            other = attrs.get("other")
+            extra = float(other) if isinstance(other, (int, float)) else 0.0
+            share = 1 / len(ins) if name == "mean" else 1.0
+            return share * math.hypot(*ins, extra), [share] * len(ins)
+        if name in ("mul", "div"):
+            return _product(name, attrs, ins)
+        if name in _NORMS:
+            scale = _spread(_decl(graph, node, "weight"), [1]) if _decl(graph, node, "weight") is not None else 1.0
+            if name == "batchnorm" and not self.calibrated:
+                return scale * ins[0], [scale]
+            return scale, [scale / max(ins[0], 1e-12)] + [0.0] * (len(ins) - 1)
+        if name in _GAINS:
+            gain = _GAINS[name]
+            if name in _BOUNDED and ins[0] > 1:
+                return gain, [gain / ins[0]]
+            return gain * ins[0], [gain] + [0.0] * (len(ins) - 1)
+        decl = _decl(graph, node, "weight")
+        if decl is not None and len(decl.shape) >= 2 and _multiplies(node):
+            gain = _spread(decl, decl.shape)
+            return gain * ins[0], [gain] + [0.0] * (len(ins) - 1)
+        if name == "concat":
+            return math.hypot(*ins) / math.sqrt(len(ins)), [1.0] * len(ins)
+        return max(ins), [1.0] * len(ins)
+
+    # -- errors ----------------------------------------------------------------------------------------------------
+    def errors(self, here: Activation, known: Mapping[int, float], wanted: Value) -> float:
+        """The error of a value, from those of the streams that it is made from."""
+        makers = {id(v): node for node in here.graph.nodes for v in node.outputs}
+        found = dict(known)
+        pending = [wanted]
+        while pending:
+            v = pending[-1]
+            if id(v) in found:
+                pending.pop()
+                continue
+            node = makers.get(id(v))
+            missing = [i for i in node.inputs if id(i) not in found] if node is not None else []
+            if missing:
+                pending += missing
+                continue
+            if node is None:
+                found[id(v)] = 0.0  # context
+                continue
+            passed = self.passed_on(here, node, [found[id(i)] for i in node.inputs])
+            for out, error in zip(node.outputs, passed, strict=True):
+                found[id(out)] = min(error, _MOST)
+        return found[id(wanted)]
+
+    def passed_on(self, here: Activation, node: Node, errors: list[float]) -> list[float]:
+        """Errors of a node's outputs, from those of its inputs."""
+        if not any(errors):
+            return [0.0] * len(node.outputs)
+        if node.op == "call" and not node.inverted:
+            for inner, weight in here.calls.get(id(node), ()):
+                ports = [v for port in inner.graph.inputs for v in port.values]
+                known = {id(v): e for v, e in zip(ports, errors, strict=True)}
+                outs = [self.errors(inner, known, v) for output in inner.graph.outputs for v in output.values]
+                rate = _power(math.hypot(*outs) / math.hypot(*errors), weight - 1) if any(errors) else 1.0
+                errors = [e * rate for e in outs] + errors[len(outs) :]
+            return errors[: len(node.outputs)]
+        _, gains = self.rule(here.graph, node, [here.rms[id(v)] for v in node.inputs])
+        return [math.hypot(*(g * e for g, e in zip(gains, errors, strict=True)))] * len(node.outputs)
+
+
+def jump(last: Sequence[float], steps: int) -> float:
+    """The value `steps` after the last one, where its square follows s' = A * s + C."""
+    if len(last) < 3 or steps <= 0:
+        return last[-1]
+    first, second, third = (min(x, 1e60) ** 2 for x in last)
+    if abs(second - first) <= 1e-12 * second:
+        return math.sqrt(max(third + steps * (third - second), 0.0))
+    growth = min(max((third - second) / (second - first), 0.0), 1e4)
+    if abs(growth - 1) < 1e-6:
+        return math.sqrt(max(third + steps * (third - second), 0.0))
+    power = _power(growth, steps)
+    return math.sqrt(max(third + (third - second) * growth * (power - 1) / (growth - 1), 0.0))
+
+
+def _power(x: float, n: int) -> float:
+    return math.exp(min(n * math.log(max(x, 1e-12)), 60.0))
+
+
+def _product(name: str, attrs: Mapping[str, object], ins: Sequence[float]) -> tuple[float, list[float]]:
+    other = attrs.get("other")
+    if isinstance(other, (int, float)):
+        factor = abs(float(other)) if name == "mul" else 1 / max(abs(float(other)), 1e-12)
+        return factor * ins[0], [factor]
+    if name == "div":
+        a, b = ins
+        return a / max(b, 1e-12), [1 / max(b, 1e-12), a / max(b, 1e-12) ** 2]
+    whole = prod(ins)
+    return whole, [whole / m if m else 0.0 for m in ins]
+
+
+def _multiplies(node: Node) -> bool:
+    types = [v.type for v in (node.outputs if node.inverted else node.inputs)]
+    return registry()[node.op].macs(types, [v.type for v in node.outputs], node.attrs) != 0
+
+
+def _decl(graph: Graph, node: Node, name: str) -> WeightDecl | None:
+    if node.path is None:
+        return None
+    child: Child | None = graph.children.get(node.path) or graph.borrowed.get(node.path)
+    return next((d for d in child.weights if d.name == name), None) if child is not None else None
+
+
+def _spread(decl: WeightDecl | None, shape: Sequence[int]) -> float:
+    """Standard deviation at the start times sqrt(inputs a unit): what a layer multiplies an RMS by."""
+    if decl is None:
+        return 1.0
+    start = constant(decl.init)
+    if start is not None:
+        return abs(start) * math.sqrt(prod(shape[1:]))
+    fan_in = prod(shape[1:]) if len(shape) > 1 else 1
+    if decl.init is None:
+        return 1 / math.sqrt(3) if len(decl.shape) > 1 else 1.0  # torch's: uniform in +-1 / sqrt(fan_in)
+    return _initial(decl.init, decl.shape, fan_in)
+
+
+def _initial(init: Init, shape: Sequence[int], fan_in: int) -> float:
+    args = dict(init.args)
+    fan_out = shape[0] * prod(shape[2:]) if len(shape) > 1 else 1
+    if init.name.startswith("kaiming"):
+        fan = fan_out if args.get("mode") == "fan_out" else max(fan_in, 1)
+        slope = args.get("a", 0.0)
+        relu = args.get("nonlinearity", "leaky_relu") in ("relu", "leaky_relu")
+        gain = math.sqrt(2 / (1 + float(slope) ** 2)) if relu and isinstance(slope, (int, float)) else 1.0
+        return gain * math.sqrt(fan_in / max(fan, 1))
+    if init.name.startswith("xavier"):
+        return math.sqrt(2 * fan_in / max(fan_in + fan_out, 1))
+    std = args.get("std", args.get("b"))
+    if isinstance(std, (int, float)):
+        return float(std) * math.sqrt(fan_in)
+    return 1.0
