@@ -40,6 +40,7 @@ DESIGNS = {
     "mobilenet_v1": "mobilenetv1_100",
     "rdnet": "rdnet_tiny",
     "res2net": "res2net50_26w_4s",
+    "residual_flow": "residual_flow",
     "resmlp": "resmlp_12_224",
     "resnetv2": "resnetv2_50d",
     "unet": "unet",

@@ -30,7 +30,9 @@ def rebuildable(program: Program) -> set[int]:
 def _plain(graph: Graph) -> bool:
     proof = proved(graph)
     clash = any(path.split(".")[0] in METHODS for path in (*graph.children, *graph.weights, *graph.aliases))
-    return proof is not None and proof.outputs == len(graph.outputs) and not clash
+    if proof is None or proof.grade == "approximate":  # what is iterated is kept: exact gradients need the inputs
+        return False
+    return proof.outputs == len(graph.outputs) and not clash
 
 
 def uses(graph: Graph) -> dict[int, int]:
