@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from archlang.ir.graph import Graph, Node, Program, Step, Value
 from archlang.ops.base import registry
@@ -12,6 +12,8 @@ from archlang.reversible.effects import total
 from archlang.reversible.prove import proved, refusal
 
 __all__ = ["proof_text"]
+
+Names = Mapping[int, str]  # id of a stream's value -> what the statement that made it calls it
 
 _FLIPPED = {"+": "-", "-": "+", "*": "/", "/": "*"}
 _AFFINE = re.compile(r"(?P<left>[\w.\[\]]+) = (?P<k>.+) \* (?P=left) (?P<op>[-+]) (?P<e>.+)")
@@ -44,7 +46,9 @@ def _derivation(graph: Graph) -> Iterator[str]:
     streams = ", ".join(f"{name}: {v.type}" for name, v in _streams(graph))
     context = ", ".join(f"{v.name}: {v.type}" for port in graph.inputs if port.context for v in port.values)
     yield f"{graph.name}({streams}{'; ' + context if context else ''}) is {proof.grade}"
-    rows = [(_statement(group), _undone(group)) for group in _statements(proof.steps)]
+    names = {id(v): name for name, v in _streams(graph)}
+    names.update((id(v), name) for step in proof.steps for v, name in zip(step.made, step.names, strict=True))
+    rows = [(_statement(group), _undone(group, names)) for group in _statements(proof.steps)]
     wide = min(max((len(left) for left, _ in rows), default=0), 56)
     for number, (left, right) in enumerate(rows, 1):
         yield f"  {number:>3}  {left:<{wide}}   undone by  {right}"
@@ -67,7 +71,8 @@ def _statements(steps: tuple[Step, ...]) -> Iterator[list[Step]]:
     """Steps of one statement together."""
     group: list[Step] = []
     for step in steps:
-        if group and (step.span != group[0].span or step.span is None or step.names != group[0].names):
+        other = bool(group) and step.names != group[-1].names and "[" in "".join((*step.names, *group[-1].names))
+        if group and (step.span != group[0].span or step.span is None or other):  # `other`: another iteration
             yield group
             group = []
         group.append(step)
@@ -84,7 +89,7 @@ def _statement(steps: list[Step]) -> str:
     return text if all(name in text for name in steps[-1].names) or "[" not in names else f"{names}: {text}"
 
 
-def _undone(steps: list[Step]) -> str:
+def _undone(steps: list[Step], names: Names) -> str:
     """The inverse of a statement, in the language's own words."""
     text = _one_line(steps[0].span.text) if steps[0].span is not None else ""
     update = _UPDATE.fullmatch(text)
@@ -98,7 +103,7 @@ def _undone(steps: list[Step]) -> str:
     ):
         name = steps[-1].names[0]
         return f"{name} = ({name} {_FLIPPED[affine['op']]} {_grouped(affine['e'])}) / {_grouped(affine['k'])}"
-    return "; ".join(_undo(step) for step in reversed(steps))
+    return "; ".join(_undo(step, names) for step in reversed(steps))
 
 
 def _grouped(text: str) -> str:
@@ -113,7 +118,7 @@ def _grouped(text: str) -> str:
     return text if not rest else f"({text})"
 
 
-def _undo(step: Step) -> str:
+def _undo(step: Step, names: Names) -> str:
     made, node = ", ".join(step.names), step.node
     if node is None:
         return f"drop {made}"
@@ -121,11 +126,11 @@ def _undo(step: Step) -> str:
         return f"{made} = {_arithmetic(step, node, made)}"
     if step.kind == "contraction":
         branch = ", ".join(v.name or "f" for v in node.inputs if v is not step.consumed[0])
-        return f"{_named(step.consumed)} = {made} - {branch}({_named(step.consumed)}), iterated"
+        return f"{_named(step.consumed, names)} = {made} - {branch}({_named(step.consumed, names)}), iterated"
     if step.kind == "split":
-        return f"{_named(step.consumed) or '_'} = {'stack' if node.op == 'unbind' else 'concat'}([{made}])"
+        return f"{_named(step.consumed, names) or '_'} = {'stack' if node.op == 'unbind' else 'concat'}([{made}])"
     if step.kind == "concat":
-        return f"{_named(step.consumed)} = {'unbind' if node.op == 'stack' else 'split'}({made})"
+        return f"{_named(step.consumed, names)} = {'unbind' if node.op == 'stack' else 'split'}({made})"
     back = _what(node)
     if node.callee is None and not node.inverted:
         found = registry()[node.op].bijection([v.type for v in node.inputs], node.attrs)
@@ -133,9 +138,9 @@ def _undo(step: Step) -> str:
     else:
         back = back.removeprefix("~") if node.inverted else f"~{back}"
     return (
-        f"{_named(step.consumed)} = ({made}) -> {back}"
+        f"{_named(step.consumed, names)} = ({made}) -> {back}"
         if len(step.names) > 1
-        else f"{_named(step.consumed)} = {made} -> {back}"
+        else f"{_named(step.consumed, names)} = {made} -> {back}"
     )
 
 
@@ -157,8 +162,8 @@ def _text(value: Value) -> str:
     return value.name or "e"
 
 
-def _named(values: tuple[Value, ...]) -> str:
-    return ", ".join(v.name or "_" for v in values)
+def _named(values: tuple[Value, ...], names: Names) -> str:
+    return ", ".join(names.get(id(v)) or v.name or "_" for v in values)
 
 
 def _what(node: Node | None) -> str:

@@ -291,8 +291,15 @@ class Prover(Judge):
                 self.not_invertible(node, v, span)
             steps[place] = (node, consumed)
             pending.extend(consumed)
+        wheres: dict[int, Span | None] = {}  # id of a value -> the statement that it is an intermediate result of
+        for place in sorted(steps, reverse=True):
+            node, consumed = steps[place]
+            named = next((self.origins[id(v)][1] for v in node.outputs if id(v) in self.origins), None)
+            where = named or next((wheres[id(v)] for v in node.outputs if id(v) in wheres), span)
+            wheres.update((id(v), where) for v in (*node.outputs, *consumed))
         for place in sorted(steps):
-            self.step(*steps[place], span)
+            node, consumed = steps[place]
+            self.step(node, consumed, wheres[id(node.outputs[0])])
 
     def step(self, node: Node, consumed: tuple[Value, ...], span: Span | None) -> None:
         names = [self.name(v) for v in consumed]
@@ -315,12 +322,12 @@ class Prover(Judge):
         if kind is None:
             self.reads(rest, consumed, span, self.what(node))
             kind = self.judge(node, consumed, made, rest, span)
-        where = next((self.origins[id(v)][1] for v in made if id(v) in self.origins), span)
-        self.steps.append(Step(kind, node, consumed, made, where))
+        self.steps.append(Step(kind, node, consumed, made, span))
         for v in consumed:
-            self.consume(v, where)
+            self.consume(v, span)
         for i, v in enumerate(made):
-            name = names[i] if len(made) == len(names) else v.name or f"{names[0]}[{i}]"
+            joined = f"({', '.join(names)})" if len(made) == 1 else f"{names[0]}[{i}]"
+            name = names[i] if len(made) == len(names) else v.name or joined
             self.add(v, self.origins[id(v)][0] if id(v) in self.origins else name)
 
     def count_made(self, node: Node) -> int:
