@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import sys
 from contextlib import suppress
@@ -65,7 +64,7 @@ def write_atomically(path: str, data: bytes, *, durable: bool = True) -> None:
     if mode is not None and not os.access(path, os.W_OK):  # replacing it would get round the protection
         raise PermissionError(None, "permission denied", path)
     folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name[:80]}.{secrets.token_hex(4)}.tmp")
+    temporary = os.path.join(folder, f".{name[:80]}.{os.urandom(4).hex()}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
         with os.fdopen(descriptor, "wb") as file:

@@ -210,6 +210,7 @@ class Design:
     verify: tree.Verify | None
     done: Elaborated | None
     findings: list[Diagnostic]
+    session: Session
 
 
 def designs(module: LoadedModule, limits: Limits | None = None) -> list[Design]:
@@ -225,7 +226,7 @@ def designs(module: LoadedModule, limits: Limits | None = None) -> list[Design]:
     def attempt(block: str, verify: tree.Verify | None, build: Callable[..., Elaborated]) -> None:
         nonlocal before
         session = Session(limits or Limits()).after(before)
-        design = _attempt(block, verify, partial(build, session=session))
+        design = _attempt(block, verify, partial(build, session=session), session)
         before = session if design.done is not None else None  # what failed says so anew in the next
         found.append(design)
 
@@ -252,12 +253,12 @@ def used_blocks(module: LoadedModule) -> set[str]:
     return used
 
 
-def _attempt(block: str, verify: tree.Verify | None, run: Any) -> Design:
+def _attempt(block: str, verify: tree.Verify | None, run: Any, session: Session) -> Design:
     try:
         done: Elaborated = run()
     except ArchError as error:
-        return Design(block, verify, None, error.diagnostics)
-    return Design(block, verify, done, done.warnings)
+        return Design(block, verify, None, error.diagnostics, session)
+    return Design(block, verify, done, done.warnings, session)
 
 
 def distinct(found: list[Diagnostic]) -> list[Diagnostic]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from archlang.elaborate.bounds import deep_stack
@@ -63,17 +61,17 @@ def load(source: Source, limits: Limits | None = None, files: Files | None = Non
     """Parses a file and everything that it uses. Raises ArchError with every finding. `files` is filled in."""
     files = files or Files()
     files.read[os.path.abspath(source.path)] = source
-    return _Loader(limits or Limits(), files).load(source, Path(source.path))
+    return _Loader(limits or Limits(), files).load(source, source.path)
 
 
 class _Loader:
     def __init__(self, limits: Limits, files: Files) -> None:
         self.limits = limits
         self.files = files
-        self.done: dict[Path, LoadedModule | None] = {}  # None: it has mistakes, which were reported
-        self.active: list[Path] = []
+        self.done: dict[str, LoadedModule | None] = {}  # None: it has mistakes, which were reported
+        self.active: list[str] = []
 
-    def load(self, source: Source, path: Path) -> LoadedModule:
+    def load(self, source: Source, path: str) -> LoadedModule:
         module = LoadedModule(source, parse(source))
         self.active.append(_resolved(path))
         errors: list[Diagnostic] = []
@@ -91,7 +89,7 @@ class _Loader:
             raise ArchError(errors)
         return module
 
-    def _declare(self, module: LoadedModule, item: tree.Item, path: Path) -> None:
+    def _declare(self, module: LoadedModule, item: tree.Item, path: str) -> None:
         if isinstance(item, tree.Use):
             self._use(module, item, path)
         elif isinstance(item, tree.Block):
@@ -144,7 +142,7 @@ class _Loader:
             raise ArchError(found)
 
     # -- use ---------------------------------------------------------------------------------------------------------
-    def _use(self, module: LoadedModule, use: tree.Use, path: Path) -> None:
+    def _use(self, module: LoadedModule, use: tree.Use, path: str) -> None:
         try:
             used = self._file(self._find(use, path), use.span)
         except (ArchError, Poisoned):
@@ -171,10 +169,10 @@ class _Loader:
             self._bind(module, local, found.value, span)
             module.private.add(local)
 
-    def _file(self, path: Path, span: Span) -> LoadedModule:
+    def _file(self, path: str, span: Span) -> LoadedModule:
         shown, path = path, _resolved(path)
         if path in self.active:
-            cycle = " -> ".join(p.stem for p in [*self.active[self.active.index(path) :], path])
+            cycle = " -> ".join(_stem(p) for p in [*self.active[self.active.index(path) :], path])
             fail(
                 "ARC0104",
                 f"`use` goes in a circle: {cycle}",
@@ -197,12 +195,12 @@ class _Loader:
             raise Poisoned
         return known
 
-    def _find(self, use: tree.Use, path: Path) -> Path:
+    def _find(self, use: tree.Use, path: str) -> str:
         """The file that a `use` names: `std.x` from the library, `zoo.x` from the specs, `.x` beside this file."""
         if use.level:
-            folder = path.parent
+            folder = os.path.dirname(path)
             for _ in range(use.level - 1):
-                folder = folder.parent
+                folder = os.path.normpath(os.path.join(folder, os.pardir))
             roots = [folder]
             parts = use.path
         elif use.path[0] in ("std", "zoo") and len(use.path) > 1:
@@ -217,14 +215,13 @@ class _Loader:
                 help="libraries are `std` and `zoo`; `use .name` is a file in this folder",
             )
         for root in roots:
-            candidate = root.joinpath(*parts).with_suffix(".arch")
-            if candidate.is_file():
+            candidate = os.path.join(root, *parts) + ".arch"
+            if os.path.isfile(candidate):
                 return candidate
             self.files.read[os.path.abspath(candidate)] = None
         self.files.complete = False  # what is said below depends on the files that there are
-        known = sorted(
-            {p.stem for root in roots if root.is_dir() for p in root.joinpath(*parts[:-1]).glob("*.arch")} - {path.stem}
-        )
+        there = {name for root in roots for name in _specs(os.path.join(root, *parts[:-1]))}
+        known = sorted(there - {_stem(path)})
         close = nearest(parts[-1], known)
         fail(
             "ARC0106",
@@ -235,28 +232,41 @@ class _Loader:
         )
 
 
-def _resolved(path: Path) -> Path:
+def _resolved(path: str) -> str:
     try:
-        return path.resolve()
+        return os.path.realpath(path)
     except OSError:
         return path
 
 
-def _display(path: Path) -> str:
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _specs(folder: str) -> list[str]:
+    """The names of the specs in a folder."""
+    try:
+        return [_stem(name) for name in os.listdir(folder or os.curdir) if name.endswith(".arch")]
+    except OSError:
+        return []
+
+
+def _display(path: str) -> str:
     """The path as it is shown: of library files the same on every machine."""
+    path = os.path.normpath(path)
     for name in ("std", "zoo"):
         for root in _library(name):
-            if path.is_relative_to(root):
-                return f"{name}/{path.relative_to(root).as_posix()}"
-    return os.path.normpath(path)
+            if path.startswith(root + os.sep):
+                return f"{name}{path[len(root) :]}".replace(os.sep, "/")
+    return path
 
 
-def _library(name: str) -> list[Path]:
+def _library(name: str) -> list[str]:
     """Folders of the standard library, and of the zoo (in a wheel, or in a checkout)."""
-    package = Path(str(resources.files("archlang")))
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if name == "std":
-        return [package / "std"]
-    return [package / "zoo", package.parent / "specs"]
+        return [os.path.join(package, "std")]
+    return [os.path.join(package, "zoo"), os.path.join(os.path.dirname(package), "specs")]
 
 
 def _check_inputs(block: tree.Block) -> None:

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from math import prod
 from typing import Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, Constraint, TensorType, WeightDecl
 from archlang.ops.code import Call, Expr, Get, Helper, In, Self
 from archlang.ops.eager import Ghost, Tape
+from archlang.ops.homes import HOMES
 from archlang.ops.window import Window
 from archlang.records import dataclass, field
 from archlang.shapes.dim import Size, non_negative, size_str
 
-__all__ = ["REQUIRED", "Bijection", "Context", "Input", "Op", "OpError", "Param", "Undo", "register", "registry"]
+__all__ = [
+    "REQUIRED",
+    "Bijection",
+    "Context",
+    "Input",
+    "Op",
+    "OpError",
+    "Param",
+    "Undo",
+    "loaded",
+    "register",
+    "registry",
+]
 
 
 _RATES = ("p", "dropout", "dropout_p", "attn_drop", "proj_drop")  # of ops that draw: at 0 they draw nothing
@@ -323,17 +338,44 @@ class Op(ABC):
         """
 
 
-_REGISTRY: dict[str, Op] = {}
+_MADE: dict[str, Op] = {}
 
 
 def register(cls: type[Op]) -> type[Op]:
     """Class decorator: adds the op to the registry."""
-    if cls.name in _REGISTRY:
+    elsewhere = cls.name in HOMES and HOMES[cls.name] not in sys.modules
+    if elsewhere or cls.name in _MADE:
         raise ValueError(f"op {cls.name!r} is registered twice")
-    _REGISTRY[cls.name] = cls()
+    _MADE[cls.name] = cls()
     return cls
+
+
+class _Registry(Mapping[str, Op]):
+    """Imports the file of an op when the op is first asked for: a spec uses few of them."""
+
+    def __getitem__(self, name: str) -> Op:
+        if name not in _MADE:
+            import_module(HOMES[name])
+        return _MADE[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in _MADE or name in HOMES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**HOMES, **_MADE})
+
+    def __len__(self) -> int:
+        return len({**HOMES, **_MADE})
+
+
+_REGISTRY = _Registry()
 
 
 def registry() -> Mapping[str, Op]:
     """All ops by name."""
     return _REGISTRY
+
+
+def loaded() -> Mapping[str, Op]:
+    """The ops of the files that were imported so far."""
+    return _MADE

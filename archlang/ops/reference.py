@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import archlang.ops as entries
 from archlang.ir.graph import Attr, TensorType
 from archlang.ops.base import REQUIRED, Context, Input, Op, OpError, Param, registry
+from archlang.ops.find import home
 from archlang.ops.init import INITIALISERS
 
 __all__ = ["main", "reference"]
@@ -66,7 +66,7 @@ def reference() -> str:
 def _body() -> Iterator[str]:
     left = dict(registry())
     for title, files in _SECTIONS:
-        names = [name for file in files for name in sorted(left) if _file(left[name]) == file]
+        names = [name for file in files for name in sorted(left) if home(left[name]) == f"{__package__}.{file}"]
         yield f"\n## {title}\n"
         yield "| op | weights | what it does |"
         yield "| --- | --- | --- |"
@@ -74,12 +74,6 @@ def _body() -> Iterator[str]:
             yield _row(left.pop(name))
     if left:
         raise ValueError(f"ops in no section: {', '.join(sorted(left))}")
-
-
-def _file(op: Op) -> str:
-    """The file of archlang/ops that an entry stands in (classes made from a table say `abc` themselves)."""
-    modules = (cls.__module__ for cls in type(op).__mro__)
-    return next(m.rpartition(".")[2] for m in modules if m.startswith(f"{entries.__name__}."))
 
 
 def _row(op: Op) -> str:

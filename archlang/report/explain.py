@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 
 __all__ = ["page"]
@@ -10,7 +9,7 @@ __all__ = ["page"]
 
 def page(code: str) -> str | None:
     """The page of a code as Markdown; None where there is none."""
-    package = Path(str(resources.files("archlang")))
+    package = Path(__file__).parent.parent
     for folder in (package / "docs" / "errors", package.parent / "docs" / "errors"):
         try:
             return (folder / f"{code}.md").read_text(encoding="utf-8")

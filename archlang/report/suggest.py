@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 
@@ -11,6 +10,8 @@ __all__ = ["did_you_mean", "nearest"]
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that the author most likely meant; None where nothing is near."""
+    import difflib  # where something is wrong, and only there
+
     candidates = sorted(known)
     for candidate in candidates:
         if _plain(candidate) == _plain(name):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
@@ -38,6 +37,8 @@ def use_colour(stream: TextIO) -> bool:
 
 def terminal_width(stream: TextIO) -> int:
     """Columns to fill: the terminal's, else a fixed width, so that what is written to files does not vary."""
+    import shutil
+
     return max(40, shutil.get_terminal_size((MAX_WIDTH, 24)).columns - 12) if stream.isatty() else MAX_WIDTH
 
 

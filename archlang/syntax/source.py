@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
 
 from archlang.report.diagnostic import ArchError, Diagnostic, Source, Span
 
@@ -15,12 +15,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\x80-\x9f\u200e\u200f\u202a-\
 _MAX_SHOWN = 5
 
 
-def read_file(path: str | Path, max_bytes: int = MAX_BYTES) -> Source:
+def read_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Source:
     """Read a file; raises ArchError where it is missing, unreadable, too large or not clean text."""
     try:
         with open(path, "rb") as file:
             data = file.read(max_bytes + 1)
-            size = len(data) if len(data) <= max_bytes else max(len(data), Path(path).stat().st_size)
+            size = len(data) if len(data) <= max_bytes else max(len(data), os.stat(path).st_size)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ArchError(Diagnostic("ARC0001", f"cannot read `{path}`: {reason}", None)) from None

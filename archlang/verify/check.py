@@ -20,8 +20,9 @@ def check_file(
     """All findings of a file, each once. `show` is called with every design that elaborates."""
     found: list[Diagnostic] = []
     shown: set[str] = set()
-    claims = Claims(module, limits)
     made = designs(module, limits)
+    sessions = [design.session for design in made if design.done is not None]
+    claims = Claims(module, limits, sessions[-1] if sessions else None)
     for design in made:
         found += design.findings
         if design.done is not None:

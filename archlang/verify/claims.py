@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.loader import LoadedModule
-from archlang.elaborate.session import Limits
+from archlang.elaborate.session import Limits, Session
 from archlang.ir.graph import Program
 from archlang.report.diagnostic import ArchError, Diagnostic
 from archlang.report.suggest import did_you_mean
@@ -17,7 +17,7 @@ from archlang.verify.claimed_sizes import check_sizes
 from archlang.verify.claimed_types import check_type
 from archlang.verify.figures import FIGURES, Measured, Part, Unknown, amount
 from archlang.verify.quantities import PROPERTIES, Mention, Quantity, quantity
-from archlang.verify.subject import Subject, shown
+from archlang.verify.subject import Others, Subject, shown
 
 __all__ = ["Claims"]
 
@@ -27,18 +27,16 @@ _FLIPPED = {"==": "==", "!=": "!=", "<=": ">=", "<": ">", ">=": "<=", ">": "<"}
 
 
 class Claims:
-    """The claims of one file. Designs that they compare with are built once."""
+    """The claims of one file. Designs that they compare with are built once, on what `session` has made."""
 
-    def __init__(self, module: LoadedModule, limits: Limits | None = None) -> None:
-        self.module = module
-        self.limits = limits or Limits()
-        self.others: dict[tuple[str, ...], Measured] = {}
+    def __init__(self, module: LoadedModule, limits: Limits | None = None, session: Session | None = None) -> None:
+        self.others = Others(module, limits or Limits(), session)
 
     def check(self, verify: tree.Verify, program: Program) -> list[Diagnostic]:
         """What does not hold, or cannot be decided, of the claims about a design that was built."""
         key = (verify.design.span.text.removesuffix("()"), *(t.span.text for t in verify.inputs))
-        measured = self.others.setdefault(key, Measured(program))
-        subject = Subject(self.module, verify, measured, self.limits, self.others)
+        measured = self.others.known.setdefault(key, Measured(program))
+        subject = Subject(verify, measured, self.others)
         return [finding for claim in verify.claims for finding in _decide(subject, claim)]
 
 

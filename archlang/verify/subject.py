@@ -41,14 +41,36 @@ class Verdict:
 
 
 @dataclass(eq=False)
-class Subject:
-    """The design of one `verify` block. `others`: designs that were built for claims of this file, by what they are."""
+class Others:
+    """Designs of a file that claims speak of, by what they are; `session` holds graphs that were made before."""
 
     module: LoadedModule
+    limits: Limits
+    session: Session | None
+    known: dict[tuple[str, ...], Measured] = field(default_factory=dict)
+
+    def get(self, design: tree.Expr, inputs: tuple[tree.Type, ...]) -> Measured:
+        """Raises ArchError where it cannot be built."""
+        key = (design.span.text.removesuffix("()"), *(t.span.text for t in inputs))
+        if key not in self.known:
+            block = tree.Verify(design.span, None, design, inputs, ())
+            session, self.session = Session(self.limits).after(self.session), None  # what failed says so anew
+            self.known[key] = Measured(elaborate_design(self.module, block, self.limits, session).program)
+            self.session = session
+        return self.known[key]
+
+
+@dataclass(eq=False)
+class Subject:
+    """The design of one `verify` block, and those that its claims may compare it with."""
+
     verify: tree.Verify
     measured: Measured
-    limits: Limits
-    others: dict[tuple[str, ...], Measured]
+    others: Others
+
+    @property
+    def module(self) -> LoadedModule:
+        return self.others.module
 
     @property
     def program(self) -> Program:
@@ -60,11 +82,7 @@ class Subject:
 
     def on(self, design: tree.Expr, inputs: tuple[tree.Type, ...]) -> Measured:
         """A design at the types given. Raises ArchError where it cannot be built."""
-        key = (design.span.text.removesuffix("()"), *(t.span.text for t in inputs))
-        if key not in self.others:
-            block = tree.Verify(design.span, None, design, inputs, ())
-            self.others[key] = Measured(elaborate_design(self.module, block, self.limits).program)
-        return self.others[key]
+        return self.others.get(design, inputs)
 
     # -- names ---------------------------------------------------------------------------------------------------------
     @cached_property
@@ -73,7 +91,7 @@ class Subject:
         scope = Scope(self.module.scope, frame=True)
         for name in self.measured.free:
             scope.bind(name, symbol(name), None, fixed=True, kind="size")
-        return Activation(Session(self.limits), self.module, scope)
+        return Activation(Session(self.others.limits), self.module, scope)
 
     def evaluate(self, expr: tree.Expr) -> Any:
         """The value of an expression without figures. Raises ArchError."""

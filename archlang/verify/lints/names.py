@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from archlang.records import dataclass, field_names
@@ -26,16 +26,19 @@ def meant(name: str) -> bool:
     return name.startswith("_")
 
 
-def children(node: Any) -> Iterator[Any]:
+_PARTS: dict[type, tuple[str, ...]] = {}  # of a kind of node, the attributes that can hold others
+
+
+def children(node: Any) -> Sequence[Any]:
     """What lies directly below a node or a tuple of nodes."""
     if isinstance(node, tuple):
-        yield from node
-    elif not isinstance(node, Span):
-        for name in field_names(node):
-            if name not in ("span", "name_span", "label_span", "op_span"):
-                value = getattr(node, name)
-                if isinstance(value, (tuple, tree.Node)):
-                    yield value
+        return node
+    parts = _PARTS.get(node.__class__)
+    if parts is None:
+        names = () if isinstance(node, Span) else field_names(node)
+        spans = ("span", "name_span", "label_span", "op_span")
+        parts = _PARTS[node.__class__] = tuple(name for name in names if name not in spans)
+    return [value for name in parts if isinstance(value := getattr(node, name), (tuple, tree.Node))]
 
 
 def walk(node: Any) -> Iterator[tree.Node]:
@@ -45,7 +48,7 @@ def walk(node: Any) -> Iterator[tree.Node]:
         item = stack.pop()
         if isinstance(item, tree.Node):
             yield item
-        stack.extend(reversed(list(children(item))))
+        stack.extend(reversed(children(item)))
 
 
 def reads(node: Any) -> set[str]:
@@ -57,9 +60,11 @@ def reads(node: Any) -> set[str]:
         if isinstance(item, tree.Name):
             names.add(item.id)
             continue
-        for child in children(item):
-            target = isinstance(item, (tree.Let, tree.Assign, tree.For, tree.Clause)) and child is item.target
-            stack.extend(_read_in_target(child) if target else [child])
+        if isinstance(item, (tree.Let, tree.Assign, tree.For, tree.Clause)):
+            stack.extend(_read_in_target(item.target))
+            stack.extend(child for child in children(item) if child is not item.target)
+        else:
+            stack.extend(children(item))
     return names
 
 

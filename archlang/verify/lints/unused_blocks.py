@@ -5,6 +5,7 @@ A file without a design is a library: all of it is for others.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from archlang.elaborate import LoadedModule
@@ -21,11 +22,12 @@ def check(module: LoadedModule) -> Iterator[Diagnostic]:
     roots = {name for name, block in module.blocks.items() if can_be_root(module, block)}
     if not roots:
         return
+    read = {id(item): reads(item) for item in module.syntax.items}
+    users = Counter(name for names in read.values() for name in names)
     for item in module.syntax.items:
         if not isinstance(item, (tree.Block, tree.Function, tree.Extern)) or item.name in roots or meant(item.name):
             continue
-        others = (other for other in module.syntax.items if other is not item)
-        if not any(item.name in reads(other) for other in others):
+        if users[item.name] == (item.name in read[id(item)]):  # nothing but itself
             what = "function" if isinstance(item, tree.Function) else "block"
             help = "remove it, or allow it where other files use it: `# allow ARC0420: used by ...`"
             yield warning("ARC0420", f"the {what} `{item.name}` is never used", item.name_span, help=help)
