@@ -22,7 +22,7 @@ __all__ = ["HOMES"]
 
 
 def home(op: Op) -> str:
-    """The module of archlang/ops that an entry stands in (classes made from a table say `abc` themselves); else empty."""
+    """The module of archlang/ops that holds an entry; else "". (Classes made from a table say `abc` themselves.)"""
     modules = (cls.__module__ for cls in type(op).__mro__)
     return next((m for m in modules if m.startswith(f"{__package__}.")), "")
 
