@@ -20,9 +20,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 import archlang  # noqa: E402
 from archlang.analyze import cost  # noqa: E402
+from archlang.certify.measure import saved  # noqa: E402
 from archlang.loading import instantiate  # noqa: E402
 from archlang.shapes.dim import evaluate  # noqa: E402
-from archlang.certify.measure import saved  # noqa: E402
 
 REVBIFPN = [("S0", 224), ("S1", 256), ("S2", 256), ("S3", 288), ("S4", 320), ("S5", 352), ("S6", 352)]
 EFFICIENTNET = [

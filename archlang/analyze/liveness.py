@@ -41,7 +41,8 @@ def _course(trace: Trace, dying: frozenset[int], memo: dict[Any, _Course]) -> _C
 
 def _run(trace: Trace, dying: frozenset[int], memo: dict[Any, _Course]) -> _Course:
     free = {id(s) for i, s in enumerate(trace.inputs) if i in dying}
-    held = {id(s) for i, s in enumerate(trace.inputs) if i not in dying} | {id(g.storage) for g in trace.outputs}
+    held = {id(s) for i, s in enumerate(trace.inputs) if i not in dying}
+    held |= {id(g.storage) for g in trace.outputs} - free  # what comes out again and is dying is read by nobody
     last = _last_uses(trace)
     live: Size = 0
     for s in trace.inputs:
@@ -59,7 +60,7 @@ def _run(trace: Trace, dying: frozenset[int], memo: dict[Any, _Course]) -> _Cour
             most = most | Largest.of((live,))
         else:
             mine = _distinct(step.ins)
-            through = {id(s) for s in step.outs}
+            through = {id(s) for s in step.outs if last.get(id(s), i) > i or id(s) in held}
             gone = {id(s) for s in ends if any(s is m for m in mine) and id(s) not in through}
             gone -= {id(s) for j, s in enumerate(mine) if j not in step.trace.used}
             course = _course(step.trace, frozenset(j for j, s in enumerate(mine) if id(s) in gone), memo)

@@ -45,3 +45,19 @@ def test_what_is_only_read_is_kept_and_what_follows_starts_anew() -> None:
     # x; c; a, b after `steps`; their concatenation; the rectifier's output; a, b after `three`, for the product, too
     assert found.saved == part + part + 2 * part + 2 * part + 2 * part + 2 * part
     assert found.uncounted == ()
+
+
+def test_what_comes_out_again_unread_does_not_stay() -> None:
+    text = """
+    reversible block neck(p: tensors) {
+        made = [p[i] -> "n{i}": conv(4, 1) for i in 0..len(p)]
+        new q = made
+    }
+    block net(a: [B, 8, 4, 4], b: [B, 8, 4, 4]) {
+        p = [a -> ca: conv(8, 1), b -> cb: conv(8, 1)]
+        p, f = p -> neck: neck()
+        return f[0] + f[1]
+    }
+    """
+    # a, b and both levels, and the first of f; then the first level is gone
+    assert cost(archlang.compile(text, "net").program, {"B": 1}).peak.known == (4 * 8 + 4) * 4 * 4 * 4
