@@ -41,7 +41,8 @@ def _constant(value: Value, stream: Value, makers: Mapping[int, Node], norm: str
             pending += missing
             continue
         made = _step(node, [known[id(i)] for i in node.inputs], norm)
-        known.update((id(o), made) for o in node.outputs)
+        for o in node.outputs:
+            known.setdefault(id(o), made)  # the stream may be one of several results of its maker
     return known[id(value)]
 
 
