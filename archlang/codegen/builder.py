@@ -111,6 +111,7 @@ class _Builder:
     def methods(self) -> tuple[Method, ...]:
         """The reverse direction, where the graph has one."""
         found: list[Method] = []
+        self.make_room()
         if self.forms.has_inverse(self.graph) and self.graph.streams:
             try:
                 found.append(Method("inverse", "Tensor", self.part(invert(self.graph))))
@@ -124,6 +125,16 @@ class _Builder:
             except ArchError:  # then it is trained like any other
                 self.forms.reversal.statements.discard(id(self.graph))
         return tuple(found)
+
+    def make_room(self) -> None:
+        """Without the methods whose names are labels here, where nothing says that they must be."""
+        reversal, taken = self.forms.reversal, self.make.layout().attributes
+        if "inverse" in taken and self.forms.has_inverse(self.graph):
+            if id(self.graph) in reversal.needed:
+                fail("ARC0407", "the label `inverse` hides the method that a module's inverse is", self.graph.span)
+            del reversal.inverse[id(self.graph)]
+        if "statements" in taken:
+            reversal.statements.discard(id(self.graph))
 
     def ports(self) -> tuple[PortSig, ...]:
         return tuple(PortSig(tuple(self.index[id(v)] for v in p.values), p.kind, p) for p in self.graph.inputs)

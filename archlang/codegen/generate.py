@@ -195,7 +195,7 @@ def _imports(definitions: list[str], shared: Shared) -> list[list[str]]:
     if "F" in used:
         third.append("import torch.nn.functional as F")
     sources = {"Any": "typing", "NamedTuple": "typing", "Tensor": "torch", "nn": "torch"} | (
-        IMPORTS if "rebuild" in used else {}
+        IMPORTS if "rebuild" in shared.helpers else {}
     )
     by_module: dict[str, list[str]] = {}
     for name in sorted(used & sources.keys(), key=str.swapcase):

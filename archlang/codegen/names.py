@@ -12,7 +12,7 @@ from archlang.elaborate.reserved import MODULE_ATTRIBUTES
 __all__ = ["DICT_ATTRIBUTES", "FIELD_NAMES", "FILE_NAMES", "Scope", "attribute", "camel", "identifier", "positional"]
 
 # What every generated file may use at its top level.
-FILE_NAMES = frozenset({"F", "NamedTuple", "Tensor", "annotations", "nn", "self", "torch"})
+FILE_NAMES = frozenset({"Any", "F", "NamedTuple", "Tensor", "annotations", "nn", "self", "torch"})
 # Attributes of nn.ModuleDict besides nn.Module's: they cannot be its keys.
 DICT_ATTRIBUTES = frozenset({"clear", "items", "keys", "pop", "update", "values"})
 FIELD_NAMES = frozenset({"count", "index"})  # methods of a tuple: no names for its fields

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from archlang.elaborate.builder import Builder
+from archlang.elaborate.builder import Builder, check_methods
 from archlang.elaborate.copying import structure_key
 from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.finish import finish
@@ -157,6 +157,7 @@ def _block_graph(
         if session.error_count == before:
             finish(session, inner)
             if moves is not None:
+                check_methods(graph)
                 prove(graph, moves, session.note)
     except ArchError as error:
         session.report(error)

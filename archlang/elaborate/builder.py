@@ -6,14 +6,14 @@ import keyword
 from collections.abc import Mapping, Sequence
 
 from archlang.elaborate.errors import fail
-from archlang.elaborate.reserved import MODULE_ATTRIBUTES
+from archlang.elaborate.reserved import MODULE_ATTRIBUTES, REVERSIBLE_METHODS
 from archlang.elaborate.values import Instance, Run, Wire
 from archlang.ir.graph import Attrs, Child, Constraint, Graph, Node, TensorType, Value, WeightDecl
 from archlang.records import dataclass, field, replace
 from archlang.report.diagnostic import Span
 from archlang.shapes.dim import Size, size_str
 
-__all__ = ["Builder", "check_label"]
+__all__ = ["Builder", "check_label", "check_methods"]
 
 
 _Shapes = Mapping[str, tuple[int, ...] | None]
@@ -97,6 +97,7 @@ class Builder:
     def free_path(self, base: str, span: Span) -> str:
         """A path for something that the author did not label: `base`, `base_2`, ...; in loops `base.i`."""
         suffix = "".join(f".{i}" for i in self.iterations)
+        base = f"{base}_" if base in MODULE_ATTRIBUTES else base
         site = _Site(span.start, base)
         number = 1
         while True:
@@ -126,6 +127,7 @@ class Builder:
 
     def claim_at(self, item: Instance | Run, path: str, span: Span) -> None:
         """Takes an element of a list, or a module argument, under a path that its place decides."""
+        check_label(path, span)
         if isinstance(item, Run):
             stem, _, first = path.rpartition(".")
             self._reserve_run(path, item.count, span)
@@ -297,6 +299,17 @@ def check_label(path: str, span: Span) -> None:
             )
     if keyword.iskeyword(path) and span.text == path:
         fail("ARC0409", f"`{path}` is a Python keyword", span, help=f'as a label it needs quotes: "{path}": ...')
+
+
+def check_methods(graph: Graph) -> None:
+    """Refuses labels and weights that would hide the methods of a reversible block's class."""
+    spans = {path: child.span for path, child in (*graph.children.items(), *graph.borrowed.items())}
+    spans |= {path: weight.span for path, weight in graph.weights.items()}
+    for path, span in spans.items():
+        name = path.partition(".")[0]
+        if name in REVERSIBLE_METHODS and span is not None:
+            message = f"`{name}` is a method of every reversible block and cannot be a label in one"
+            fail("ARC0407", message, span, help=f"try `{name}_` or another name")
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from archlang.elaborate.builder import Builder
+from archlang.elaborate.builder import Builder, check_label
 from archlang.elaborate.copying import map_modules
 from archlang.elaborate.values import (
     BlockInstance,
@@ -57,10 +57,10 @@ def _take(inner: Builder, item: Any, path: str, stem: str, span: Span, seen: dic
     if _dissolved(inner, copy, path):
         return copy
     if isinstance(copy, Instance) and copy.label is not None:
-        from archlang.elaborate.builder import check_label
-
         check_label(copy.label.path, copy.label.span)
         path = f"{stem}.{copy.label.path}" if stem else copy.label.path
+    else:
+        check_label(path or "module", span)
     inner.claim_at(copy, path or "module", copy.span if isinstance(copy, Instance) else span)
     return copy
 

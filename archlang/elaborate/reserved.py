@@ -1,8 +1,10 @@
-"""Names that every torch.nn.Module has: they cannot be labels."""
+"""Names that every torch.nn.Module has, or every reversible block: they cannot be labels."""
 
 from __future__ import annotations
 
-__all__ = ["MODULE_ATTRIBUTES"]
+__all__ = ["MODULE_ATTRIBUTES", "REVERSIBLE_METHODS"]
+
+REVERSIBLE_METHODS = ("inverse", "statements")
 
 MODULE_ATTRIBUTES = frozenset(
     [
