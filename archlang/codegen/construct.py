@@ -107,7 +107,8 @@ class Constructor:
         if child.graph is not None:
             return py.Ctor(child.graph)
         assert child.op is not None
-        return self._module(child.op, child.attrs, child.span)
+        call = next((n for n in self._graph.nodes if child.op == "extern" and n.path == child.path), child)
+        return self._module(child.op, child.attrs, call.span)
 
     def _module(self, op: str, attrs: Attrs, span: Span | None) -> py.Py | None:
         if op == "extern":
