@@ -1,0 +1,278 @@
+"""Reversible training measured: memory and time of generated networks, of checkpointing, and of the peers from PyPI.
+
+    MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 OMP_NUM_THREADS=1 \\
+        python benchmarks/reversible.py memory|time [--kind conv|transformer] [--blocks 4 16] [--rounds 7]
+
+Peers that are installed take part: `pip install memcnn revtorch revlib reformer-pytorch`, in an environment of its own.
+Time is CPU time of one thread, medians over rounds in which all variants take turns; it is noisy on a shared machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import time
+import types
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
+
+import archlang
+
+SPECS = {
+    "conv": """
+        use std.reversible: coupling
+        block f(x) { return x -> a: conv(32, 3, padding=1) -> n: batchnorm -> relu -> b: conv(32, 3, padding=1) }
+        block net(depth: int)(a: [B, 32, H, W], b: [B, 32, H, W]) {
+            return (a, b) -> body: chain([coupling(f(), f()) for _ in 0..depth])
+        }""",
+    "transformer": """
+        use std.reversible: coupling
+        block att(x: [B, T, D]) {
+            h = x -> norm: layernorm
+            q, k, v = (h -> qkv: linear(768) -> rearrange("b t (k h d) -> k b h t d", k=3, h=4) -> unbind(0))
+            return sdpa(q, k, v) -> rearrange("b h t d -> b t (h d)") -> out: linear(256)
+        }
+        block mlp(x) { return x -> norm: layernorm -> up: linear(1024) -> gelu -> down: linear(256) }
+        block net(depth: int)(a: [B, T, 256], b: [B, T, 256]) {
+            return (a, b) -> body: chain([coupling(att(), mlp()) for _ in 0..depth])
+        }""",
+}
+SHAPES = {"conv": (32, 32, 32, 32), "transformer": (8, 128, 256)}
+MIB = 2**20
+Step = Callable[[Tensor, Tensor], Any]
+
+
+class Network:
+    """The generated network; `run(**options)` trains it with other options of its region."""
+
+    def __init__(self, kind: str, depth: int) -> None:
+        compiled = archlang.compile(SPECS[kind], entry="net", depth=depth)
+        self.module = types.ModuleType("generated")
+        exec(compile(compiled.source, "generated.py", "exec"), self.module.__dict__)
+        torch.manual_seed(0)
+        self.net = self.module.Net()
+        self.body: Any = self.net.body
+        self.shape = SHAPES[kind]
+
+    def inputs(self) -> tuple[Tensor, Tensor]:
+        torch.manual_seed(1)
+        return torch.randn(self.shape).requires_grad_(), torch.randn(self.shape).requires_grad_()
+
+    def plain(self, a: Tensor, b: Tensor) -> Any:
+        return self.body(a, b)
+
+    def rebuilt(self, **options: int) -> Step:
+        return lambda a, b: self.module.rebuild(self.body, a, b, **options)
+
+    def checkpointed(self, length: int) -> Step:
+        def part(first: int, a: Tensor, b: Tensor) -> Any:
+            for block in list(self.body)[first : first + length]:
+                a, b = block(a, b)
+            return a, b
+
+        def run(a: Tensor, b: Tensor) -> Any:
+            for first in range(0, len(self.body), length):
+                a, b = checkpoint(part, first, a, b, use_reentrant=False)
+            return a, b
+
+        return run
+
+
+# -- peers -------------------------------------------------------------------------------------------------------------
+def peers(network: Network) -> dict[str, Step]:
+    """The same blocks in the wrappers of other packages, as far as they are installed."""
+    found: dict[str, Step] = {}
+    blocks = network.body
+    try:
+        import revlib
+
+        chain = revlib.ReversibleSequential(
+            *[f for b in blocks for f in (b.f, b.g)], split_dim=NARROW[len(network.shape)]
+        )
+        found["revlib"] = lambda a, b: chain(torch.cat([b, a], NARROW[len(network.shape)])).chunk(
+            2, NARROW[len(network.shape)]
+        )
+    except ImportError:
+        pass
+    try:
+        import revtorch
+
+        stack = nn.ModuleList(
+            [revtorch.ReversibleBlock(b.f, b.g, split_along_dim=NARROW[len(network.shape)]) for b in blocks]
+        )
+        sequence = revtorch.ReversibleSequence(stack)
+        found["revtorch"] = lambda a, b: sequence(torch.cat([a, b], NARROW[len(network.shape)])).chunk(
+            2, NARROW[len(network.shape)]
+        )
+    except ImportError:
+        pass
+    try:
+        import memcnn
+
+        modules = [memcnn.InvertibleModuleWrapper(memcnn.AdditiveCoupling(b.f, b.g), keep_input=False) for b in blocks]
+        if len(network.shape) == 4:
+            found["memcnn"] = lambda a, b: _through(modules, torch.cat([a, b], 1) * 1).chunk(2, 1)
+    except ImportError:
+        pass
+    try:
+        from reformer_pytorch.reversible import ReversibleSequence
+
+        reformer = ReversibleSequence(nn.ModuleList(nn.ModuleList([b.f, b.g]) for b in blocks))
+        if len(network.shape) == 3:
+            found["reformer-pytorch"] = lambda a, b: reformer(torch.cat([a, b], -1)).chunk(2, -1)
+    except ImportError:
+        pass
+    return found
+
+
+NARROW = {4: 1, 3: 2}  # the dimension that peers split
+
+
+def _through(modules: list[Any], x: Tensor) -> Tensor:
+    for module in modules:
+        x = module(x)
+    return x
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+class Bytes(TorchDispatchMode):
+    """Storages that operations make, with the times at which they come and go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time = 0
+        self.alive: dict[int, tuple[StorageWeakRef, int, int]] = {}
+        self.spans: list[tuple[int, int, int, int]] = []  # key, bytes, from, to
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.tick()
+        for t in out if isinstance(out, (tuple, list)) else [out]:
+            if isinstance(t, Tensor):
+                storage = t.untyped_storage()
+                key = storage._cdata
+                if key not in self.alive:
+                    self.alive[key] = (StorageWeakRef(storage), storage.nbytes(), self.time)
+        return out
+
+    def tick(self) -> None:
+        self.time += 1
+        for key, (ref, size, start) in list(self.alive.items()):
+            if ref.expired():
+                self.spans.append((key, size, start, self.time))
+                del self.alive[key]
+
+    def now(self) -> int:
+        self.tick()
+        return sum(size for _, size, _ in self.alive.values())
+
+    def peak(self, without: set[int]) -> int:
+        """The most bytes at a time, without the storages that are alive and of these keys (gradients)."""
+        spans = [(size, start, end) for _, size, start, end in self.spans]
+        spans += [(size, start, self.time + 1) for key, (_, size, start) in self.alive.items() if key not in without]
+        change = [0] * (self.time + 3)
+        for size, start, end in spans:
+            change[start] += size
+            change[end] -= size
+        total = most = 0
+        for c in change:
+            total += c
+            most = max(most, total)
+        return most
+
+
+def memory(run: Step, network: Network) -> tuple[float, float]:
+    """MiB alive after forward, and at the peak: without inputs, weights, and gradients of weights."""
+    network.net.zero_grad()
+    a, b = network.inputs()
+    with Bytes() as count:
+        results = run(a, b)
+        after = count.now()
+        loss = results[0].sum() + results[1].square().sum()
+        del results
+        loss.backward()
+        del loss
+        gradients = {p.grad.untyped_storage()._cdata for p in network.net.parameters() if p.grad is not None}
+        peak = count.peak(gradients)
+    return after / MIB, peak / MIB
+
+
+# -- time --------------------------------------------------------------------------------------------------------------
+def step(run: Step, inputs: tuple[Tensor, Tensor]) -> float:
+    gc.collect()
+    start = time.process_time()
+    results = run(*inputs)
+    (results[0].sum() + results[1].square().sum()).backward()
+    return time.process_time() - start
+
+
+def variants(network: Network, depth: int) -> dict[str, Step]:
+    found: dict[str, Step] = {
+        "plain": network.plain,
+        "archlang": network.rebuilt(),
+        "archlang, last kept": network.rebuilt(keep=1),
+    }
+    for kept in sorted({depth // 4, depth // 2}):
+        found[f"archlang, {kept} kept"] = network.rebuilt(keep=kept)
+    for length in (1, 2, 4):
+        if length < depth:
+            found[f"checkpoint of {length}"] = network.checkpointed(length)
+    return found
+
+
+def measure(kind: str, depth: int, rounds: int) -> None:
+    network = Network(kind, depth)
+    found = variants(network, depth)
+    for name, peer in peers(network).items():
+        found[name] = peer
+    inputs = network.inputs()
+    times: dict[str, list[float]] = {name: [] for name in found}
+    for number in range(rounds + 1):
+        for name, run in list(found.items()):
+            try:
+                spent = step(run, inputs)
+            except Exception as error:
+                print(f"{name}: {type(error).__name__}: {str(error).splitlines()[0][:90]}")
+                del found[name], times[name]
+                continue
+            if number:
+                times[name].append(spent)
+    plain = times["plain"]
+    print(f"{kind}, {depth} blocks, {rounds} rounds: plain {statistics.median(plain):.3f} s a step")
+    for name, own in times.items():
+        ratios = sorted(t / p for t, p in zip(own, plain, strict=True))
+        after, peak = memory(found[name], network)
+        spread = f"{ratios[len(ratios) // 4]:.2f}..{ratios[-1 - len(ratios) // 4]:.2f}"
+        middle, least = statistics.median(own) / statistics.median(plain), min(own) / min(plain)
+        print(f"  {name:22} x{middle:.3f} ({spread}), least x{least:.3f}, alive {after:6.1f} MiB, peak {peak:6.1f} MiB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("memory", "time"))
+    parser.add_argument("--kind", choices=tuple(SPECS), nargs="+", default=list(SPECS))
+    parser.add_argument("--blocks", type=int, nargs="+", default=[4, 16, 64])
+    parser.add_argument("--rounds", type=int, default=7)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for kind in args.kind:
+        for depth in args.blocks:
+            if args.what == "time":
+                measure(kind, depth, args.rounds)
+                continue
+            network = Network(kind, depth)
+            print(f"{kind}, {depth} blocks")
+            for name, run in variants(network, depth).items():
+                after, peak = memory(run, network)
+                print(f"  {name:22} alive after forward {after:7.1f} MiB, peak {peak:7.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()
