@@ -20,6 +20,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default: standard output)")
     text = "py: PyTorch source; ir: the typed graph as text; json: as JSON (default: py)"
     parser.add_argument("--emit", type=choice(*FORMS), default="py", metavar="FORM", help=text)
+    text = "let autograd keep the activations of reversible blocks, too, instead of rebuilding them"
+    parser.add_argument("--no-rebuild", action="store_true", help=text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,14 +30,14 @@ def run(args: argparse.Namespace) -> int:
     keep(args.spec, args.output)
     module, entry, values = design(args)
     done = elaborate(module, entry, values, limits(args))
-    text = _emit(done, args.emit, args.spec)
+    text = _emit(done, args.emit, args.spec, not args.no_rebuild)
     if done.warnings:
         show(done.warnings)
     write(text, args.output)
     return 0
 
 
-def _emit(done: Elaborated, form: str, spec: str) -> str:
+def _emit(done: Elaborated, form: str, spec: str, rebuild: bool) -> str:
     """The whole output, before anything is written."""
     if form == "ir":
         from archlang.ir.text import to_text
@@ -50,5 +52,5 @@ def _emit(done: Elaborated, form: str, spec: str) -> str:
 
         from archlang.codegen import generate
 
-        text = generate(done.program, source_name=os.path.basename(spec))
+        text = generate(done.program, source_name=os.path.basename(spec), rebuild=rebuild)
     return text if text.endswith("\n") else text + "\n"

@@ -244,7 +244,10 @@ class _Builder:
     def rebuilt(self, nodes: Sequence[Node], module: py.Py, args: Sequence[py.Py]) -> py.Call:
         self.shared.help((REBUILD,))
         random = any(n.callee is not None and self.forms.reversal.random(n.callee) for n in nodes)
+        every = self.forms.reversal.anchors(self.graph, nodes)
         kwargs = (py.Kwarg("random", py.Raw("True")),) if random else ()
+        if every:
+            kwargs += (py.Kwarg("every", py.Raw(str(every))),)
         return py.Call(py.Raw(REBUILD.name), (module, *args), kwargs)
 
     def region_from(self, at: int) -> list[Node]:

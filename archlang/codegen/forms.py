@@ -35,9 +35,10 @@ class Forms:
     sequences: set[int] = field(default_factory=set)
     constructed: set[int] = field(default_factory=set)
     applied: set[int] = field(default_factory=set)
+    rebuild: bool = True
 
     def __post_init__(self) -> None:
-        self.reversal = Reversal(self.program)
+        self.reversal = Reversal(self.program, self.rebuild)
         for graph in self.program.graphs:
             if self._is_pure(graph):
                 self.pure.add(id(graph))

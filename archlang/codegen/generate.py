@@ -30,11 +30,12 @@ __all__ = ["generate"]
 _BASES = {"module": "nn.Module", "list": "nn.ModuleList", "sequential": "nn.Sequential"}
 
 
-def generate(program: Program, *, source_name: str, header: str = "") -> str:
+def generate(program: Program, *, source_name: str, header: str = "", rebuild: bool = True) -> str:
     """The text of one Python file that defines the program's root as an nn.Module, and what it needs.
 
     source_name: how the file names its source in its docstring; header: a further paragraph there, such as the
-    command that made the file. The text depends on nothing else: no clock, machine or hash seed.
+    command that made the file; rebuild: whether reversible blocks are trained without stored activations, see
+    docs/drift.md. The text depends on nothing else: no clock, machine or hash seed.
 
     Raises ArchError (ARC07xx) for programs that have no such text.
     """
@@ -46,7 +47,7 @@ def generate(program: Program, *, source_name: str, header: str = "") -> str:
         fail("ARC0630", "generated code has no log-determinants; the interpreter has", node.span)
     swept = sweeps(program)
     shared = Shared(swept=frozenset((s.torch_class, s.weight) for s in swept))
-    forms = Forms(program)
+    forms = Forms(program, rebuild=rebuild)
     classes = Classes(program, forms, shared)
     definitions: list[str] = []
     typed = frozenset((*shared.helpers, *(u.name for u in classes.units if u.function)))

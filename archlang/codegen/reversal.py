@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import floor, log
 
 from archlang.ir.graph import Graph, Node, Program
 from archlang.ops.base import registry
 from archlang.reversible import invert, proved, rebuildable
+from archlang.reversible.conditioning import ROUNDING, Growth, growth
 
-__all__ = ["Reversal"]
+__all__ = ["DRIFT", "Reversal"]
+
+DRIFT = 1e-3  # the relative error that rebuilt streams may have in float32, as estimated at the initial weights
 
 
 @dataclass
@@ -19,12 +24,14 @@ class Reversal:
     """
 
     program: Program
+    rebuild: bool = True  # whether there are regions at all
     inverse: dict[int, Graph] = field(default_factory=dict)
     needed: set[int] = field(default_factory=set)  # of these: what something runs backwards
     statements: set[int] = field(default_factory=set)
+    growths: list[Growth] | None = None
 
     def __post_init__(self) -> None:
-        self.statements = rebuildable(self.program)
+        self.statements = rebuildable(self.program) if self.rebuild else set()
         declared: set[int] = set()
         pending: list[Graph] = []
         for graph in self.program.graphs:  # callees first
@@ -45,6 +52,21 @@ class Reversal:
     def region(self, node: Node) -> bool:
         """Whether a call of a graph that is not itself taken back starts a region."""
         return node.callee is not None and not node.inverted and id(node.callee) in self.statements
+
+    def anchors(self, graph: Graph, nodes: Sequence[Node]) -> int:
+        """After how many blocks the streams of a region are kept, so that what is rebuilt is right within `DRIFT`.
+
+        0: not at all. The most blocks whose errors stay below it in float32, hence the least memory.
+        """
+        if self.growths is None:
+            self.growths = growth(self.program)
+        paths = {node.path for node in nodes}
+        here = [g for g in self.growths if g.graph is graph and g.path in paths]
+        worst = max(here, key=lambda g: g.total, default=None)
+        allowed = DRIFT / ROUNDING["float32"]
+        if worst is None or worst.total <= allowed:
+            return 0
+        return max(1, floor(log(allowed) / log(worst.per_block)))
 
     def random(self, graph: Graph) -> bool:
         """Whether something below draws random numbers."""
