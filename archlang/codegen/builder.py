@@ -245,7 +245,7 @@ class _Builder:
         self.shared.help((REBUILD,))
         random = any(n.callee is not None and self.forms.reversal.random(n.callee) for n in nodes)
         every = self.forms.reversal.anchors(self.graph, nodes)
-        kwargs = (py.Kwarg("random", py.Raw("True")),) if random else ()
+        kwargs: tuple[py.Kwarg, ...] = (py.Kwarg("random", py.Raw("True")),) if random else ()
         if every:
             kwargs += (py.Kwarg("every", py.Raw(str(every))),)
         return py.Call(py.Raw(REBUILD.name), (module, *args), kwargs)
