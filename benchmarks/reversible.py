@@ -145,8 +145,9 @@ def _through(modules: list[Any], x: Tensor) -> Tensor:
 class Bytes(TorchDispatchMode):
     """Storages that operations make, with the times at which they come and go."""
 
-    def __init__(self) -> None:
+    def __init__(self, ignored: set[int]) -> None:
         super().__init__()
+        self.ignored = ignored  # weights, of which operations make views
         self.time = 0
         self.alive: dict[int, tuple[StorageWeakRef, int, int]] = {}
         self.spans: list[tuple[int, int, int, int]] = []  # key, bytes, from, to
@@ -158,7 +159,7 @@ class Bytes(TorchDispatchMode):
             if isinstance(t, Tensor):
                 storage = t.untyped_storage()
                 key = storage._cdata
-                if key not in self.alive:
+                if key not in self.alive and key not in self.ignored:
                     self.alive[key] = (StorageWeakRef(storage), storage.nbytes(), self.time)
         return out
 
@@ -192,7 +193,8 @@ def memory(run: Step, network: Network) -> tuple[float, float]:
     """MiB alive after forward, and at the peak: without inputs, weights, and gradients of weights."""
     network.net.zero_grad()
     a, b = network.inputs()
-    with Bytes() as count:
+    weights = {p.untyped_storage()._cdata for p in (*network.net.parameters(), a, b)}
+    with Bytes(weights) as count:
         results = run(a, b)
         after = count.now()
         loss = results[0].sum() + results[1].square().sum()
