@@ -13,7 +13,7 @@ from archlang.codegen.errors import fail
 from archlang.codegen.forms import entry
 from archlang.ir.graph import Graph, Node, Output, Port, Value
 from archlang.ir.graph import Step as Taken
-from archlang.reversible import Backwards
+from archlang.reversible import Backwards, may_vanish
 
 if TYPE_CHECKING:
     from archlang.codegen.builder import _Builder
@@ -110,7 +110,8 @@ class Statements:
         if step.kind == "update" and step.node.op in _PAIRS and len(step.node.inputs) == 2:
             (old,) = step.consumed
             swapped = step.node.inputs[1] is old or bool(step.node.attrs.get("reverse"))
-            if step.node.op in ("add", "mul") or not swapped:
+            vanishes = any(may_vanish(o, step.node, self.graph, self.makers) for o in self.operands(step))
+            if (step.node.op in ("add", "mul") or not swapped) and not vanishes:
                 fn, reads = self.function(self.operands(step))
                 if step.node.op == "add":
                     return self.call(step.made, "add", self.var(old), fn, *reads)

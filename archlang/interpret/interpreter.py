@@ -188,6 +188,9 @@ class _Run:
             if self.undoing:
                 weights = {d.name: weights[d.name].clone() if d.kind == "buffer" else weights[d.name] for d in decls}
             op = registry()[node.op]
+            fault = op.fault(weights, attrs) if node.inverted else None
+            if fault is not None:
+                raise InterpretError(f"`{path or node.op}` cannot be undone: {fault}")
             run = op.log_det_run if node.log_det else op.inverse_run if node.inverted else op.run
             out = run(ins, weights, attrs, self.training)
         return tuple(out) if isinstance(out, (tuple, list)) else (out,)

@@ -10,6 +10,7 @@ from archlang.ops._args import channels, kwargs, same_channels
 from archlang.ops.base import Bijection, Context, Op, OpError, register
 from archlang.ops.code import Call, Helper, Lit
 from archlang.ops.eager import Ghost, Tape
+from archlang.ops.guard import REQUIRE
 from archlang.ops.rules import require_float
 
 __all__: list[str] = []
@@ -47,12 +48,14 @@ class ActNorm(nn.Module):
         self.initialized.fill_(1)
 
     def inverse(self, y: torch.Tensor) -> torch.Tensor:
+        require(self.scale.ne(0).all(), "`scale` of a normalisation has a 0")
         return y / self.scale - self.loc
 
     def log_det(self, x: torch.Tensor) -> torch.Tensor:
         positions = x[0, 0].numel()
         return (positions * self.scale.abs().log().sum()).expand(x.shape[0])
 ''',
+    (REQUIRE,),
 )
 
 
@@ -117,6 +120,9 @@ class ActNorm(Op):
                 scale.copy_(1 / (std.view_as(scale) + 1e-6))
                 weights["initialized"].fill_(1)
         return scale * (x + loc)
+
+    def fault(self, weights: Mapping[str, Any], attrs: Attrs) -> str | None:
+        return None if bool(weights["scale"].ne(0).all()) else "`scale` has a 0"
 
     def inverse_run(self, outs: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         return outs[0] / weights["scale"] - weights["loc"]

@@ -298,6 +298,11 @@ class Op(ABC):
         """The inputs from the outputs, as `run` computes the outputs from the inputs."""
         raise NotImplementedError(f"`{self.name}` has no inverse of its own")
 
+    def fault(self, weights: Mapping[str, Any], attrs: Attrs) -> str | None:
+        """Which weight breaks a hypothesis of `bijection`, and how; None where all hold. The helper's `inverse` looks
+        at the same."""
+        return None
+
     def inverse_call(self, attrs: Attrs, outputs: int) -> Expr:
         """The expression for the inputs; the outputs are In(0), In(1), ... Default: the module's method `inverse`."""
         return Call(Get(Self(), "inverse"), tuple(In(i) for i in range(outputs)))

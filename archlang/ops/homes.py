@@ -82,6 +82,7 @@ HOMES: dict[str, str] = {
     "index_select": "archlang.ops.gather",
     "take_along": "archlang.ops.gather",
     "gdn": "archlang.ops.gdn",
+    "require_nonzero": "archlang.ops.guard",
     "flip": "archlang.ops.index",
     "index": "archlang.ops.index",
     "masked_fill": "archlang.ops.index",

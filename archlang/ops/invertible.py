@@ -11,6 +11,7 @@ from archlang.ops._args import channels, kwargs, same_channels
 from archlang.ops.base import Bijection, Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Helper, Lit
 from archlang.ops.eager import Ghost, Tape
+from archlang.ops.guard import REQUIRE
 from archlang.ops.rules import require_float
 from archlang.ops.window import Window
 from archlang.shapes.dim import Size
@@ -25,6 +26,8 @@ class ChannelMatrix(nn.Module):
 
     dims: the number of dimensions after the channels; 0: the last dimension is meant.
     """
+
+    named = "weight"
 
     def __init__(self, dims: int) -> None:
         super().__init__()
@@ -42,7 +45,12 @@ class ChannelMatrix(nn.Module):
         return self.mix(x, self.matrix())
 
     def inverse(self, y: torch.Tensor) -> torch.Tensor:
-        return self.mix(y, torch.linalg.inv(self.matrix()))
+        matrix = self.matrix()
+        inverse = torch.linalg.inv_ex(matrix).inverse
+        condition = matrix.norm() * inverse.norm()
+        regular = condition < 1 / torch.finfo(matrix.dtype).eps
+        require(regular, f"`{self.named}` makes a matrix that is singular")
+        return self.mix(y, inverse)
 
     def log_abs_det(self) -> torch.Tensor:
         log_abs_det: torch.Tensor = torch.linalg.slogdet(self.matrix()).logabsdet
@@ -52,6 +60,7 @@ class ChannelMatrix(nn.Module):
         channels = x.shape[1] if self.dims else x.shape[-1]
         return (x[0].numel() // channels * self.log_abs_det()).expand(x.shape[0])
 ''',
+    (REQUIRE,),
 )
 
 _PLAIN = Helper(
@@ -77,6 +86,7 @@ _LU = Helper(
 class InvertibleMatrixLU(ChannelMatrix):
     """P L (U + diag(s)): s keeps its signs, w_s is the logarithm of its size."""
 
+    named = "w_s"
     w_p: torch.Tensor
     u_mask: torch.Tensor
     l_mask: torch.Tensor
@@ -267,6 +277,15 @@ class _Invertible(_ChannelMatrix):
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
         hypothesis = "`w_s` is finite" if attrs["lu"] else "det `weight` is not 0"
         return Bijection(hypotheses=(hypothesis,))
+
+    def fault(self, weights: Mapping[str, Any], attrs: Attrs) -> str | None:
+        import torch
+
+        matrix = self.matrix(weights, attrs)
+        condition = matrix.norm() * torch.linalg.inv_ex(matrix).inverse.norm()
+        if bool(condition < 1 / torch.finfo(matrix.dtype).eps):
+            return None
+        return f"`{'w_s' if attrs['lu'] else 'weight'}` makes a matrix that is singular"
 
     def log_abs_det(self, weights: Mapping[str, Any], attrs: Attrs) -> Any:
         return weights["w_s"].sum() if attrs["lu"] else super().log_abs_det(weights, attrs)

@@ -17,7 +17,7 @@ _SECTIONS = (  # title, files of archlang/ops
     ("Convolution and linear layers", ("conv", "linear")),
     ("Normalisation", ("norm", "layernorm")),
     ("Activations", ("activation",)),
-    ("Bijections", ("actnorm", "invertible", "permutation", "triangular", "gdn", "lipschitz")),
+    ("Bijections", ("actnorm", "invertible", "permutation", "triangular", "gdn", "lipschitz", "guard")),
     ("Pooling and resizing", ("pool", "resize")),
     ("Dropout", ("dropout",)),
     ("Attention", ("attention", "multihead")),

@@ -11,6 +11,7 @@ from archlang.ops._args import channels, kwargs, per_dim, same_channels, spatial
 from archlang.ops.base import Bijection, Context, Op, Param, register
 from archlang.ops.code import Call, Helper, Lit
 from archlang.ops.eager import Ghost, Tape
+from archlang.ops.guard import REQUIRE
 from archlang.ops.window import Window
 from archlang.shapes.dim import Size
 
@@ -100,14 +101,17 @@ class TriangularConv2d(nn.Module):
     def inverse(self, y: torch.Tensor) -> torch.Tensor:
         if self.bias is not None:
             y = y - self.bias[:, None, None]
-        x = substitute(y.flip(self.flips), self.kernel().flip(self.flips))
+        kernel = self.kernel().flip(self.flips)
+        diagonal = kernel[:, :, -1, -1].diagonal()
+        require(diagonal.ne(0).all(), "`weight` has a 0 on its last tap's diagonal")
+        x = substitute(y.flip(self.flips), kernel)
         return x.flip(self.flips)
 
     def log_det(self, x: torch.Tensor) -> torch.Tensor:
         entries = self.kernel().flip(self.flips)[:, :, -1, -1].diagonal()
         return (x[0, 0].numel() * entries.abs().log().sum()).expand(x.shape[0])
 ''',
-    (_SUBSTITUTE,),
+    (_SUBSTITUTE, REQUIRE),
 )
 
 
@@ -189,6 +193,15 @@ class TriangularConv(Op):
             return kernel + weights["one"]
         return kernel + weights["weight"].exp() * weights["one"] if attrs["diagonal"] == "exp" else kernel
 
+    def diagonal(self, weights: Mapping[str, Any], attrs: Attrs) -> Any:
+        """Of the last tap: what a position's own channels are multiplied by."""
+        row, column = (0 if side in "BR" else -1 for side in attrs["order"])
+        return self.kernel(weights, attrs)[:, :, row, column].diagonal()
+
+    def fault(self, weights: Mapping[str, Any], attrs: Attrs) -> str | None:
+        whole = bool(self.diagonal(weights, attrs).ne(0).all())
+        return None if whole else "`weight` has a 0 on its last tap's diagonal"
+
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         import torch
         import torch.nn.functional as F
@@ -220,9 +233,8 @@ class TriangularConv(Op):
         return torch.stack(list(found.values()), -1).view_as(y).flip(flips)
 
     def log_det_run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
-        order = attrs["order"]
-        tap = self.kernel(weights, attrs)[:, :, 0 if order[0] == "B" else -1, 0 if order[1] == "R" else -1]
-        return (ins[0][0, 0].numel() * tap.diagonal().abs().log().sum()).expand(len(ins[0]))
+        entries = self.diagonal(weights, attrs)
+        return (ins[0][0, 0].numel() * entries.abs().log().sum()).expand(len(ins[0]))
 
 
 _DEFAULTS = (("order", "TL"), ("diagonal", "free"), ("bias", True))

@@ -1,7 +1,7 @@
 """Reversibility of graphs: the proof, the inverse that follows from it, and how rounding errors grow in it."""
 
 from archlang.reversible.effects import total
-from archlang.reversible.invert import Backwards, invert
+from archlang.reversible.invert import Backwards, invert, may_vanish
 from archlang.reversible.log_det import Measure, with_log_det
 from archlang.reversible.moves import Move, Pair
 from archlang.reversible.prove import Prover, prove, proved, refusal
@@ -15,6 +15,7 @@ __all__ = [
     "Pair",
     "Prover",
     "invert",
+    "may_vanish",
     "prove",
     "proved",
     "rebuildable",

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from archlang.ir.graph import NONZERO_EPS, Graph, Init, Node, Value
 from archlang.records import dataclass
 
-__all__ = ["Range", "bounds", "constant"]
+__all__ = ["Range", "bounds", "constant", "rounds"]
 
 _INF = math.inf
+_SMALLEST = {"float": 1.2e-38, "float16": 6.2e-5, "bfloat16": 1.2e-38, "float32": 1.2e-38, "float64": 2.3e-308}
 _DEPTH = 100  # nodes deep; beyond it nothing is known
 
 
@@ -136,6 +137,11 @@ def bounds(value: Value, makers: Mapping[int, Node], graph: Graph, *, nominal: b
     return _Intervals(nominal).of(value, makers, graph, {}, 0)
 
 
+def rounds(found: Range, dtype: str, *, reciprocal: bool) -> bool:
+    """Whether a factor that is never 0 can round to 0; with `reciprocal`, or become infinite."""
+    return found.away < _SMALLEST.get(dtype, _SMALLEST["float"]) or (found.most == math.inf and reciprocal)
+
+
 class _Intervals:
     def __init__(self, nominal: bool) -> None:
         self.nominal = nominal
@@ -192,6 +198,9 @@ class _Intervals:
                 return Range(ins[0].away, ins[0].most, ins[0].away, ins[0].strict)
             case "square":
                 return Range(ins[0].away ** 2, _square(ins[0].most), ins[0].away ** 2, ins[0].strict)
+            case "require_nonzero":
+                away = max(ins[0].away, _SMALLEST["float"])
+                return Range(ins[0].low, ins[0].high, away, True)
             case "reciprocal":
                 return ins[0].inverse()
             case "full":

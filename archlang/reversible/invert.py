@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 from archlang.ir.graph import Graph, Node, Output, Port, Step, TensorType, Value
 from archlang.ops.base import registry
 from archlang.records import replace
 from archlang.reversible.branch import Branch
+from archlang.reversible.factors import bounds, rounds
 from archlang.reversible.prove import prove
 from archlang.shapes.dim import substitute
 
-__all__ = ["Backwards", "invert"]
+__all__ = ["Backwards", "invert", "may_vanish"]
 
 _KNOWN: WeakKeyDictionary[Graph, Graph] = WeakKeyDictionary()
 
@@ -126,11 +127,31 @@ class Backwards:
         undo = registry()[node.op].undo(node.attrs, next(i for i, v in enumerate(node.inputs) if v is consumed))
         assert undo is not None
         result = made
+        if undo.divides:
+            makers = {id(v): maker for maker in self.graph.nodes for v in maker.outputs} | self.makers
+            others = [v for v in node.inputs if v is not consumed]
+            rest = [
+                self.looked_at(v, step) if may_vanish(o, node, self.graph, makers) else v
+                for o, v in zip(others, rest, strict=True)
+            ]
         for other in rest or (None,):
             inputs = (result,) if other is None else (other, result) if undo.swapped else (result, other)
             result = Value(consumed.type, consumed.name)
             self.nodes.append(Node(undo.op, inputs, (result,), step.span, undo.attrs, phase=node.phase))
         self.start(consumed, result)
+
+    def looked_at(self, factor: Value, step: Step) -> Value:
+        """The factor, after a look at run time."""
+        result = Value(factor.type, factor.name)
+        self.nodes.append(Node("require_nonzero", (factor,), (result,), step.span))
+        return result
+
+
+def may_vanish(factor: Value, node: Node, graph: Graph, makers: Mapping[int, Node]) -> bool:
+    """Whether a stream's factor can round to 0 (or, dividing, become infinite): the inverse looks at it as it runs."""
+    return node.op in ("mul", "div") and rounds(
+        bounds(factor, makers, graph), factor.type.dtype, reciprocal=node.op == "div"
+    )
 
 
 def _side_outputs(node: Node) -> tuple[Value, ...]:

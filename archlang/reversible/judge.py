@@ -11,13 +11,12 @@ from archlang.ops.base import Bijection, registry
 from archlang.records import replace
 from archlang.report.diagnostic import Span
 from archlang.reversible.effects import effects_of
-from archlang.reversible.factors import Range, bounds
+from archlang.reversible.factors import Range, bounds, rounds
 from archlang.reversible.lipschitz import TOLERANCE, contraction
 from archlang.reversible.streams import Streams
 
 __all__ = ["Judge"]
 
-_SMALLEST = {"float": 1.2e-38, "float16": 6.2e-5, "bfloat16": 1.2e-38, "float32": 1.2e-38, "float64": 2.3e-308}
 _DTYPE = {"float": "float32"}
 _SPLITS = ("split", "chunk", "halves", "unbind")
 _JOINS = ("concat", "stack")
@@ -98,8 +97,8 @@ class Judge(Streams):
                     span,
                     help="factors that cannot be 0: `exp(c * tanh(e))`, `softplus(e) + c`, a weight declared `nonzero`",
                 )
-            least = _SMALLEST.get(value.type.dtype, _SMALLEST["float"])
-            if found.away < least or (found.most == math.inf and node.op == "div"):
+            if rounds(found, value.type.dtype, reciprocal=node.op == "div"):
+                self.hypotheses.append(f"the factor of `{name}` does not round to 0")
                 self.warn(
                     "ARC0620",
                     f"the factor of the stream `{name}` comes as close to 0 as it likes: "
