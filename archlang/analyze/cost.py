@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from archlang.analyze.active import active
 from archlang.analyze.largest import Largest
-from archlang.analyze.liveness import peak
+from archlang.analyze.liveness import live_at_peak, peak
 from archlang.analyze.paths import Depth, Field, Macs, Reach
 from archlang.analyze.plan import Plans
 from archlang.analyze.trace import Trace, Tracer, Work
@@ -20,7 +20,7 @@ from archlang.records import dataclass
 from archlang.reversible import rebuildable
 from archlang.shapes.dim import Size, symbol, symbols
 
-__all__ = ["Cost", "cost"]
+__all__ = ["Cost", "at_peak", "cost"]
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,7 @@ def cost(program: Program, sizes: Mapping[str, int] | None = None, rebuild: bool
     With symbols left, formulas hold wherever none of them is 0 or 1 (a size of 1 can make a copy unnecessary).
     """
     given = dict(sizes or {})
-    root = program.root
-    names = dict.fromkeys(n for p in root.inputs for v in p.values for s in v.type.shape for n in sorted(symbols(s)))
-    env: dict[str, Size] = {name: given.get(name, symbol(name)) for name in (*names, *root.symbols)}
+    root, env = program.root, _sizes(program, given)
     plans = Plans()
     evaluation = _trace(program, Tracer(plans, training=False, grad=False), env)
     training = _trace(program, Tracer(plans, True, True, rebuildable(program) if rebuild else ()), env)
@@ -96,6 +94,20 @@ def cost(program: Program, sizes: Mapping[str, int] | None = None, rebuild: bool
         tuple(sorted(training.uncounted)),
         tree(program, training, evaluation),
     )
+
+
+def at_peak(program: Program, sizes: Mapping[str, int] | None = None) -> list[tuple[str, Size]]:
+    """The tensors that make up the peak of inference, where it is one formula: their makers' paths, and bytes."""
+    trace = _trace(program, Tracer(Plans(), training=False, grad=False), _sizes(program, sizes or {}))
+    names = [f"input {v.name or port.name}" for port in program.root.inputs for v in port.values]
+    return live_at_peak(trace, names)
+
+
+def _sizes(program: Program, given: Mapping[str, int]) -> dict[str, Size]:
+    """Of every symbol of the inputs, the given number or the symbol itself."""
+    root = program.root
+    names = dict.fromkeys(n for p in root.inputs for v in p.values for s in v.type.shape for n in sorted(symbols(s)))
+    return {name: given.get(name, symbol(name)) for name in (*names, *root.symbols)}
 
 
 def _trace(program: Program, tracer: Tracer, env: Mapping[str, Size]) -> Trace:

@@ -6,6 +6,7 @@ them; the module's own tensors, and what a kernel needs inside, are not counted.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from archlang.analyze.largest import Largest
@@ -14,7 +15,7 @@ from archlang.ops.eager import Storage
 from archlang.records import dataclass
 from archlang.shapes.dim import Size
 
-__all__ = ["peak"]
+__all__ = ["live_at_peak", "peak"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,35 +41,88 @@ def _course(trace: Trace, dying: frozenset[int], memo: dict[Any, _Course]) -> _C
 
 
 def _run(trace: Trace, dying: frozenset[int], memo: dict[Any, _Course]) -> _Course:
+    most = Largest.of((0,))
+    live: Size = 0
+    for moment in _moments(trace, dying, memo):
+        most = most | moment.peak
+        live = moment.after
+    return _Course(most, live)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """A step, beside the inputs: the most memory in it, and what is live after it. No step: the beginning."""
+
+    step: Step | None
+    peak: Largest
+    before: Size  # around a call
+    after: Size
+    dying: frozenset[int]  # inputs of a call that it lets go
+    ends: tuple[Storage, ...]  # what nobody reads any more after it
+
+
+def _moments(trace: Trace, dying: frozenset[int], memo: dict[Any, _Course]) -> Iterator[_Moment]:
     free = {id(s) for i, s in enumerate(trace.inputs) if i in dying}
     held = {id(s) for i, s in enumerate(trace.inputs) if i not in dying}
     held |= {id(g.storage) for g in trace.outputs} - free  # what comes out again and is dying is read by nobody
     last = _last_uses(trace)
-    live: Size = 0
-    for s in trace.inputs:
-        if id(s) in free and id(s) not in last and id(s) not in held:
-            live = live - s.bytes
-    most = Largest.of((0, live))
+    unread = tuple(s for s in trace.inputs if id(s) in free and id(s) not in last and id(s) not in held)
+    live: Size = -sum((s.bytes for s in unread), start=0)
+    yield _Moment(None, Largest.of((live,)), 0, live, frozenset(), unread)
     known = {id(s) for s in trace.inputs}
     for i, step in enumerate(trace.steps):
         ends = [s for s in _distinct((*step.ins, *step.outs)) if not s.own and id(s) not in held]
         ends = [s for s in ends if last.get(id(s), i) == i]
+        before = live
         gone: set[int] = set()
+        let_go: frozenset[int] = frozenset()
         if step.trace is None:
             fresh = [s for s in _distinct(step.outs) if id(s) not in known and not s.own]
             live = live + sum((s.bytes for s in fresh), start=0)
-            most = most | Largest.of((live,))
+            most = Largest.of((live,))
         else:
             mine = _distinct(step.ins)
             through = {id(s) for s in step.outs if last.get(id(s), i) > i or id(s) in held}
             gone = {id(s) for s in ends if any(s is m for m in mine) and id(s) not in through}
             gone -= {id(s) for j, s in enumerate(mine) if j not in step.trace.used}
-            course = _course(step.trace, frozenset(j for j, s in enumerate(mine) if id(s) in gone), memo)
-            most = most | (course.peak + live)
+            let_go = frozenset(j for j, s in enumerate(mine) if id(s) in gone)
+            course = _course(step.trace, let_go, memo)
+            most = course.peak + live
             live = live + course.end
         known.update(id(s) for s in step.outs)
         live = live - sum((s.bytes for s in ends if id(s) not in gone), start=0)
-    return _Course(most, live)
+        yield _Moment(step, most, before, live, let_go, tuple(ends))
+
+
+def live_at_peak(trace: Trace, names: Sequence[str]) -> list[tuple[str, Size]]:
+    """The tensors that are live when most memory is needed: who made them, and their bytes. `names`: of the inputs.
+
+    Meant for a peak of one option, of which they are the sum.
+    """
+    memo: dict[Any, _Course] = {}
+    prefix, dying, target = "", frozenset[int](), _course(trace, frozenset(), memo).peak.options[0]
+    around: list[tuple[str, Size]] = []
+    while True:
+        live = {id(s): (name, s.bytes) for s, name in zip(trace.inputs, names, strict=True) if not s.own}
+        for moment in _moments(trace, dying, memo) if target != 0 else ():
+            step, here = moment.step, target in moment.peak.options
+            if step is not None and (step.trace is None or not here):
+                fresh = [s for s in _distinct(step.outs) if id(s) not in live and not s.own]
+                live.update((id(s), (prefix + step.name, s.bytes)) for s in fresh)
+            if here:
+                break
+            for s in moment.ends:
+                live.pop(id(s), None)
+        else:
+            return around + list(live.values())  # when it begins
+        if step is None or step.trace is None:
+            return around + list(live.values())
+        mine = _distinct(step.ins)
+        names = [live[id(s)][0] if id(s) in live else "" for s in mine]
+        inner = {id(s) for s in mine}
+        around += [row for key, row in live.items() if key not in inner]
+        prefix, target = f"{prefix}{step.name}.", target - moment.before
+        trace, dying = step.trace, moment.dying
 
 
 def _last_uses(trace: Trace) -> dict[int, int]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from archlang.analyze.plan import Env, Plan, Plans, present
 from archlang.ir.graph import Attrs, Graph, Node, TensorType, WeightDecl
+from archlang.ir.paths import shift
 from archlang.ops.base import registry
 from archlang.ops.eager import BYTES, FLOATS, Ghost, Storage, Tape, nbytes
 from archlang.records import dataclass, field
@@ -43,11 +44,20 @@ class Work:
 
 @dataclass(slots=True)
 class Step:
-    """One application: the storages that go in and come out, and the trace of the callee."""
+    """One application: the storages that go in and come out, and the trace of the callee.
+
+    Of a run's instances it is the one at `place`.
+    """
 
     ins: tuple[Storage, ...]
     outs: tuple[Storage, ...]
     trace: Trace | None
+    node: Node
+    place: int = 0
+
+    @property
+    def name(self) -> str:
+        return shift(self.node.path, self.place) if self.node.path is not None else self.node.op
 
 
 @dataclass(slots=True)
@@ -186,7 +196,7 @@ class _Walk:
             return self.call(index, node, row, ins)
         weights = self.tracer.plans.child(self.plan.graph, node.path) if node.path is not None else None
         decls = weights.weights if weights is not None else ()
-        return self.repeat(node, row, ins, lambda given: self.op(index, node, given, decls))
+        return self.repeat(node, row, ins, lambda given, i: self.op(index, node, given, i, decls))
 
     def weight(self, node: Node, row: Row) -> Ghost:
         decl = self.tracer.plans.weight(self.plan.graph, node.path or "")
@@ -197,13 +207,13 @@ class _Walk:
         y = self.tape.new(w.shape, w.dtype, (w,))
         self.tape.extra(y, w.shape, w.dtype)
         self.tape.extra(y, w.shape, "bool")
-        self.trace.steps.append(Step((), (y.storage,), None))
+        self.trace.steps.append(Step((), (y.storage,), None, node))
         row.work = Work(saved=self.tape.kept - before)
         return y
 
     # -- steps ---------------------------------------------------------------------------------------------------------
     def repeat(
-        self, node: Node, row: Row, ins: list[Ghost], step: Callable[[list[Ghost]], tuple[Sequence[Ghost], Trace]]
+        self, node: Node, row: Row, ins: list[Ghost], step: Callable[[list[Ghost], int], tuple[Sequence[Ghost], Trace]]
     ) -> Sequence[Ghost]:
         """Runs the node's instances on each other's results; between two alike ones and the last, only counts."""
         streams = [i for i, fixed in enumerate(_context(node)) if not fixed]
@@ -212,7 +222,7 @@ class _Walk:
         i = 0
         while i < node.count:
             here = signature(ins)
-            outs, part = step(ins)
+            outs, part = step(ins, i)
             times = node.count - 1 - i if here == last and i < node.count - 1 else 1
             i += times
             last = here
@@ -246,20 +256,21 @@ class _Walk:
         callee, env = runs(node), self.plan.sizes[index]
         assert callee is not None
 
-        def step(given: list[Ghost]) -> tuple[Sequence[Ghost], Trace]:
+        def step(given: list[Ghost], place: int) -> tuple[Sequence[Ghost], Trace]:
             trace = (tracer or self.tracer).graph(callee, env, given)
             mine = _distinct(g.storage for g in given)
             for here, there in zip(mine, trace.inputs, strict=True):
                 here.kept = there.kept
             outs = _moved(trace.outputs, trace.inputs, mine)
             self.tape.kept = self.tape.kept + trace.work.saved
-            self.trace.steps.append(Step(tuple(g.storage for g in given), tuple(g.storage for g in outs), trace))
+            stores = [tuple(g.storage for g in ghosts) for ghosts in (given, outs)]
+            self.trace.steps.append(Step(*stores, trace, node, place))
             return outs, trace
 
         return self.repeat(node, row, ins, step)
 
     def op(
-        self, index: int, node: Node, ins: list[Ghost], decls: Sequence[WeightDecl]
+        self, index: int, node: Node, ins: list[Ghost], place: int, decls: Sequence[WeightDecl]
     ) -> tuple[Sequence[Ghost], Trace]:
         attrs, outs = self.plan.attrs[index], self.plan.outs(node)
         weights = {d.name: self.tape.weight(d.shape, d.dtype, d.trainable and d.kind == "parameter") for d in decls}
@@ -285,7 +296,8 @@ class _Walk:
         traffic = sum((_bytes(g) for g in (*given, *results)), start=0) if moves else 0
         part.work = Work(macs, flops, traffic, self.tape.kept - before)
         part.by_op = {"log_det" if node.log_det else node.op: (1, part.work)}
-        self.trace.steps.append(Step(tuple(g.storage for g in ins), tuple(g.storage for g in results), None))
+        stores = [tuple(g.storage for g in ghosts) for ghosts in (ins, results)]
+        self.trace.steps.append(Step(*stores, None, node, place))
         return results, part
 
 

@@ -40,7 +40,7 @@ class Figure:
     of_node: Callable[[Node], Size] | None = None
     whole: Callable[[Measured], Size] | None = None
     block: str = ""  # for `whole`: the attribute of the cost tree's blocks that it is the sum of
-    trail: Callable[[Measured], list[tuple[Node, int]]] | None = None  # for `whole`: what it grows by, along one path
+    parts: Callable[[Measured], list[tuple[str, Size]]] | None = None  # for `whole`: what it is the sum of
     unit: str = ""
 
 
@@ -133,17 +133,17 @@ class Measured:
             graph = inner[0]
             sizes = {name: substitute(size, sizes) for name, size in inner[1].items()}
 
-    def trail(self, algebra: Algebra[P], measure: Callable[[P], int]) -> list[tuple[Node, int]]:
+    def trail(self, algebra: Algebra[P], measure: Callable[[P], int]) -> list[tuple[str, Size]]:
         """The nodes on the path that measures most, in an algebra of the cost model, and how much each adds."""
         from archlang.analyze.plan import Plans
         from archlang.analyze.transfer import Transfer
 
-        return Transfer(Plans(), algebra).trail(self.program.root, self.example, measure)
+        steps = Transfer(Plans(), algebra).trail(self.program.root, self.example, measure)
+        return [(_name(n) if n.path is not None else n.op, size) for n, size in steps]
 
     def _from_tree(self, figure: Figure) -> list[Part]:
-        if figure.trail is not None:
-            steps = [(_name(n) if n.path is not None else n.op, size) for n, size in figure.trail(self)]
-            return _merged("", [step for step in steps if step[1] != 0])
+        if figure.parts is not None:
+            return _merged("", [row for row in figure.parts(self) if row[1] != 0])
         if not figure.block:
             return []
         rows = [(b.name or b.kind, substitute(getattr(b, figure.block), self.example)) for b in self.cost.tree.children]
@@ -238,6 +238,13 @@ def _peak(of: Measured) -> Size:
     return substitute(options[0], of.example)
 
 
+def _live(of: Measured) -> list[tuple[str, Size]]:
+    from archlang.analyze import at_peak
+
+    found = at_peak(of.program, {name: n for name, n in of.example.items() if isinstance(n, int)})
+    return [(name, substitute(size, of.example)) for name, size in found]
+
+
 def _depth(of: Measured) -> Size:
     from archlang.analyze.paths import Depth
 
@@ -256,13 +263,13 @@ def _field(of: Measured) -> Size:
     return sizes[0]
 
 
-def _layers(of: Measured) -> list[tuple[Node, int]]:
+def _layers(of: Measured) -> list[tuple[str, Size]]:
     from archlang.analyze.paths import Depth
 
     return of.trail(Depth(), lambda depth: depth)
 
 
-def _reach(of: Measured) -> list[tuple[Node, int]]:
+def _reach(of: Measured) -> list[tuple[str, Size]]:
     from archlang.analyze.paths import Field
 
     return of.trail(Field(), lambda reach: max((int(w.size) for w in reach.windows), default=1))
@@ -278,9 +285,9 @@ FIGURES: dict[str, Figure] = {
         Figure("macs", "multiply-accumulates", of_node=lambda node: _of_op(node, "macs")),
         Figure("flops", "floating-point operations", of_node=lambda node: _of_op(node, "flops")),
         Figure("train_memory", "kept for the backward pass", whole=_saved, block="saved", unit="bytes"),
-        Figure("infer_memory", "of activations at one time, at most", whole=_peak, unit="bytes"),
-        Figure("receptive_field", "pixels across", whole=_field, trail=_reach),
-        Figure("depth", "layers with weights on the longest path", whole=_depth, trail=_layers),
+        Figure("infer_memory", "of activations at one time, at most", whole=_peak, parts=_live, unit="bytes"),
+        Figure("receptive_field", "pixels across", whole=_field, parts=_reach),
+        Figure("depth", "layers with weights on the longest path", whole=_depth, parts=_layers),
     )
 }
 

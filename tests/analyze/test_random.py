@@ -8,7 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 
 import archlang
-from archlang.analyze import cost
+from archlang.analyze import at_peak, cost
 from archlang.certify.measure import saved
 from archlang.ir.graph import Program
 from archlang.loading import instantiate
@@ -55,7 +55,9 @@ def test_figures(spec: Spec) -> None:
         assert isinstance(found.saved, int) and found.saved >= kept.total
     else:
         assert found.saved == kept.total
-    assert found.peak.known == peak(program, inputs)
+    assert found.peak.known == peak(program, inputs) == sum(size for _, size in at_peak(program, sizes))
     formulas = cost(program)
+    if len(formulas.peak.options) == 1:
+        assert formulas.peak.options[0] == sum((size for _, size in at_peak(program)), start=0)
     assert evaluate(formulas.saved, sizes) == found.saved
     assert formulas.peak.at(sizes) == found.peak

@@ -282,14 +282,26 @@ def test_a_wrong_figure_shows_its_parts() -> None:
         ("buffers == 1", {"bn": 17}),
         ("trainable_params <= 3", {"stem": 216, "fc": 90, "bn": 16}),
         ("train_memory <= 1KiB", {"stem": 12288, "bn": 8256, "relu": 8192, "fc": 32}),
+        ("infer_memory <= 1KiB", {"image": 12288, "stem": 8192, "bn": 8192}),
         ("depth == 3", {"stem": 1, "fc": 1}),
         ("receptive_field == 5", {"stem": 2}),  # beside the pixel itself
     ],
 )
 def test_a_wrong_figure_of_each_kind_shows_its_parts(claim: str, rows: dict[str, int]) -> None:
     lines = shown(IMAGE, claim).partition(", of which\n")[2].splitlines()
-    shares = {name: int(size.replace(",", "")) for name, size, *_ in map(str.split, lines)}
+    shares = {name: int(size.replace(",", "")) for *_, name, size, _, _ in map(str.split, lines)}
     assert shares == rows
+
+
+def test_peak_memory_shows_what_is_live_at_the_peak() -> None:
+    """ResNet-50 in its first bottleneck, where the branch, the shortcut, its convolution and the image are there."""
+    (finding,) = found("resnet50() on f32[B, 3, 224, 224]", "infer_memory <= 1MiB", "use zoo.resnet: resnet50\n")
+    wide = 256 * 56 * 56 * 4
+    rows = [" ".join(row.split()) for row in finding.notes[0].splitlines()[1:]]
+    assert rows == [
+        *(f"layer1.0.{path} {wide:,} 31.4 %" for path in ("bn3", "downsample.0", "downsample.1")),
+        f"input image {3 * 224 * 224 * 4:,} 5.9 %",
+    ]
 
 
 def test_depth_and_field_are_told_along_the_path_that_makes_them() -> None:
