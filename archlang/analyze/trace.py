@@ -263,8 +263,7 @@ class _Walk:
                 here.kept = there.kept
             outs = _moved(trace.outputs, trace.inputs, mine)
             self.tape.kept = self.tape.kept + trace.work.saved
-            stores = [tuple(g.storage for g in ghosts) for ghosts in (given, outs)]
-            self.trace.steps.append(Step(*stores, trace, node, place))
+            self.trace.steps.append(Step(_storages(given), _storages(outs), trace, node, place))
             return outs, trace
 
         return self.repeat(node, row, ins, step)
@@ -296,9 +295,12 @@ class _Walk:
         traffic = sum((_bytes(g) for g in (*given, *results)), start=0) if moves else 0
         part.work = Work(macs, flops, traffic, self.tape.kept - before)
         part.by_op = {"log_det" if node.log_det else node.op: (1, part.work)}
-        stores = [tuple(g.storage for g in ghosts) for ghosts in (ins, results)]
-        self.trace.steps.append(Step(*stores, None, node, place))
+        self.trace.steps.append(Step(_storages(ins), _storages(results), None, node, place))
         return results, part
+
+
+def _storages(ghosts: Iterable[Ghost]) -> tuple[Storage, ...]:
+    return tuple(g.storage for g in ghosts)
 
 
 def _context(node: Node) -> list[bool]:
