@@ -25,7 +25,8 @@ from archlang.codegen.body import (
 from archlang.codegen.construct import Constructor, extern_arguments
 from archlang.codegen.convert import convert
 from archlang.codegen.errors import fail
-from archlang.codegen.forms import Forms, entry, is_class
+from archlang.codegen.forms import CONTRACTIONS, Forms, entry, is_class
+from archlang.codegen.log_dets import contraction, measured, method, op_code
 from archlang.codegen.names import Scope, identifier
 from archlang.codegen.rebuilding import REBUILD, RUN, UNDO
 from archlang.codegen.shared import Shared
@@ -33,7 +34,7 @@ from archlang.codegen.statements import Statements
 from archlang.ir.graph import Child, Graph, Node, Output, Port, TensorType, Value
 from archlang.ir.paths import Paths, split_index
 from archlang.report.diagnostic import ArchError
-from archlang.reversible import invert, region_from
+from archlang.reversible import adds_log_det, invert, region_from
 from archlang.shapes.dim import Dim, Size, symbols
 
 __all__ = ["build"]
@@ -53,6 +54,7 @@ class _Builder:
     direct: dict[int, py.Py] = field(default_factory=dict)  # values that are read where they are used
     uses: dict[int, int] = field(default_factory=dict)
     outlines: list[Method] = field(default_factory=list)
+    branches: dict[tuple[int, ...], str] = field(default_factory=dict)  # their nodes -> the name of the method
     inside: bool = False  # of a reversible block: what it calls starts no region
 
     def __post_init__(self) -> None:
@@ -94,9 +96,10 @@ class _Builder:
             **common,  # type: ignore[arg-type]
         )
 
-    def part(self, graph: Graph) -> Body:
-        """The body of a method: some of the graph's nodes, or its inverse."""
+    def part(self, graph: Graph, *, regions: bool = False) -> Body:
+        """The body of a method: some of the graph's nodes, or its inverse. regions: its calls may start such."""
         other = self.within(graph)
+        other.inside = not regions
         steps = other.steps()
         return Body("function", other.ports(), other.lents(), (), (), (), other.size_reads(steps), steps,
                     other.outputs(), other.names(), other.types())  # fmt: skip
@@ -105,6 +108,7 @@ class _Builder:
         """The builder of a method."""
         other = _Builder(graph, self.forms, self.shared)
         other.make, other.paths, other.slots = self.make, self.paths, self.slots
+        other.outlines, other.branches = self.outlines, self.branches
         other.inside = True
         return other
 
@@ -119,7 +123,8 @@ class _Builder:
                 if id(self.graph) in self.forms.reversal.needed:
                     raise
                 del self.forms.reversal.inverse[id(self.graph)]
-        if self.forms.has_statements(self.graph):
+        found += method(self)
+        if self.forms.has_statements(self.graph) and id(self.graph) in self.forms.reversal.run:
             try:
                 found += Statements(self).build()
             except ArchError:  # then it is trained like any other
@@ -185,12 +190,13 @@ class _Builder:
         ins = [self.value(v) for v in node.inputs]
         target: Target = outs[0] if len(outs) == 1 else outs
         label = self.label(node)
+        if node.op in CONTRACTIONS:
+            return [Step(target, contraction(self, node), node.phase, label, node.span)]
         if node.op == "extern":
             return [Step(target, self.extern(node, tuple(ins)), node.phase, label, node.span)]
         op = entry(node)
         self.shared.help(op.helpers(node.attrs))
-        emission = op.inverse_call(node.attrs, len(ins)) if node.inverted else op.call(node.attrs, len(ins))
-        code = convert(emission, ins, lambda: self.module(node), node.attrs)
+        code = op_code(self, node, ins, lambda: self.module(node))
         return [Step(target, code, node.phase, label, node.span)]
 
     def extern(self, node: Node, ins: tuple[py.Py, ...]) -> py.Py:
@@ -227,19 +233,21 @@ class _Builder:
         if self.forms.function(callee):
             return Step(target, py.Apply(callee, args), node.phase, label, node.span)
         self.check_instance(node)
-        value = py.Call(self.module(node), args)
-        if not any(o.training for o in callee.outputs):
+        module, outputs = self.module(node), _given(node)
+        value = measured(self, module, args) if node.log_det else py.Call(module, args)
+        if not any(o.training for o in outputs):
             return Step(target, value, node.phase, label, node.span)
         evaluation = self.targets(node, training=False)
-        left = [o for o in callee.outputs if not o.training]
+        left = [o for o in outputs if not o.training]
         plain = len(left) == 1 and left[0].kind == "tensor"
-        return TwoWay(target, evaluation, value, plain, len(callee.outputs), node.phase, label, node.span)
+        return TwoWay(target, evaluation, value, plain, len(outputs), node.phase, label, node.span)
 
     def region(self, node: Node) -> bool:
         """Whether a call starts a region whose values are rebuilt in the backward pass."""
         callee = node.callee
         mine = self.inside or self.forms.has_statements(self.graph)
-        return not mine and callee is not None and not node.inverted and self.forms.has_statements(callee)
+        plain = not node.inverted and not node.log_det
+        return not mine and callee is not None and plain and self.forms.has_statements(callee)
 
     def rebuilt(self, nodes: Sequence[Node], module: py.Py, args: Sequence[py.Py]) -> py.Call:
         self.shared.help((REBUILD,))
@@ -266,12 +274,16 @@ class _Builder:
         steps = tuple(other.run_block(node) for node in nodes)
         body = Body("function", other.ports(), other.lents(), (), (), (), (), steps,
                     other.outputs(), other.names(), other.types())  # fmt: skip
-        taken = {*self.make.layout().attributes, *(m.name for m in self.outlines)}
-        name = next(n for n in chain(["region"], (f"region{i}" for i in count(2))) if n not in taken)
+        name = self.free_name("region")
         self.outlines.append(Method(name, "int", body))
         value = self.rebuilt(nodes, py.Get(py.SELF, name), [self.value(v) for v in inputs])
         target = tuple(self.index[id(v)] for v in results)
         return Step(target, value, None, self.label(nodes[-1]), nodes[0].span)
+
+    def free_name(self, wish: str) -> str:
+        """Of a method."""
+        taken = {*self.make.layout().attributes, *(m.name for m in self.outlines)}
+        return next(n for n in chain([wish], (f"{wish}{i}" for i in count(2))) if n not in taken)
 
     def undone(self, module: py.Py, args: tuple[py.Py, ...]) -> py.Call:
         """A module run backwards; by a function where mypy does not know its class."""
@@ -310,10 +322,9 @@ class _Builder:
         return found[0] if len(found) == 1 else tuple(found)
 
     def targets(self, node: Node, *, training: bool) -> Target:
-        assert node.callee is not None
         numbers = iter(self.index[id(v)] for v in node.outputs)
         found: list[Target] = []
-        for output in node.callee.outputs:
+        for output in _given(node):
             here = tuple(next(numbers) for _ in output.values)
             if training or not output.training:
                 found.append(here if output.kind == "tensors" else here[0])
@@ -444,6 +455,8 @@ class _Builder:
             args = self.grouped(node, ins)
             if node.inverted:
                 return self.undone(LAYER, args), False
+            if node.log_det:
+                return measured(self, LAYER, args), False
             if self.forms.function(node.callee):
                 return py.Apply(node.callee, args), True
             if self.region(node):
@@ -460,8 +473,7 @@ class _Builder:
             used.append(LAYER)
             return LAYER
 
-        emission = op.inverse_call(node.attrs, len(ins)) if node.inverted else op.call(node.attrs, len(ins))
-        value = convert(emission, ins, module, node.attrs)
+        value = op_code(self, node, ins, module)
         return value, not used
 
     def shaped(self, node: Node, numbers: Sequence[int]) -> Target:
@@ -472,7 +484,7 @@ class _Builder:
             return self.inverse_targets(node, numbers)
         left = iter(numbers)
         found: list[Target] = []
-        for output in node.callee.outputs:
+        for output in _given(node):
             here = tuple(next(left) for _ in output.values)
             found.append(here if output.kind == "tensors" else here[0])
         return found[0] if len(found) == 1 else tuple(found)
@@ -560,10 +572,18 @@ def _taken(node: Node) -> list[Port | Output]:
     """What a call of a graph takes, forwards or backwards."""
     callee = node.callee
     assert callee is not None
+    if node.log_det:
+        return list(adds_log_det(callee).inputs)
     if not node.inverted:
         return list(callee.inputs)
     assert callee.proof is not None
     return [*callee.outputs[: callee.proof.outputs], *(p for p in callee.inputs if p.context)]
+
+
+def _given(node: Node) -> list[Output]:
+    """What a call of a graph gives, forwards."""
+    assert node.callee is not None
+    return (adds_log_det(node.callee) if node.log_det else node.callee).outputs
 
 
 def _solve(size: Size, symbol: str) -> tuple[int, int] | None:

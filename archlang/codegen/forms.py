@@ -11,14 +11,21 @@ from archlang.ir.paths import Paths
 from archlang.ops import code
 from archlang.ops.base import Op, registry
 
-__all__ = ["Forms", "entry", "is_class"]
+__all__ = ["CONTRACTIONS", "Forms", "emission", "entry", "is_class"]
 
-_SPECIAL = ("call", "weight", "phase", "extern")
+CONTRACTIONS = ("fixed_point", "residual_log_det")  # nodes that run a branch which contracts
 
 
 def entry(node: Node) -> Op:
     """The registry's entry of an op node."""
     return registry()[node.op]
+
+
+def emission(node: Node) -> code.Expr:
+    """What an op node computes: the op, its inverse, or its log-determinant."""
+    op = entry(node)
+    made = op.log_det_call if node.log_det else op.inverse_call if node.inverted else op.call
+    return made(node.attrs, len(node.inputs))
 
 
 def is_class(target: str) -> bool:
@@ -66,6 +73,10 @@ class Forms:
         """Whether the graph's class has a method `inverse`."""
         return id(graph) in self.reversal.inverse
 
+    def has_log_det(self, graph: Graph) -> bool:
+        """Whether the graph's class has a method `with_log_det`."""
+        return id(graph) in self.reversal.log_det
+
     def has_statements(self, graph: Graph) -> bool:
         """Whether the graph's class has a method `statements`."""
         return id(graph) in self.reversal.statements and self.has_class(graph)
@@ -73,7 +84,8 @@ class Forms:
     # -- purity ------------------------------------------------------------------------------------------------------
     def _is_pure(self, graph: Graph) -> bool:
         """No weights, no modules, no dependence on the mode: all the way down."""
-        if self.has_inverse(graph) or graph.weights or graph.borrowed or any(o.training for o in graph.outputs):
+        methods = self.has_inverse(graph) or self.has_log_det(graph)
+        if methods or graph.weights or graph.borrowed or any(o.training for o in graph.outputs):
             return False
         for child in graph.children.values():
             if child.weights or child.op == "extern" or (child.graph is not None and id(child.graph) not in self.pure):
@@ -81,18 +93,18 @@ class Forms:
         return all(self._pure_node(n) for n in graph.nodes)
 
     def _pure_node(self, node: Node) -> bool:
-        if node.phase is not None or node.op in ("phase", "weight", "extern"):
+        if node.phase is not None or node.op in ("phase", "weight", "extern", *CONTRACTIONS):
             return False
         if node.op == "call":
             return node.callee is not None and id(node.callee) in self.pure
-        op = entry(node)
-        return not op.weights(node.attrs) and not mentions_self(op.call(node.attrs, len(node.inputs)))
+        return not entry(node).weights(node.attrs) and not mentions_self(emission(node))
 
     # -- sequences ---------------------------------------------------------------------------------------------------
     def _is_sequence(self, graph: Graph) -> bool:
         """Whether nn.Sequential says the same, with the same state-dict keys."""
         if (
             self.has_inverse(graph)
+            or self.has_log_det(graph)
             or not graph.sequential
             or graph.weights
             or graph.borrowed
@@ -128,7 +140,9 @@ class Forms:
         return node.op != "extern" and not entry(node).weights(node.attrs)
 
     def _is_step(self, node: Node) -> bool:
-        if node.phase is not None or node.modules or node.op in ("phase", "weight"):
+        if node.phase is not None or node.modules or node.op in ("phase", "weight", *CONTRACTIONS):
+            return False
+        if node.inverted or node.log_det:
             return False
         if node.op == "call":
             assert node.callee is not None

@@ -14,12 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from archlang.codegen.classes import Classes, Unit
 from archlang.codegen.constructor import buffers, print_constructor, signature
 from archlang.codegen.docs import docstring, escape, first_paragraph, headline
-from archlang.codegen.errors import fail
 from archlang.codegen.forms import Forms
 from archlang.codegen.forward import Forward, print_forward
+from archlang.codegen.log_dets import IMPORTS as OTHERS
+from archlang.codegen.log_dets import UNTYPED
 from archlang.codegen.outputs import Result, results
 from archlang.codegen.printer import WIDTH
-from archlang.codegen.rebuilding import IMPORTS
+from archlang.codegen.rebuilding import IMPORTS, UNDO
 from archlang.codegen.shapes import Shapes
 from archlang.codegen.shared import Shared
 from archlang.codegen.sweeps import Sweep, sweeps
@@ -39,18 +40,12 @@ def generate(program: Program, *, source_name: str, header: str = "", rebuild: b
 
     Raises ArchError (ARC07xx) for programs that have no such text.
     """
-    for node in (node for graph in program.graphs for node in graph.nodes if node.inverted):
-        proof = node.callee.proof if node.callee is not None else None
-        if proof is not None and proof.grade == "approximate":
-            fail("ARC0602", "generated code has no inverses that are iterated; the interpreter has", node.span)
-    for node in (node for graph in program.graphs for node in graph.nodes if node.log_det):
-        fail("ARC0630", "generated code has no log-determinants; the interpreter has", node.span)
     swept = sweeps(program)
     shared = Shared(swept=frozenset((s.torch_class, s.weight) for s in swept))
     forms = Forms(program, rebuild=rebuild)
     classes = Classes(program, forms, shared)
     definitions: list[str] = []
-    typed = frozenset((*shared.helpers, *(u.name for u in classes.units if u.function)))
+    typed = frozenset((*shared.helpers, *(u.name for u in classes.units if u.function))) - {UNDO.name, *UNTYPED}
     for unit in classes.units:
         definitions += _unit(unit, shared, typed, swept if unit is classes.units[-1] else [])
     definitions = [*_helpers(definitions, shared), *definitions]
@@ -195,9 +190,9 @@ def _imports(definitions: list[str], shared: Shared) -> list[list[str]]:
     third = ["import torch"] if "torch" in used else []
     if "F" in used:
         third.append("import torch.nn.functional as F")
-    sources = {"Any": "typing", "NamedTuple": "typing", "Tensor": "torch", "nn": "torch"} | (
-        IMPORTS if "rebuild" in shared.helpers else {}
-    )
+    sources = {"Any": "typing", "NamedTuple": "typing", "Tensor": "torch", "nn": "torch"}
+    for helper, names in ({"rebuild": IMPORTS} | OTHERS).items():
+        sources |= names if helper in shared.helpers else {}
     by_module: dict[str, list[str]] = {}
     for name in sorted(used & sources.keys(), key=str.swapcase):
         by_module.setdefault(sources[name], []).append(name)

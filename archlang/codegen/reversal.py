@@ -8,7 +8,7 @@ from math import floor, log
 
 from archlang.ir.graph import Graph, Node, Program
 from archlang.ops.base import registry
-from archlang.reversible import invert, proved, rebuildable
+from archlang.reversible import adds_log_det, invert, proved, rebuildable
 from archlang.reversible.conditioning import ROUNDING, Growth, growth
 
 __all__ = ["DRIFT", "Reversal"]
@@ -18,7 +18,7 @@ DRIFT = 1e-3  # the relative error that rebuilt streams may have in float32, as 
 
 @dataclass
 class Reversal:
-    """`inverse`: graphs whose class has that method; `statements`: those whose steps can be taken back in training.
+    """`inverse`, `log_det`: graphs whose class has a method for it; `statements`: whose steps training can take back.
 
     Only graphs in which some block is declared reversible, or some module is run backwards, are looked at.
     """
@@ -27,6 +27,8 @@ class Reversal:
     rebuild: bool = True  # whether there are regions at all
     inverse: dict[int, Graph] = field(default_factory=dict)
     needed: set[int] = field(default_factory=set)  # of these: what something runs backwards
+    log_det: dict[int, Graph] = field(default_factory=dict)
+    run: set[int] = field(default_factory=set)  # of `statements`: what some region runs
     statements: set[int] = field(default_factory=set)
     growths: list[Growth] | None = None
 
@@ -38,8 +40,7 @@ class Reversal:
             below = any(n.callee is not None and id(n.callee) in declared for n in graph.nodes)
             if graph.reversible or below:
                 declared.add(id(graph))
-                proof = proved(graph)
-                if proof is not None and proof.grade != "approximate":  # iterated inverses are the interpreter's
+                if proved(graph) is not None:
                     pending.append(graph)
             self.needed |= {id(n.callee) for n in graph.nodes if n.inverted}
             pending += [n.callee for n in graph.nodes if n.inverted and n.callee is not None]
@@ -48,10 +49,24 @@ class Reversal:
             if id(graph) not in self.inverse:
                 self.inverse[id(graph)] = graph
                 pending += [n.callee for n in invert(graph).nodes if n.inverted and n.callee is not None]
+        self.measured([*self.program.graphs, *(invert(graph) for graph in self.inverse.values())])
+
+        for graph in reversed(self.program.graphs):  # callers first
+            if id(graph) not in self.statements or id(graph) in self.run:
+                self.run |= {id(n.callee) for n in graph.nodes if self.region(n)}
+
+    def measured(self, graphs: list[Graph]) -> None:
+        """Finds what is called with its log-determinant, here or below."""
+        while graphs:
+            for node in graphs.pop().nodes:
+                if node.log_det and node.callee is not None and id(node.callee) not in self.log_det:
+                    self.log_det[id(node.callee)] = node.callee
+                    graphs.append(adds_log_det(node.callee))
 
     def region(self, node: Node) -> bool:
         """Whether a call of a graph that is not itself taken back starts a region."""
-        return node.callee is not None and not node.inverted and id(node.callee) in self.statements
+        plain = not node.inverted and not node.log_det
+        return node.callee is not None and plain and id(node.callee) in self.statements
 
     def anchors(self, graph: Graph, nodes: Sequence[Node]) -> int:
         """After how many blocks the streams of a region are kept, so that what is rebuilt is right within `DRIFT`.

@@ -10,7 +10,7 @@ from archlang.codegen import exprs as py
 from archlang.codegen.body import Body, Method, Step, StepItem
 from archlang.codegen.convert import convert
 from archlang.codegen.errors import fail
-from archlang.codegen.forms import entry
+from archlang.codegen.forms import CONTRACTIONS, entry
 from archlang.ir.graph import Graph, Node, Output, Port, Value
 from archlang.ir.graph import Step as Taken
 from archlang.reversible import Backwards, may_vanish
@@ -18,7 +18,7 @@ from archlang.reversible import Backwards, may_vanish
 if TYPE_CHECKING:
     from archlang.codegen.builder import _Builder
 
-__all__ = ["Statements"]
+__all__ = ["Statements", "alone"]
 
 STEPS = py.Raw("steps")
 _PAIRS = {"add": ("torch.add", "torch.sub"), "sub": ("torch.sub", "torch.add"), "mul": ("torch.mul", "torch.div"),
@@ -123,7 +123,8 @@ class Statements:
 
     def runs(self, node: Node) -> bool:
         """Whether a call's own statements are written."""
-        return node.callee is not None and not node.inverted and self.builder.forms.has_statements(node.callee)
+        plain = not node.inverted and not node.log_det
+        return node.callee is not None and plain and self.builder.forms.has_statements(node.callee)
 
     def together(self, group: list[Taken]) -> StepItem:
         """Steps as one, by methods that do and undo them."""
@@ -156,27 +157,11 @@ class Statements:
         if not nodes:
             return py.Leaf(None), [self.var(v) for v in values]
         if len(nodes) == 1 and nodes[0].outputs == tuple(values) and list(nodes[0].inputs) == reads:
-            module = self.module(nodes[0])
+            module = alone(self.builder, nodes[0])
             if module is not None:
                 return module, [self.var(v) for v in reads]
         name = "new" if any(s.node is None and s.made[0] is values[0] for s in self.steps) else "change"
         return self.method(name, reads, nodes, values), [self.var(v) for v in reads]
-
-    def module(self, node: Node) -> py.Py | None:
-        """The module that a node calls with its inputs as they are."""
-        b = self.builder
-        if node.inverted or node.phase is not None or node.count != 1 or node.op in ("weight", "phase"):
-            return None
-        if node.callee is not None:
-            plain = not node.modules and not any(o.training or o.kind != "tensor" for o in node.callee.outputs)
-            plain = plain and all(p.kind == "tensor" for p in node.callee.inputs)
-            return None if b.forms.function(node.callee) or not plain else b.module(node)
-        if node.op == "extern":
-            return None
-        ins = [b.value(v) for v in node.inputs]
-        layer = py.Raw("layer")
-        plain = convert(entry(node).call(node.attrs, len(ins)), ins, lambda: layer, {}) == py.Call(layer, tuple(ins))
-        return b.module(node) if plain else None
 
     def method(self, wish: str, inputs: Iterable[Value], nodes: Sequence[Node], outputs: Sequence[Value]) -> py.Py:
         """A method of the class that computes these values."""
@@ -216,11 +201,27 @@ class Statements:
         fail("ARC0703", "the steps of this block cannot be taken one by one", step.span if step else self.graph.span)
 
 
+def alone(b: _Builder, node: Node) -> py.Py | None:
+    """The module that a node calls with its inputs as they are."""
+    if node.inverted or node.log_det or node.phase is not None or node.count != 1 or node.op in ("weight", "phase"):
+        return None
+    if node.callee is not None:
+        plain = not node.modules and not any(o.training or o.kind != "tensor" for o in node.callee.outputs)
+        plain = plain and all(p.kind == "tensor" for p in node.callee.inputs)
+        return None if b.forms.function(node.callee) or not plain else b.module(node)
+    if node.op == "extern" or node.op in CONTRACTIONS:
+        return None
+    ins = [b.value(v) for v in node.inputs]
+    layer = py.Raw("layer")
+    plain = convert(entry(node).call(node.attrs, len(ins)), ins, lambda: layer, {}) == py.Call(layer, tuple(ins))
+    return b.module(node) if plain else None
+
+
 def _once(node: Node) -> bool:
     """Whether a node must not be computed for two steps: it costs something, or has an effect."""
     if node.op in ("weight", "phase"):
         return False
-    if node.op in ("call", "extern"):
+    if node.op in ("call", "extern", *CONTRACTIONS):
         return True
     op = entry(node)
     return op.random or bool(op.weights(node.attrs))

@@ -65,6 +65,8 @@ def _continues(graph: Graph, last: Node, node: Node, uses: dict[int, int], paths
         return False
     if node.path is None or last.path not in graph.children or node.path not in graph.children:
         return False
+    if last.inverted or node.inverted or last.log_det != node.log_det:
+        return False
     if node.callee is None or any(port.context for port in node.callee.inputs):
         return False
     if last.modules or node.modules or last.phase != node.phase or last.sizes != node.sizes:

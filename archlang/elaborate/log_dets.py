@@ -50,6 +50,5 @@ def apply_log_det(cx: Activation, builder: Builder, inst: Inverse, streams: Stre
         fail("ARC0630", f"no log-determinant: {reason.message}", span, help=reason.help)
     measure = Measure(builder.graph, [w.value for w in given], span)
     builder.graph.nodes[mark:] = measure.run(nodes, prover.steps)
-    total = Wire(measure.total(), builder, span, builder.phase)
-    builder.graph.nodes += measure.rest
+    total = Wire(measure.total(builder.graph.nodes), builder, span, builder.phase)
     return (*items, total)

@@ -328,9 +328,11 @@ class _GraphCheck:
         if node.inverted:
             ports, results = self.backwards(node, callee)
         if node.log_det:
-            if callee.proof is None or node.inverted or node.count != 1:
-                self.fail(f"`{callee.name}` has no proof, runs backwards or several times: it has no determinant", node)
-            results = [*results, TensorType(callee.streams[0].type.shape[:1])]
+            if callee.proof is None or node.inverted:
+                self.fail(f"`{callee.name}` has no proof, or runs backwards: it has no determinant", node)
+            k, m = len(callee.streams), _stream_outputs(callee)
+            total = TensorType(callee.streams[0].type.shape[:1])
+            ports, results = [*ports[:k], total, *ports[k:]], [*results[:m], total, *results[m:]]
         for what, values, types in (("input", node.inputs, ports), ("output", node.outputs, results)):
             if len(values) != len(types):
                 self.fail(f"`{callee.name}` has {len(types)} {what}s, the call {len(values)}", node)
@@ -392,7 +394,14 @@ def _training_outputs(node: Node) -> list[bool]:
     if node.callee is None or node.inverted:
         return [False] * len(node.outputs)
     training = [output.training for output in node.callee.outputs for _ in output.values]
-    return [*training, False] if node.log_det else training
+    m = _stream_outputs(node.callee)
+    return [*training[:m], False, *training[m:]] if node.log_det else training
+
+
+def _stream_outputs(callee: Graph) -> int:
+    """How many values of the outputs are streams."""
+    outputs = callee.outputs[: callee.proof.outputs] if callee.proof is not None else callee.outputs
+    return sum(len(output.values) for output in outputs)
 
 
 def _tensor(decl: WeightDecl) -> tuple[str, tuple[int, ...], str, str]:

@@ -35,12 +35,13 @@ class ActNorm(nn.Module):
         self.register_buffer("initialized", torch.tensor(0, dtype=torch.uint8))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.training and not torch.compiler.is_compiling() and not self.initialized:
-            self.initialize(x)
+        self.prepare(x)
         return self.scale * (x + self.loc)
 
     @torch.no_grad()
-    def initialize(self, x: torch.Tensor) -> None:
+    def prepare(self, x: torch.Tensor) -> None:
+        if not self.training or torch.compiler.is_compiling() or self.initialized:
+            return
         dims = [0, *range(2, x.dim())]
         std, mean = torch.std_mean(x, dims, keepdim=True)
         self.loc.copy_(-mean)
@@ -52,6 +53,7 @@ class ActNorm(nn.Module):
         return y / self.scale - self.loc
 
     def log_det(self, x: torch.Tensor) -> torch.Tensor:
+        self.prepare(x)
         positions = x[0, 0].numel()
         return (positions * self.scale.abs().log().sum()).expand(x.shape[0])
 ''',
@@ -108,18 +110,9 @@ class ActNorm(Op):
         return (tape.mul(moved, weights["scale"], x.shape, x.dtype),)
 
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
-        import torch
-
         (x,) = ins
-        loc, scale = weights["loc"], weights["scale"]
-        if training and not bool(weights["initialized"]):
-            with torch.no_grad():
-                flat = x.transpose(0, 1).flatten(1)  # [C, B * positions]
-                std, mean = torch.std_mean(flat, 1)
-                loc.copy_(-mean.view_as(loc))
-                scale.copy_(1 / (std.view_as(scale) + 1e-6))
-                weights["initialized"].fill_(1)
-        return scale * (x + loc)
+        _prepare(x, weights, training)
+        return weights["scale"] * (x + weights["loc"])
 
     def fault(self, weights: Mapping[str, Any], attrs: Attrs) -> str | None:
         return None if bool(weights["scale"].ne(0).all()) else "`scale` has a 0"
@@ -129,4 +122,19 @@ class ActNorm(Op):
 
     def log_det_run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         (x,) = ins
+        _prepare(x, weights, training)
         return (x[0, 0].numel() * weights["scale"].abs().log().sum()).expand(len(x))
+
+
+def _prepare(x: Any, weights: Mapping[str, Any], training: bool) -> None:
+    """The first batch in training sets the weights."""
+    import torch
+
+    loc, scale = weights["loc"], weights["scale"]
+    if training and not bool(weights["initialized"]):
+        with torch.no_grad():
+            flat = x.transpose(0, 1).flatten(1)  # [C, B * positions]
+            std, mean = torch.std_mean(flat, 1)
+            loc.copy_(-mean.view_as(loc))
+            scale.copy_(1 / (std.view_as(scale) + 1e-6))
+            weights["initialized"].fill_(1)

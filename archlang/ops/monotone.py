@@ -44,7 +44,7 @@ class Monotone:
 
 def per_sample(value: Expr) -> Expr:
     """The sum over all dimensions but the first."""
-    return Method(Method(value, "flatten", (Lit(1),)), "sum", (Lit(1),))
+    return _torch("sum", _torch("flatten", value, Lit(1)), Lit(1))
 
 
 def per_sample_value(x: Any) -> Any:
@@ -186,7 +186,7 @@ MONOTONE: Mapping[str, Monotone] = {
         inverse=_pair("sigmoid"),
     ),
     "tanh": Monotone(
-        lambda _: Bin("*", Lit(-2), _log_cosh(_torch("abs", _X))),
+        lambda _: Bin("*", Lit(-2), _log_cosh(_X)),
         lambda x, _: -2 * _log_cosh_value(x),
         image=_OPEN,
         inverse=_pair("atanh"),
@@ -197,7 +197,7 @@ MONOTONE: Mapping[str, Monotone] = {
         inverse=_pair("tanh"),
     ),
     "sinh": Monotone(
-        lambda _: _log_cosh(_torch("abs", _X)),
+        lambda _: _log_cosh(_X),
         lambda x, _: _log_cosh_value(x),
         inverse=_pair("asinh"),
     ),

@@ -2,7 +2,7 @@
 
 from archlang.reversible.effects import total
 from archlang.reversible.invert import Backwards, invert, may_vanish
-from archlang.reversible.log_det import Measure, with_log_det
+from archlang.reversible.log_det import Measure, adds_log_det, with_log_det
 from archlang.reversible.moves import Move, Pair
 from archlang.reversible.prove import Prover, prove, proved, refusal
 from archlang.reversible.regions import rebuildable, region_from, uses
@@ -14,6 +14,7 @@ __all__ = [
     "Move",
     "Pair",
     "Prover",
+    "adds_log_det",
     "invert",
     "may_vanish",
     "prove",

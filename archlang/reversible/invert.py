@@ -110,7 +110,8 @@ class Backwards:
             return
         if node.inverted:
             outputs += _side_outputs(node)
-        flipped = replace(node, inputs=(*made, *rest), outputs=outputs, inverted=not node.inverted)
+        rest = rest[node.log_det :]  # what the log-determinant is added to
+        flipped = replace(node, inputs=(*made, *rest), outputs=outputs, inverted=not node.inverted, log_det=False)
         self.nodes.append(flipped)
 
     def contraction(self, step: Step, made: Value) -> None:

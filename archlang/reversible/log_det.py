@@ -11,7 +11,7 @@ from math import log, prod
 from typing import NoReturn
 from weakref import WeakKeyDictionary
 
-from archlang.ir.graph import Attr, Graph, Node, Output, Step, TensorType, Value
+from archlang.ir.graph import Attr, Graph, Node, Output, Port, Step, TensorType, Value
 from archlang.ops.base import Context, Op, registry
 from archlang.records import replace
 from archlang.report.diagnostic import ArchError, Diagnostic, Span
@@ -19,9 +19,10 @@ from archlang.reversible.branch import Branch
 from archlang.reversible.prove import prove
 from archlang.shapes.dim import Size, substitute
 
-__all__ = ["Measure", "with_log_det"]
+__all__ = ["Measure", "adds_log_det", "with_log_det"]
 
-_KNOWN: WeakKeyDictionary[Graph, Graph] = WeakKeyDictionary()
+_WHOLE: WeakKeyDictionary[Graph, Graph] = WeakKeyDictionary()
+_ADDING: WeakKeyDictionary[Graph, Graph] = WeakKeyDictionary()
 
 
 def with_log_det(graph: Graph) -> Graph:
@@ -29,30 +30,48 @@ def with_log_det(graph: Graph) -> Graph:
 
     It has the same children under the same paths. Raises ArchError where the graph has no proof, or no determinant.
     """
-    if graph not in _KNOWN:
+    if graph not in _WHOLE:
+        measure = Measure(graph, graph.streams, graph.span)
+        nodes = measure.run(graph.nodes, prove(graph).steps)
+        outputs = [*graph.outputs, Output((measure.total(nodes),))]
+        _WHOLE[graph] = replace(graph, name=f"{graph.name}_log_det", nodes=nodes, outputs=outputs, proof=None)
+    return _WHOLE[graph]
+
+
+def adds_log_det(graph: Graph) -> Graph:
+    """The graph with a further stream, the last, to which it adds its log|det J|: what a call with `log_det` runs.
+
+    It is reversible as the graph is. Raises as `with_log_det` does.
+    """
+    if graph not in _ADDING:
         proof = prove(graph)
         measure = Measure(graph, graph.streams, graph.span)
+        before = Value(TensorType((measure.size,)), "log_det")
+        measure.sum = before
         nodes = measure.run(graph.nodes, proof.steps)
-        total = measure.total()
-        outputs = [*graph.outputs, Output((total,))]
-        _KNOWN[graph] = replace(
-            graph, name=f"{graph.name}_log_det", nodes=[*nodes, *measure.rest], outputs=outputs, proof=None
-        )
-    return _KNOWN[graph]
+        streams = [port for port in graph.inputs if not port.context]
+        context = [port for port in graph.inputs if port.context]
+        k = proof.outputs
+        _ADDING[graph] = replace(
+            graph, name=f"{graph.name}_adds_log_det", inputs=[*streams, Port("log_det", (before,)), *context],
+            nodes=nodes, outputs=[*graph.outputs[:k], Output((measure.total(nodes),)), *graph.outputs[k:]],
+            proof=replace(proof, steps=tuple(measure.steps), outputs=k + 1),
+        )  # fmt: skip
+    return _ADDING[graph]
 
 
 class Measure:
-    """Walks over nodes and adds what measures their volume. `rest`: the nodes that sum it up, after all others."""
+    """Walks over nodes and adds what sums up their volume, to `sum` if there is one; `steps` are those of the whole."""
 
     def __init__(self, graph: Graph, streams: Sequence[Value], span: Span | None) -> None:
         self.graph = graph
         self.streams = streams
         self.span = span
-        self.terms: list[Value] = []
-        self.rest: list[Node] = []
+        self.sum: Value | None = None
+        self.steps: list[Step] = []
 
     def run(self, nodes: Sequence[Node], steps: Sequence[Step]) -> list[Node]:
-        """The nodes, each step's followed by those that compute its term."""
+        """The nodes, and beside each step's those that add its term."""
         by_node = {id(step.node): step for step in steps if step.node is not None}
         found: list[Node] = []
         for step in steps:
@@ -61,54 +80,63 @@ class Measure:
         self.nodes = nodes
         for node in nodes:
             step_here = by_node.get(id(node))
-            found += [node] if step_here is None else self.step(node, step_here)
+            if step_here is None:
+                found.append(node)
+            else:
+                self.step(found, node, step_here)
         return found
 
-    def total(self) -> Value:
-        """The sum of the terms; adds the nodes that make it."""
-        if not self.terms:
-            return self.make(self.rest, "full", self.streams[:1], shape=(self.size,), value=0.0)
-        total = self.terms[0]
-        for term in self.terms[1:]:
-            total = self.make(self.rest, "add", (total, term))
-        return total
+    def total(self, nodes: list[Node]) -> Value:
+        """The sum so far; where there is none, nodes make it: 0."""
+        if self.sum is None:
+            self.sum = self.zero(nodes)
+        return self.sum
+
+    def zero(self, nodes: list[Node]) -> Value:
+        return self.make(nodes, "full", self.streams[:1], shape=(self.size,), value=0.0)
 
     @property
     def size(self) -> Size:
         """The number of samples."""
-        shape = self.streams[0].type.shape
+        shape = self.streams[0].type.shape if self.streams else ()
         if not shape:
             self.refuse("the stream has no dimension of samples", self.span)
         return shape[0]
 
     # -- steps -----------------------------------------------------------------------------------------------------
-    def step(self, node: Node, step: Step) -> list[Node]:
+    def step(self, nodes: list[Node], node: Node, step: Step) -> None:
         for value in (*step.consumed, *step.made):
             if not value.type.shape or value.type.shape[0] != self.size:
                 what = f"`{node.callee.block}`" if node.callee is not None else f"`{node.op}`"
                 self.refuse(f"{what} changes the first dimension, which counts the samples", step.span)
         if node.op == "call":
-            return self.call(node)
-        if step.kind == "contraction":
-            return [node, self.contraction(step)]
-        if step.kind == "update":
-            return [node, *self.update(node, step)]
-        return self.op(node, step)
+            self.call(nodes, node, step)
+        elif step.kind == "contraction":
+            self.contraction(nodes, step)
+            self.keep(nodes, node, step)
+        elif step.kind == "update":
+            self.keep(nodes, node, step)
+            self.update(nodes, node, step)
+        else:
+            self.op(nodes, node, step)
 
-    def contraction(self, step: Step) -> Node:
+    def keep(self, nodes: list[Node], node: Node, step: Step) -> None:
+        nodes.append(node)
+        self.steps.append(step)
+
+    def contraction(self, nodes: list[Node], step: Step) -> None:
         """log det(I + J) of the branch: exact in evaluation, estimated without bias in training."""
         branch = Branch(self.graph, self.nodes, step)
         term = Value(TensorType((self.size,)))
-        self.terms.append(term)
         inputs = (branch.stream, *branch.reads)
-        return Node("residual_log_det", inputs, (term,), step.span, {}, callee=branch.graph, sizes=branch.sizes)
+        nodes.append(Node("residual_log_det", inputs, (term,), step.span, {}, callee=branch.graph, sizes=branch.sizes))
+        self.add(nodes, term)
 
-    def update(self, node: Node, step: Step) -> list[Node]:
+    def update(self, nodes: list[Node], node: Node, step: Step) -> None:
         """`s * k` and `s / k`: log|k| over the stream's shape. Sums keep the volume."""
         if node.op not in ("mul", "div"):
-            return []
+            return
         (consumed,) = step.consumed
-        nodes: list[Node] = []
         factors = [v for v in node.inputs if v is not consumed]
         if not factors:
             self.number(nodes, consumed, float(node.attrs["other"]), node.op)
@@ -119,49 +147,63 @@ class Measure:
             if consumed.type.rank > 1:
                 term = self.make(nodes, "reduce_sum", (term,), dim=tuple(range(1, consumed.type.rank)))
             self.add(nodes, term, node.op == "div")
-        return nodes
 
     def number(self, nodes: list[Node], stream: Value, factor: float, op: str) -> None:
         value = log(abs(factor)) if op == "mul" else -log(abs(factor))
         each = self.make(nodes, "full", (stream,), shape=(self.size,), value=value)
-        self.terms.append(self.make(nodes, "mul", (each,), other=prod(stream.type.shape[1:], start=1)))
+        self.add(nodes, self.make(nodes, "mul", (each,), other=prod(stream.type.shape[1:], start=1)))
 
-    def op(self, node: Node, step: Step) -> list[Node]:
+    def op(self, nodes: list[Node], node: Node, step: Step) -> None:
         op = registry()[node.op]
         types = [v.type for v in (node.outputs if node.inverted else node.inputs)]
         found = op.bijection(types, node.attrs)
         if found is not None and found.volume:
-            return [node]
+            self.keep(nodes, node, step)
+            return
         if found is None or found.grade == "injective" or type(op).log_det_run is Op.log_det_run:
             self.refuse(f"`{node.op}` has no log-determinant", step.span or node.span)
-        nodes: list[Node] = []
         for one in _singly(node):
             term = Value(TensorType((self.size,)))
             inputs = one.outputs if one.inverted else one.inputs
-            nodes += [one, replace(one, inputs=inputs, outputs=(term,), inverted=False, log_det=True)]
+            measure = replace(one, inputs=inputs, outputs=(term,), inverted=False, log_det=True)
+            mine = replace(step, node=one, consumed=one.inputs, made=one.outputs)
+            if one.inverted:
+                self.keep(nodes, one, mine)
+            nodes.append(measure)  # at what goes in, which is a stream still
             self.add(nodes, term, one.inverted)
-        return nodes
+            if not one.inverted:
+                self.keep(nodes, one, mine)
 
-    def call(self, node: Node) -> list[Node]:
-        nodes: list[Node] = []
-        for one in _singly(node):
-            assert one.callee is not None
-            term = Value(TensorType((self.size,)))
-            if one.inverted:  # at what the inverse gives, once more forward
-                context = one.inputs[len(one.inputs) - _context(one.callee) :]
-                again = tuple(Value(v.type) for v in one.inputs[: len(one.inputs) - len(context)])
-                side = tuple(Value(t) for t in _side_types(one))
-                nodes += [one, replace(one, inputs=(*one.outputs, *context), outputs=(*again, *side, term),
-                                       inverted=False, log_det=True)]  # fmt: skip
-            else:
-                nodes.append(replace(one, outputs=(*one.outputs, term), log_det=True))
-            with_log_det(one.callee)  # refused here, if at all
-            self.add(nodes, term, one.inverted)
-        return nodes
+    def call(self, nodes: list[Node], node: Node, step: Step) -> None:
+        assert node.callee is not None
+        adds_log_det(node.callee)  # refused here, if at all
+        context = sum(len(port.values) for port in node.callee.inputs if port.context)
+        k = len(node.inputs) - context
+        after = Value(TensorType((self.size,)), "log_det")
+        if not node.inverted:
+            before, m = self.total(nodes), len(step.made)
+            inputs = (*node.inputs[:k], before, *node.inputs[k:])
+            outputs = (*node.outputs[:m], after, *node.outputs[m:])
+            one = replace(node, inputs=inputs, outputs=outputs, log_det=True)
+            self.keep(nodes, one, replace(step, node=one, consumed=inputs[: k + 1], made=outputs[: m + 1]))
+            self.sum = after
+            return
+        self.keep(nodes, node, step)  # and at what the inverse gives, once more forward
+        zero, streams = self.zero(nodes), node.outputs[: len(node.callee.streams)]
+        inputs = (*streams, zero, *node.inputs[k:])
+        again = (*(Value(v.type) for v in node.inputs[:k]), after, *(Value(t) for t in _side_types(node)))
+        nodes.append(replace(node, inputs=inputs, outputs=again, inverted=False, log_det=True))
+        self.add(nodes, after, negative=True)
 
     # -- pieces ----------------------------------------------------------------------------------------------------
-    def add(self, nodes: list[Node], term: Value, negative: bool) -> None:
-        self.terms.append(self.make(nodes, "neg", (term,)) if negative else term)
+    def add(self, nodes: list[Node], term: Value, negative: bool = False) -> None:
+        """Adds a term to the sum, or takes it off."""
+        if self.sum is None:
+            self.sum = self.make(nodes, "neg", (term,)) if negative else term
+            return
+        before = self.sum
+        self.sum = self.make(nodes, "sub" if negative else "add", (before, term))
+        self.steps.append(Step("update", nodes[-1], (before,), (self.sum,), nodes[-1].span))
 
     def make(self, nodes: list[Node], name: str, inputs: Sequence[Value], **given: Attr) -> Value:
         """Adds a node of this op and these arguments."""
@@ -175,10 +217,6 @@ class Measure:
     def refuse(self, message: str, span: Span | None) -> NoReturn:
         help = "only bijections of every sample by itself have one"
         raise ArchError(Diagnostic("ARC0630", f"no log-determinant: {message}", span or self.span, "", (), help))
-
-
-def _context(callee: Graph) -> int:
-    return sum(len(port.values) for port in callee.inputs if port.context)
 
 
 def _side_types(node: Node) -> list[TensorType]:

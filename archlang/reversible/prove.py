@@ -243,8 +243,10 @@ class Prover(Judge):
             proof = proved(callee)
             if proof is None:
                 return ()
-            context = sum(len(p.values) for p in callee.inputs if p.context)
+            context = sum(len(p.values) for p in callee.inputs if p.context) + node.log_det
             return node.inputs[: len(node.inputs) - context]
+        if node.log_det:
+            return ()
         op = registry()[node.op]
         places = [i for i in range(len(node.inputs)) if op.undo(node.attrs, i) is not None]
         if not places:
