@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
+from functools import lru_cache
 
 from archlang.shapes.dim import Dim, Monomial, Size
 
@@ -55,4 +56,10 @@ def _row(size: Size) -> _Row:
 
 
 def _lead(row: _Row) -> Monomial:
-    return max(row, key=lambda mono: (sum(power for _, power in mono), [(str(atom), power) for atom, power in mono]))
+    return max(row, key=_rank)
+
+
+@lru_cache(maxsize=1 << 14)
+def _rank(mono: Monomial) -> tuple[int, tuple[tuple[str, int], ...]]:
+    """The order of monomials: by degree, then by name."""
+    return sum(power for _, power in mono), tuple((str(atom), power) for atom, power in mono)

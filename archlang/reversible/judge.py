@@ -39,6 +39,7 @@ class Judge(Streams):
         self.hypotheses: list[str] = []
         self.effects: list[str] = []
         self.tolerance: float | None = None
+        self.sizes: tuple[int, Equalities] | None = None  # and of how many constraints
 
     def judge(
         self,
@@ -79,9 +80,11 @@ class Judge(Streams):
         """Whether two types are equal, given what the graph needs of its sizes."""
         if a == b or a.dtype != b.dtype or a.rank != b.rank:
             return a == b
-        equal = ((c.left, c.right) for c in self.graph.constraints if c.relation == "==" and c.phase is None)
-        sizes = Equalities(equal)
-        return all(sizes.same(x, y) for x, y in zip(a.shape, b.shape, strict=True))
+        needed = len(self.graph.constraints)
+        if self.sizes is None or self.sizes[0] != needed:
+            equal = ((c.left, c.right) for c in self.graph.constraints if c.relation == "==" and c.phase is None)
+            self.sizes = needed, Equalities(equal)
+        return all(self.sizes[1].same(x, y) for x, y in zip(a.shape, b.shape, strict=True))
 
     def nonzero(self, node: Node, name: str, rest: Sequence[Value], span: Span | None) -> None:
         """The factor of a stream must not be 0, in exact arithmetic; where rounding makes it 0, a warning."""

@@ -21,8 +21,7 @@ def check_file(
     found: list[Diagnostic] = []
     shown: set[str] = set()
     made = designs(module, limits)
-    sessions = [design.session for design in made if design.done is not None]
-    claims = Claims(module, limits, sessions[-1] if sessions else None)
+    claims = Claims(module, limits, made)
     for design in made:
         found += design.findings
         if design.done is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
+from archlang.elaborate.entry import Design
 from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.loader import LoadedModule
-from archlang.elaborate.session import Limits, Session
+from archlang.elaborate.session import Limits
 from archlang.ir.graph import Program
 from archlang.report.diagnostic import ArchError, Diagnostic
 from archlang.report.suggest import did_you_mean
@@ -17,7 +18,7 @@ from archlang.verify.claimed_sizes import check_sizes
 from archlang.verify.claimed_types import check_type
 from archlang.verify.figures import FIGURES, Measured, Part, Unknown, amount
 from archlang.verify.quantities import PROPERTIES, Mention, Quantity, quantity
-from archlang.verify.subject import Others, Subject, shown
+from archlang.verify.subject import Others, Subject, design_key, shown
 
 __all__ = ["Claims"]
 
@@ -27,14 +28,21 @@ _FLIPPED = {"==": "==", "!=": "!=", "<=": ">=", "<": ">", ">=": "<=", ">": "<"}
 
 
 class Claims:
-    """The claims of one file. Designs that they compare with are built once, on what `session` has made."""
+    """The claims of one file. `made`: its designs; others that claims compare with are built once."""
 
-    def __init__(self, module: LoadedModule, limits: Limits | None = None, session: Session | None = None) -> None:
-        self.others = Others(module, limits or Limits(), session)
+    def __init__(self, module: LoadedModule, limits: Limits | None = None, made: Sequence[Design] = ()) -> None:
+        self.others = Others(module, limits or Limits())
+        for design in made:
+            if design.done is not None:
+                self.others.session = design.session
+        for design in sorted(made, key=lambda design: design.verify is None):
+            if design.done is not None:
+                key = design_key(design.block, design.verify.inputs if design.verify is not None else ())
+                self.others.known.setdefault(key, Measured(design.done.program))
 
     def check(self, verify: tree.Verify, program: Program) -> list[Diagnostic]:
         """What does not hold, or cannot be decided, of the claims about a design that was built."""
-        key = (verify.design.span.text.removesuffix("()"), *(t.span.text for t in verify.inputs))
+        key = design_key(verify.design.span.text, verify.inputs)
         measured = self.others.known.setdefault(key, Measured(program))
         subject = Subject(verify, measured, self.others)
         return [finding for claim in verify.claims for finding in _decide(subject, claim)]

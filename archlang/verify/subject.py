@@ -27,7 +27,7 @@ from archlang.verify.form import always
 if TYPE_CHECKING:
     from archlang.verify.sets import Domain
 
-__all__ = ["Subject", "Verdict", "shown"]
+__all__ = ["Others", "Subject", "Verdict", "design_key", "shown"]
 
 _SAMPLES = (1, 2, 3, 8, 16, 32, 64, 224)
 
@@ -40,18 +40,23 @@ class Verdict:
     at: Mapping[str, int] = field(default_factory=dict)
 
 
+def design_key(text: str, inputs: Sequence[tree.Type]) -> tuple[str, ...]:
+    """Equal for designs that are written alike: `net` is `net()`."""
+    return (text.removesuffix("()"), *(t.span.text for t in inputs))
+
+
 @dataclass(eq=False)
 class Others:
     """Designs of a file that claims speak of, by what they are; `session` holds graphs that were made before."""
 
     module: LoadedModule
     limits: Limits
-    session: Session | None
+    session: Session | None = None
     known: dict[tuple[str, ...], Measured] = field(default_factory=dict)
 
     def get(self, design: tree.Expr, inputs: tuple[tree.Type, ...]) -> Measured:
         """Raises ArchError where it cannot be built."""
-        key = (design.span.text.removesuffix("()"), *(t.span.text for t in inputs))
+        key = design_key(design.span.text, inputs)
         if key not in self.known:
             block = tree.Verify(design.span, None, design, inputs, ())
             session, self.session = Session(self.limits).after(self.session), None  # what failed says so anew
