@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from archlang.cli.arguments import Parser, add_limits, limits
+from archlang.cli.arguments import Parser, add_limits, limits, positive
 from archlang.cli.files import find, load
+from archlang.cli.parallel import mapped
 from archlang.cli.reports import add_report, report
 from archlang.cli.results import Results
 from archlang.report.diagnostic import ArchError, Diagnostic
@@ -23,17 +27,33 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--shapes", action="store_true", help="first print the valid sizes and every wire's shape")
     parser.add_argument("--proof", action="store_true", help="first print why each reversible block can be undone")
     parser.add_argument("--no-cache", dest="cache", action="store_false", help="check unchanged files, too")
+    text = "check in N processes (default: as many as there are processors, where it pays)"
+    parser.add_argument("--jobs", type=positive, metavar="N", help=text)
     add_limits(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    found: list[Diagnostic] = []
     files = list(dict.fromkeys(find(args.paths)))
-    known = Results(f"max_bytes={args.max_bytes}", args.cache and not args.shapes and not args.proof)
-    for path in files:
-        remembered = known.get(path)
-        found += remembered if remembered is not None else _check(path, args, known)
-    return report(found, files, args)
+    shows = args.shapes or args.proof
+    known = Results(f"max_bytes={args.max_bytes}", args.cache and not shows)
+    found = {path: known.get(path) for path in files}
+    new = [path for path in files if found[path] is None]
+    with _few_collections():
+        found.update(
+            zip(new, mapped(lambda path: _check(path, args, known), new, 1 if shows else args.jobs), strict=True)
+        )
+    return report([finding for path in files for finding in found[path] or ()], files, args)
+
+
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """Graphs and syntax trees live as long as their file is checked: looking for garbage in them finds none."""
+    before = gc.get_threshold()
+    gc.set_threshold(200_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _check(path: str, args: argparse.Namespace, known: Results) -> list[Diagnostic]:
