@@ -9,18 +9,20 @@ leaves five digits, and one of 1e7 that nothing is left.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from archlang.ir.graph import Graph, Node, Program, Step, Value
 from archlang.records import dataclass
 from archlang.report.diagnostic import Span
 from archlang.reversible.prove import proved
-from archlang.reversible.signals import Activation, Signals, jump
+from archlang.reversible.signals import Activation, Signals
 
 __all__ = ["ROUNDING", "Growth", "growth", "report"]
 
 ROUNDING = {"float32": 6e-8, "bfloat16": 3.9e-3, "float16": 4.9e-4, "float64": 1.1e-16}
 _MOST = 1e38
+_MARGIN = 1.01  # of a child that stands for several: they need not be at their steady state
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +143,49 @@ def _undo_call(signals: Signals, here: Activation, node: Node, errors: dict[int,
     now = [errors[id(v)] for v in node.outputs[: len(made)]]
     sizes = [here.rms[id(v)] for v in node.outputs[: len(made)]]
     for inner, weight in reversed(here.calls.get(id(node), [])):
-        if weight > 1:  # it stands in their middle: relative errors are what is known
-            now = [e / max(size, 1e-12) * inner.rms[id(v)] for e, size, v in zip(now, sizes, made, strict=True)]
-        sizes = [inner.rms[id(v)] for v in inner.graph.streams]
-        course: list[float] = []
-        for _ in range(min(weight, 5)):
+        before = [inner.rms[id(v)] for v in inner.graph.streams]
+        if weight == 1:
             now = _undo(signals, inner, dict(zip(map(id, made), now, strict=True)))
-            course.append(_relative(now, sizes))
-        if weight > len(course) and course[-1]:
-            now = [min(e * jump(course[-3:], weight - len(course)) / course[-1], _MOST) for e in now]
+        else:
+            relative = [e / max(size, 1e-12) for e, size in zip(now, sizes, strict=True)]
+            once = partial(_undo_relative, signals, inner, made)
+            errors_before = zip(_repeated(once, relative, weight), before, strict=True)
+            now = [min(_MARGIN * e * size, _MOST) for e, size in errors_before]
+        sizes = before
     return now
+
+
+def _undo_relative(signals: Signals, here: Activation, made: Sequence[Value], errors: Sequence[float]) -> list[float]:
+    """As `_undo`, of relative errors."""
+    results = {id(v): e * here.rms[id(v)] for e, v in zip(errors, made, strict=True)}
+    back = _undo(signals, here, results)
+    return [e / max(here.rms[id(v)], 1e-12) for e, v in zip(back, here.graph.streams, strict=True)]
+
+
+def _repeated(once: Callable[[Sequence[float]], list[float]], errors: Sequence[float], count: int) -> list[float]:
+    """`once` applied `count` times: squares of errors follow e' = M e + c, and so do two steps, four, eight, ..."""
+    large, rank = 1e8, range(len(errors))
+    offset = [e**2 for e in once([0.0 for _ in rank])]
+    columns = [once([large * (i == j) for i in rank]) for j in rank]
+    matrix = [[max(columns[j][i] ** 2 - offset[i], 0.0) / large**2 for j in rank] for i in rank]
+    now = [e**2 for e in errors]
+    while count:
+        if count % 2:
+            now = _affine(matrix, now, offset)
+        matrix, offset = (
+            [[_sum(matrix[i][k] * matrix[k][j] for k in rank) for j in rank] for i in rank],
+            _affine(matrix, offset, offset),
+        )
+        count //= 2
+    return [math.sqrt(e) for e in now]
+
+
+def _affine(matrix: Sequence[Sequence[float]], x: Sequence[float], offset: Sequence[float]) -> list[float]:
+    return [_sum((*(m * e for m, e in zip(row, x, strict=True)), c)) for row, c in zip(matrix, offset, strict=True)]
+
+
+def _sum(terms: Iterable[float]) -> float:
+    return min(sum(terms), _MOST**2)
 
 
 def _undo(signals: Signals, here: Activation, errors: dict[int, float]) -> list[float]:

@@ -64,29 +64,32 @@ class Signals:
         return [out] * len(node.outputs)
 
     def call(self, here: Activation, node: Node, ins: list[float]) -> list[float]:
-        """The children one after the other; after STEPS of them, at ever larger distances."""
+        """The children one after the other; after STEPS of them, at ever larger distances.
+
+        One that stands for several is the last of their first third: where a rate of growth falls as 1 / depth, its
+        power is no less than the product of theirs.
+        """
         assert node.callee is not None
         done = here.calls[id(node)] = []
         context = [port.context for port in node.callee.inputs for _ in port.values]
-        history: list[list[float]] = []
-        left = node.count
-        while left:
-            weight = 1 if len(done) < STEPS else min(left, STEPS << (len(done) - STEPS))
-            if weight > 1:  # in the middle of those that it stands for
-                ins = [min(jump(column, weight // 2), _MOST) for column in zip(*history[-3:], strict=True)]
-            history.append(ins)
+        recent, at, place = [ins], 0, 0  # inputs of consecutive children, the last of them `at`
+        while True:
+            weight = 1 if len(done) < STEPS else min(node.count - place, STEPS << (len(done) - STEPS))
+            ins = _ahead(recent, place + weight // 3 - at)
             inner = self.forward(node.callee, ins)
             done.append((inner, weight))
-            outs = [inner.rms[id(v)] for output in node.callee.outputs for v in output.values]
-            left -= weight
+            outs = _results(inner)
+            if node.count == 1:
+                return outs
+            recent, at = [*(recent if weight == 1 else [ins]), _next(ins, context, outs)], place + weight // 3 + 1
             if weight > 1:
-                rest_of = weight - weight // 2 - 1
-                before = [inner.rms[id(v)] for v in node.callee.streams]
-                if len(before) == len(outs):
-                    outs = [min(jump((a, a, b), rest_of), _MOST) for a, b in zip(before, outs, strict=True)]
-            rest = iter(outs)
-            ins = [old if fixed else next(rest) for old, fixed in zip(ins, context, strict=True)] if left else ins
-        return outs
+                recent.append(_next(ins, context, _results(self.forward(node.callee, recent[-1]))))
+                at += 1
+            recent = recent[-3:]
+            place += weight
+            if place == node.count:
+                ahead = _ahead(recent, place - at)
+                return [x for x, fixed in zip(ahead, context, strict=True) if not fixed]
 
     # -- rules -----------------------------------------------------------------------------------------------------
     def rule(self, graph: Graph, node: Node, ins: Sequence[float]) -> tuple[float, list[float]]:
@@ -157,6 +160,20 @@ class Signals:
             return errors[: len(node.outputs)]
         _, gains = self.rule(here.graph, node, [here.rms[id(v)] for v in node.inputs])
         return [math.hypot(*(g * e for g, e in zip(gains, errors, strict=True)))] * len(node.outputs)
+
+
+def _results(here: Activation) -> list[float]:
+    return [here.rms[id(v)] for output in here.graph.outputs for v in output.values]
+
+
+def _next(ins: Sequence[float], context: Sequence[bool], outs: Sequence[float]) -> list[float]:
+    """What the next child takes: these results, and the same context."""
+    rest = iter(outs)
+    return [old if fixed else next(rest) for old, fixed in zip(ins, context, strict=True)]
+
+
+def _ahead(recent: Sequence[Sequence[float]], steps: int) -> list[float]:
+    return [min(jump(column, steps), _MOST) for column in zip(*recent, strict=True)]
 
 
 def jump(last: Sequence[float], steps: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +10,9 @@ import torch
 import archlang
 from archlang.interpret import InterpreterModule
 from archlang.ir.graph import Program
+from archlang.reversible import invert, signals
 from archlang.reversible.conditioning import ROUNDING, growth
+from archlang.reversible.judge import Judge
 from tests.reversible.helpers import flat
 
 COLUMNS = """
@@ -82,11 +84,53 @@ def test_a_fresh_irevnet_is_warned_of() -> None:
     assert fresh.total > 1e10
 
 
-def test_a_long_run_costs_what_a_short_one_costs() -> None:
-    few, many = columns(1.0, 50), columns(1.0, 5000)
-    times = []
-    for program in (few, many):
-        start = time.process_time()
+COUPLINGS = """
+use std.reversible: coupling
+block branch(x) { return x -> norm: layernorm -> one: linear(32) -> gelu -> two: linear(32) }
+block net(count: int)(a: [B, 32], b: [B, 32]) {
+    return (a, b) -> body: chain([coupling(branch(), branch()) for _ in 0..count])
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "params"),
+    [(COUPLINGS, {}), *((COLUMNS, {"alpha": alpha}) for alpha in (0.8, 1.0, 1.2))],
+    ids=["couplings", "0.8", "1.0", "1.2"],
+)
+@pytest.mark.parametrize("count", [20, 100])
+def test_a_long_run_is_not_less_than_block_by_block(
+    text: str, params: dict[str, float], count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = archlang.compile(text, entry="net", count=count, **params).program
+    (estimate,) = growth(program)
+    monkeypatch.setattr(signals, "STEPS", count)
+    (followed,) = growth(program)
+    assert 1 <= estimate.total / followed.total < 2.5
+
+
+def steps_of(count: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How often the prover judges a step, how many nodes inverses have, how many rules an estimate applies."""
+    found = {"judged": 0, "rules": 0}
+
+    def counted(name: str, function: Any) -> Any:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            found[name] += 1
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Judge, "judge", counted("judged", Judge.judge))
+        patch.setattr(signals.Signals, "rule", counted("rules", signals.Signals.rule))
+        program = archlang.compile(COUPLINGS, entry="net", count=count).program
         growth(program)
-        times.append(time.process_time() - start)
-    assert times[1] < 4 * times[0]
+        found["inverse"] = sum(len(invert(g).nodes) for g in program.graphs if g.proof is not None)
+    return found
+
+
+def test_a_long_run_costs_what_a_short_one_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    ten, thousand, most = (steps_of(count, monkeypatch) for count in (10, 1000, 50_000))
+    for name in ("judged", "inverse"):
+        assert ten[name] == thousand[name] == most[name] > 0
+    assert most["rules"] < 2 * thousand["rules"] < 8 * ten["rules"]
