@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["BlockChange", "Change", "DesignDiff", "Figure", "KeyChange", "SpecDiff"]
+__all__ = ["BlockChange", "Change", "DesignDiff", "Figure", "KeyChange", "Move", "SpecDiff"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,15 @@ class KeyChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """A module that stands under another path; `count`: it and the next ones by number."""
+
+    old: str
+    new: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
     """A quantity on both sides, None where unknown. `unit`: "" or "B" for bytes. `formula`: in the input's sizes."""
 
@@ -58,14 +67,15 @@ class DesignDiff:
     types: tuple[Change, ...] = ()
     requires: tuple[Change, ...] = ()
     blocks: tuple[BlockChange, ...] = ()
-    keys: tuple[KeyChange, ...] = ()
+    moves: tuple[Move, ...] = ()
+    keys: tuple[KeyChange, ...] = ()  # beside what follows from the moves, under the new paths
     figures: tuple[Figure, ...] = ()
     at: dict[str, int] = field(default_factory=dict)
 
     @property
     def equal(self) -> bool:
         same = all(f.old == f.new and (f.formula is None or f.formula[0] == f.formula[1]) for f in self.figures)
-        return same and not (self.types or self.requires or self.blocks or self.keys)
+        return same and not (self.types or self.requires or self.blocks or self.moves or self.keys)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from archlang.compare.changes import Change, DesignDiff, KeyChange, SpecDiff
 from archlang.compare.figures import figures, sizes_for
+from archlang.compare.moves import find_moves, listed, renamed
 from archlang.compare.structure import structure
 from archlang.ir.graph import Constraint, Graph, Program, WeightDecl
 from archlang.ir.walk import parameters
@@ -58,12 +59,14 @@ def _designs(module: LoadedModule) -> list[str]:
 def compare_programs(old: Program, new: Program, name: str, at: Mapping[str, int] | None = None) -> DesignDiff:
     """One design on both sides."""
     sizes = sizes_for(old.root, new.root, at or {})
+    moves = find_moves(old, new)
     return DesignDiff(
         name,
         tuple(_types(old.root, new.root)),
         tuple(_requirements(old.root, new.root)),
-        structure(old, new),
-        tuple(_keys(old, new)),
+        structure(old, new, moves),
+        listed(moves),
+        tuple(_keys(old, new, moves)),
         figures(old, new, sizes),
         sizes,
     )
@@ -101,8 +104,8 @@ def _requirement(constraint: Constraint) -> str:
     return f"{constraint}" + (f" in {constraint.phase}" if constraint.phase else "")
 
 
-def _keys(old: Program, new: Program) -> Iterable[KeyChange]:
-    a = {e.key: _tensor(e.decl) for e in parameters(old) if e.decl.persistent}
+def _keys(old: Program, new: Program, moves: Mapping[str, str]) -> Iterable[KeyChange]:
+    a = {renamed(e.key, moves): _tensor(e.decl) for e in parameters(old) if e.decl.persistent}
     b = {e.key: _tensor(e.decl) for e in parameters(new) if e.decl.persistent}
     for key in {**a, **b}:
         if a.get(key) != b.get(key):

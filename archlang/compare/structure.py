@@ -1,13 +1,14 @@
 """Differences of structure: which layers and blocks stand under which labels, and what their bodies do.
 
-Pairs of graphs that stand under equal paths are compared, each pair once, however many places it has.
+Pairs of graphs that stand under equal paths, or that moved, are compared, each pair once, however many places it has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from archlang.compare.changes import BlockChange, Change
+from archlang.compare.moves import moved_pairs
 from archlang.compare.wiring import body_changes
 from archlang.ir.graph import Child, Graph, Program
 from archlang.ir.paths import join, split_index
@@ -19,12 +20,15 @@ __all__ = ["structure"]
 Pair = tuple[int, int]
 
 
-def structure(old: Program, new: Program) -> tuple[BlockChange, ...]:
-    """The blocks that differ, those nearest to the root first."""
-    walk = _Walk()
-    walk.run(old.root, new.root)
+def structure(old: Program, new: Program, moves: Mapping[str, str]) -> tuple[BlockChange, ...]:
+    """The blocks that differ, those nearest to the root first. What moved has neither come nor gone."""
+    walk = _Walk(moves)
+    moved = list(moved_pairs(old, new, moves))
+    walk.run([(old.root, new.root, "", ""), *moved])
     order = walk.order
     places: dict[Pair, int] = {order[0]: 1}
+    for a, b, *_ in moved:
+        places[id(a), id(b)] = places.get((id(a), id(b)), 0) + 1
     for pair in order:
         for inner in walk.inner[pair]:
             places[inner] = places.get(inner, 0) + places[pair]
@@ -43,18 +47,19 @@ def structure(old: Program, new: Program) -> tuple[BlockChange, ...]:
 class _Walk:
     """Visits every distinct pair of graphs; `order` has callers before callees."""
 
-    def __init__(self) -> None:
+    def __init__(self, moves: Mapping[str, str]) -> None:
+        self.moves, self.arrived = moves, frozenset(moves.values())
         self.changes: dict[Pair, list[Change]] = {}
         self.inner: dict[Pair, list[Pair]] = {}
         self.graphs: dict[Pair, tuple[Graph, str]] = {}
         self.order: list[Pair] = []
 
-    def run(self, old: Graph, new: Graph) -> None:
-        """Depth first, without recursion: nesting is unbounded."""
+    def run(self, pairs: Sequence[tuple[Graph, Graph, str, str]]) -> None:
+        """Depth first, without recursion: nesting is unbounded. Each pair with its paths; the roots come first."""
         finished: list[Pair] = []
-        stack: list[tuple[Graph, Graph, str, bool]] = [(old, new, "", False)]
+        stack: list[tuple[Graph, Graph, str, str, bool]] = [(*pair, False) for pair in pairs]
         while stack:
-            a, b, path, done = stack.pop()
+            a, b, before, path, done = stack.pop()
             pair = id(a), id(b)
             if done:
                 finished.append(pair)
@@ -63,19 +68,20 @@ class _Walk:
                 continue
             self.graphs[pair] = b, path
             self.inner[pair] = []
-            stack.append((a, b, path, True))
+            stack.append((a, b, before, path, True))
             self.changes[pair] = [*_parameters(a, b), *_weights(a, b)]
-            for inner_a, inner_b, at in reversed(list(self._children(a, b, pair))):
-                stack.append((inner_a, inner_b, join(path, at), False))
+            for inner_a, inner_b, at in reversed(list(self._children(a, b, before, path))):
+                stack.append((inner_a, inner_b, join(before, at), join(path, at), False))
             self.changes[pair] += body_changes(a, b)
         self.order = finished[::-1]
 
-    def _children(self, a: Graph, b: Graph, pair: Pair) -> Iterator[tuple[Graph, Graph, str]]:
+    def _children(self, a: Graph, b: Graph, before: str, after: str) -> Iterator[tuple[Graph, Graph, str]]:
         """Notes what differs between the layers of two graphs; gives the pairs of graphs to look into."""
         old, new = _members(a), _members(b)
+        pair = id(a), id(b)
         found = self.changes[pair]
-        gone = [path for path in old if path not in new]
-        fresh = [path for path in new if path not in old]
+        gone = [path for path in old if path not in new and join(before, path) not in self.moves]
+        fresh = [path for path in new if path not in old and join(after, path) not in self.arrived]
         for path, count in _runs(gone, old):
             found.append(Change("removed", _range(path, count), old=_describe(old[path])))
         for path, count in _runs(fresh, new):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from archlang.compare.changes import BlockChange, Change, DesignDiff, Figure, KeyChange, SpecDiff
+from archlang.compare.changes import BlockChange, Change, DesignDiff, Figure, KeyChange, Move, SpecDiff
+from archlang.ir.paths import shift
 
 __all__ = ["as_markdown", "as_text"]
 
@@ -60,6 +61,9 @@ def _design(design: DesignDiff, limit: int | None, figures: bool = True) -> Iter
     for block in design.blocks:
         yield f"# {_where(block)}" if not figures else _where(block)
         yield from _limited([_change(c) for c in _by_weight(block.changes)], limit, figures)
+    if design.moves:
+        yield ("" if figures else "# ") + "moved"
+        yield from _limited([_move(m) for m in design.moves], limit, figures)
     if design.keys:
         yield ("# " if not figures else "") + f"state dict: {_key_counts(design.keys)}"
         yield from _limited([_key(k) for k in design.keys], limit, figures)
@@ -67,7 +71,7 @@ def _design(design: DesignDiff, limit: int | None, figures: bool = True) -> Iter
 
 def _size(design: DesignDiff) -> int:
     inner = sum(len(block.changes) for block in design.blocks)
-    return len(design.types) + len(design.requires) + inner + len(design.keys)
+    return len(design.types) + len(design.requires) + inner + len(design.moves) + len(design.keys)
 
 
 def _by_weight(changes: Iterable[Change]) -> list[Change]:
@@ -88,6 +92,11 @@ def _change(change: Change) -> str:
         return f"{sign} {change.what} reads {change.new or 'nothing'}, was {change.old or 'nothing'}"
     values = f"{change.old} -> {change.new}" if change.old and change.new else change.old or change.new
     return f"{sign} {change.what}{': ' if values else ''}{values}"
+
+
+def _move(move: Move) -> str:
+    sides = (path if move.count == 1 else f"{path} .. {shift(path, move.count - 1)}" for path in (move.old, move.new))
+    return "~ " + " -> ".join(f"`{side}`" for side in sides)
 
 
 def _key(key: KeyChange) -> str:

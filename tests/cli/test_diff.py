@@ -107,6 +107,7 @@ def test_revisions(repository: Path, capsys: Capture) -> None:
     shown = capsys.readouterr().out
     assert shown.startswith(f"v1:{repository} -> v2:{repository}\n")
     assert "- stem.conv1.weight [8, 3, 3, 3]" in shown and "+ stem.conv.weight [16, 3, 3, 3]" in shown
+    assert "  moved\n" not in shown  # its shape is another
     for line in (
         ["v1:lib/net.arch", "v2:lib/net.arch"],
         ["v1:lib/net.arch", "lib/net.arch"],
