@@ -22,6 +22,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--emit", type=choice(*FORMS), default="py", metavar="FORM", help=text)
     text = "let autograd keep the activations of reversible blocks, too, instead of rebuilding them"
     parser.add_argument("--no-rebuild", action="store_true", help=text)
+    text = "give the class a method `with_log_det`, which returns log|det J| of the network's map, too"
+    parser.add_argument("--log-det", action="store_true", help=text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,14 +32,14 @@ def run(args: argparse.Namespace) -> int:
     keep(args.spec, args.output)
     module, entry, values = design(args)
     done = elaborate(module, entry, values, limits(args))
-    text = _emit(done, args.emit, args.spec, not args.no_rebuild)
+    text = _emit(done, args.emit, args.spec, not args.no_rebuild, args.log_det)
     if done.warnings:
         show(done.warnings)
     write(text, args.output)
     return 0
 
 
-def _emit(done: Elaborated, form: str, spec: str, rebuild: bool) -> str:
+def _emit(done: Elaborated, form: str, spec: str, rebuild: bool, log_det: bool) -> str:
     """The whole output, before anything is written."""
     if form == "ir":
         from archlang.ir.text import to_text
@@ -52,5 +54,5 @@ def _emit(done: Elaborated, form: str, spec: str, rebuild: bool) -> str:
 
         from archlang.codegen import generate
 
-        text = generate(done.program, source_name=os.path.basename(spec), rebuild=rebuild)
+        text = generate(done.program, source_name=os.path.basename(spec), rebuild=rebuild, log_det=log_det)
     return text if text.endswith("\n") else text + "\n"

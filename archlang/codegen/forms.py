@@ -43,9 +43,10 @@ class Forms:
     constructed: set[int] = field(default_factory=set)
     applied: set[int] = field(default_factory=set)
     rebuild: bool = True
+    log_det: bool = False
 
     def __post_init__(self) -> None:
-        self.reversal = Reversal(self.program, self.rebuild)
+        self.reversal = Reversal(self.program, self.rebuild, self.log_det)
         for graph in self.program.graphs:
             if self._is_pure(graph):
                 self.pure.add(id(graph))

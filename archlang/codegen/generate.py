@@ -31,18 +31,21 @@ __all__ = ["generate"]
 _BASES = {"module": "nn.Module", "list": "nn.ModuleList", "sequential": "nn.Sequential"}
 
 
-def generate(program: Program, *, source_name: str, header: str = "", rebuild: bool = True) -> str:
+def generate(
+    program: Program, *, source_name: str, header: str = "", rebuild: bool = True, log_det: bool = False
+) -> str:
     """The text of one Python file that defines the program's root as an nn.Module, and what it needs.
 
     source_name: how the file names its source in its docstring; header: a further paragraph there, such as the
     command that made the file; rebuild: whether reversible blocks are trained without stored activations, see
-    docs/drift.md. The text depends on nothing else: no clock, machine or hash seed.
+    docs/drift.md; log_det: whether the root has a method that gives its log-determinant. The text depends on nothing
+    else: no clock, machine or hash seed.
 
-    Raises ArchError (ARC07xx) for programs that have no such text.
+    Raises ArchError (ARC07xx, ARC0630) for programs that have no such text.
     """
     swept = sweeps(program)
     shared = Shared(swept=frozenset((s.torch_class, s.weight) for s in swept))
-    forms = Forms(program, rebuild=rebuild)
+    forms = Forms(program, rebuild=rebuild, log_det=log_det)
     classes = Classes(program, forms, shared)
     definitions: list[str] = []
     typed = frozenset((*shared.helpers, *(u.name for u in classes.units if u.function))) - {UNDO.name, *UNTYPED}
@@ -79,10 +82,9 @@ def _unit(unit: Unit, shared: Shared, typed: frozenset[str], swept: list[Sweep])
     found = results(unit.body, unit.name, shared.names)
     forward = print_forward(unit, shapes, found, shared.names, typed)
     tuples = list(dict.fromkeys(_named_tuple(unit, r, len(found) > 1) for r in found if r.name))
-    return [
-        *tuples,
-        _function(unit, forward) if unit.function else _class(unit, forward, _methods(unit, shared, typed), swept),
-    ]
+    if unit.function:
+        return [*tuples, _function(unit, forward)]
+    return [*tuples, _class(unit, forward, _methods(unit, shared, typed), swept)]
 
 
 def _methods(unit: Unit, shared: Shared, typed: frozenset[str]) -> list[tuple[str, str, Forward]]:

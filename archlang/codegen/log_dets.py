@@ -155,8 +155,7 @@ def method(b: _Builder) -> list[Method]:
     forms, graph = b.forms, b.graph
     if id(graph) not in forms.reversal.log_det:
         return []
-    whole = graph is forms.program.root
+    root = graph is forms.program.root
     if METHOD in b.make.layout().attributes:
         fail("ARC0407", f"the label `{METHOD}` hides the method of a module that gives its log-determinant", graph.span)
-    other = with_log_det(graph) if whole else adds_log_det(graph)
-    return [Method(METHOD, "Tensor", b.part(other, regions=whole))]
+    return [Method(METHOD, "Tensor", b.part(with_log_det(graph) if root else adds_log_det(graph), regions=root))]

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import floor, log
 
+from archlang.codegen.errors import fail
 from archlang.ir.graph import Graph, Node, Program
 from archlang.ops.base import registry
-from archlang.reversible import adds_log_det, invert, proved, rebuildable
+from archlang.report.diagnostic import ArchError
+from archlang.reversible import adds_log_det, invert, proved, rebuildable, with_log_det
 from archlang.reversible.conditioning import ROUNDING, Growth, growth
 
 __all__ = ["DRIFT", "Reversal"]
@@ -25,6 +27,7 @@ class Reversal:
 
     program: Program
     rebuild: bool = True  # whether there are regions at all
+    whole: bool = False  # whether the root gives its log-determinant
     inverse: dict[int, Graph] = field(default_factory=dict)
     needed: set[int] = field(default_factory=set)  # of these: what something runs backwards
     log_det: dict[int, Graph] = field(default_factory=dict)
@@ -49,7 +52,11 @@ class Reversal:
             if id(graph) not in self.inverse:
                 self.inverse[id(graph)] = graph
                 pending += [n.callee for n in invert(graph).nodes if n.inverted and n.callee is not None]
-        self.measured([*self.program.graphs, *(invert(graph) for graph in self.inverse.values())])
+        graphs = [*self.program.graphs, *(invert(graph) for graph in self.inverse.values())]
+        if self.whole:
+            self.log_det[id(self.program.root)] = self.program.root
+            graphs.append(whole(self.program.root))
+        self.measured(graphs)
 
         for graph in reversed(self.program.graphs):  # callers first
             if id(graph) not in self.statements or id(graph) in self.run:
@@ -88,3 +95,17 @@ class Reversal:
         nodes = [n for g in Program.of(graph).graphs for n in g.nodes]
         below = {n.op for n in nodes if n.attrs.get("p") != 0}  # dropout(0) draws nothing
         return any(op == "extern" or (op in registry() and registry()[op].random) for op in below)
+
+
+def whole(root: Graph) -> Graph:
+    """The root with its log-determinant."""
+    try:
+        if not root.streams or any(o.name or o.training for o in root.outputs):
+            fail("ARC0630", "no log-determinant: what the network gives has names", root.span,
+                 help="measure inside: `z, log_det = x -> logdet(flow)`")  # fmt: skip
+        return with_log_det(root)
+    except ArchError as error:
+        reason = error.diagnostics[0]
+        if reason.code == "ARC0630":
+            raise
+        fail("ARC0630", f"no log-determinant: {reason.message}", reason.span or root.span, help=reason.help)

@@ -11,9 +11,11 @@ import torch
 import torch.nn.functional as F
 
 import archlang
+from archlang.codegen import generate
 from archlang.interpret import InterpreterModule
 from archlang.ir.graph import Program
 from archlang.reversible import with_log_det
+from tests.codegen.load import load
 
 SPECS = Path(__file__).parents[2] / "specs"
 
@@ -120,6 +122,57 @@ def test_steps_are_bijections(spec: str) -> None:
     measured.load_state_dict(module.state_dict())
     matrix = torch.autograd.functional.jacobian(lambda x: module(x).flatten(), x).reshape(32, 32)
     assert (measured(x)[1] - torch.linalg.slogdet(matrix).logabsdet).abs() < 1e-10
+
+
+DENSITIES = {spec: f"""
+use zoo.{spec}: step
+block net(x: [B, 2, 4, 4]) {{ return x -> space_to_depth(2) -> flow: chain([step(6) for _ in 0..4]) }}
+""" for spec in ("glow", "cinc_flow", "inverse_flow")} | {"residual_flow": """
+use zoo.residual_flow: residual, unit
+block net(x: [B, 2, 4, 4]) {
+    for i in 0..3 { x = x -> "f.{i}": residual(unit(5, 0.9, active=i > 0)) -> "n.{i}": actnorm }
+    return x
+}
+"""}  # fmt: skip
+
+
+def measured(spec: str, rebuild: bool) -> tuple[Any, InterpreterModule]:
+    """The generated module with its log-determinant and the interpreter's, in float64, with the same weights."""
+    program = archlang.compile(DENSITIES[spec], "net").program
+    torch.manual_seed(0)
+    module = load(generate(program, source_name="net", rebuild=rebuild, log_det=True)).root().double().eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    plain = InterpreterModule(Program.of(with_log_det(program.root)), torch.float64).eval()
+    plain.load_state_dict(module.state_dict())
+    return module, plain
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+@pytest.mark.parametrize("spec", DENSITIES)
+def test_generated_densities(spec: str, rebuild: bool) -> None:
+    """The log-determinant is the Jacobian's; gradients of the negative log-likelihood are plain autograd's."""
+    module, plain = measured(spec, rebuild)
+    x = torch.randn(2, 2, 4, 4, dtype=torch.float64)
+    z, log_det = module.with_log_det(x)
+    assert torch.allclose(z, module(x), rtol=0, atol=1e-13) and log_det.abs().min() > 0.01
+    matrix = torch.autograd.functional.jacobian(lambda x: module(x).flatten(1), x)
+    found = torch.stack([torch.linalg.slogdet(matrix[i, :, i].reshape(32, 32)).logabsdet for i in range(2)])
+    assert torch.allclose(log_det, found, rtol=0, atol=1e-9)
+
+    def gradients(results: Any, weights: Any) -> dict[str, torch.Tensor]:
+        z, log_det = results
+        loss = (z**2).sum() / 2 - log_det.sum()
+        names, tensors = zip(*weights, strict=True)
+        return dict(zip(names, torch.autograd.grad(loss, tensors), strict=True))
+
+    ours = gradients((z, log_det), module.named_parameters())
+    theirs = gradients(plain(x), [(n.replace("-", "."), p) for n, p in plain.tensors.items() if p.requires_grad])
+    scale = max(float(g.abs().max()) for g in theirs.values())
+    assert ours.keys() == theirs.keys()
+    for name, gradient in ours.items():
+        torch.testing.assert_close(gradient, theirs[name], rtol=1e-12, atol=1e-12 * scale)
 
 
 STEPS = """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -179,3 +181,22 @@ def test_residual_flow_in_small() -> None:
     with torch.no_grad():
         back = module.inverse(module(x))  # type: ignore[operator]
     assert ((back - x).norm() / x.norm()).item() < 6 * 1e-6 * 2
+
+
+def test_the_whole_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from archlang.cli import main
+
+    flow = "block net(x: [B, 4]) { return x -> "
+    for text, code in ((flow + "m: invertible_linear }", 0), (flow + "linear(4) }", 1), (flow.replace(
+        "return x", "return z=x") + "m: invertible_linear }", 1)):  # fmt: skip
+        (tmp_path / "net.arch").write_text(text, encoding="utf-8")
+        found = main(["compile", str(tmp_path / "net.arch"), "--log-det"])
+        printed = capsys.readouterr()
+        assert found == code and ("with_log_det" in printed.out) == (not code)
+        assert not code or "ARC0630" in printed.err
+    module = load(generate(program(flow + "m: invertible_linear }"), source_name="net.arch", log_det=True)).root()
+    with torch.no_grad():
+        z, log_det = module.with_log_det(torch.ones(3, 4))
+        module.m.weight *= 2
+        assert z.shape == (3, 4)
+        assert torch.allclose(module.with_log_det(torch.ones(3, 4))[1] - log_det, torch.full((3,), 4 * math.log(2)))
