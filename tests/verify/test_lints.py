@@ -84,6 +84,11 @@ HIT = {
         "ARC0427",
         "y + z",
     ),
+    "norm that starts at one": (
+        body("return x + (x -> n: layernorm2d(init=ones))"),
+        "ARC0427",
+        "x + (x -> n: layernorm2d(init=ones))",
+    ),
     "label": (body("y = x -> relu", "z = y -> y: conv(8, 1)", "return y + z"), "ARC0428", "y"),
     "wire": (body("y = x -> relu", "return x"), "ARC0429", "relu"),
     "rebound wire": (body("y = x -> relu", "y = x -> tanh", "return y"), "ARC0429", "relu"),
@@ -127,6 +132,16 @@ MISS = {
     "norm after the branch": body("y = x -> c: conv(8, 1)", "return y + (y -> d: conv(8, 1) -> n: layernorm2d)"),
     "both normalised": body(
         "y = x -> a: conv(8, 1, bias=false) -> m: batchnorm",
+        "return y + (x -> b: conv(8, 1, bias=false) -> n: batchnorm)",
+    ),
+    "norm that starts at zero": body(
+        "y = x -> a: conv(8, 1)", "return y + (x -> b: conv(8, 1, bias=false) -> n: batchnorm(init=zeros))"
+    ),
+    "norm that starts small": body("return x + (x -> n: layernorm2d(init=1e-4))"),
+    "norm with a small scale after it": "block net(x: [B, T, 8]) { weight gamma: [8] = constant(1e-5)\n"
+    "y = x -> a: linear(8)\nreturn y + (x -> n: layernorm) * gamma }\n",
+    "layer that starts at zero": body(
+        "y = x -> a: conv(8, 1, init=zeros, bias_init=zeros)",
         "return y + (x -> b: conv(8, 1, bias=false) -> n: batchnorm)",
     ),
     "bias that is read by others": body("y = x -> c: conv(8, 1)", "return y + (y -> relu -> b: batchnorm)"),

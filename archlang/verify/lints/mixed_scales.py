@@ -3,6 +3,8 @@
 Two forms are reported, where dropout and reshaping between do not count: `x + norm(x)`; and `norm(..) + layer(..)`, two
 branches of which one ends in a norm, the other in a layer with weights (a shortcut's projection without its norm).
 Neither may be computed from the other: a stream and a branch of it differ in scale by design, before and after a norm.
+Nor where an initialiser chose the scale: a norm whose weight starts at another value than one (zero for the last norm
+of a branch, a small number as in LayerScale), a layer that starts at zero.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from archlang.elaborate.errors import warning
-from archlang.ir.graph import Node, Value
+from archlang.ir.graph import Init, Node, Value
 from archlang.report.diagnostic import Diagnostic
 from archlang.verify.lints.links import Links
 from archlang.verify.lints.norms import KEEP_SCALE, NORMS, WEIGHTED
@@ -31,14 +33,22 @@ def _judged(links: Links, node: Node) -> Diagnostic | None:
     branches = not _leads(links, *node.inputs) and not _leads(links, *reversed(node.inputs))
     for normed, other in ((left, right), (right, left)):
         norm = links.makers.get(id(normed))
-        if norm is None or norm.op not in NORMS:
+        if norm is None or norm.op not in NORMS or _start(norm) not in (None, 1):
             continue
         if _source(links, norm.inputs[0]) is other:
             return _finding(node, norm, None)
         layer = links.makers.get(id(other))
-        if branches and layer is not None and layer.op in WEIGHTED:
+        if branches and layer is not None and layer.op in WEIGHTED and _start(layer) != 0:
             return _finding(node, norm, layer)
     return None
+
+
+def _start(node: Node) -> object:
+    """The value that all of a layer's weight begins with; None for its own default, and for values that differ."""
+    init = node.attrs.get("init")
+    if not isinstance(init, Init):
+        return None
+    return {"zeros": 0, "ones": 1}.get(init.name, dict(init.args).get("value") if init.name == "constant" else None)
 
 
 def _leads(links: Links, start: Value, end: Value) -> bool:
