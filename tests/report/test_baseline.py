@@ -27,8 +27,8 @@ def found(text: str, path: str = "a.arch", word: str = "rellu") -> list[Diagnost
     return result
 
 
-def prints(text: str, path: str = "a.arch") -> list[str]:
-    return list(fingerprints(found(text, path)).values())
+def prints(text: str, path: str = "a.arch", word: str = "rellu") -> list[str]:
+    return list(fingerprints(found(text, path, word)).values())
 
 
 def test_places_that_differ_differ() -> None:
@@ -49,6 +49,18 @@ def test_places_that_differ_differ() -> None:
 )
 def test_edits_around_a_finding_leave_it(edited: str) -> None:
     assert prints(edited) == prints(TEXT)
+
+
+@pytest.mark.parametrize("head", ["block unit(n: int)(x) {", "reversible block unit(n: int)(x) {", "fn unit(n: int) {"])
+def test_a_rename_of_another_block_leaves_it(head: str) -> None:
+    """Also where the line names it, or the marked text does."""
+    text = f"{head}\n    return x -> relu\n}}\nblock net(x) {{\n    return x -> unit(8) -> rellu\n}}\n"
+    renamed = text.replace("unit", "layer")
+    assert prints(renamed) == prints(text)
+    marked = [prints(t, word="unit(8)" if t is text else "layer(8)") for t in (text, renamed)]
+    assert marked[0] == marked[1]
+    assert prints(text.replace("block net", "block other")) != prints(text)  # its own block
+    assert prints(text.replace("-> unit(8)", "-> tanh(8)")) != prints(text)
 
 
 def test_moving_files_and_other_messages_leave_it() -> None:
