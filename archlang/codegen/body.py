@@ -220,3 +220,4 @@ class Method:
     name: str
     kind: str
     body: Body
+    replays: bool = False  # runs again what writes buffers in training

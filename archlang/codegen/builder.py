@@ -28,7 +28,7 @@ from archlang.codegen.errors import fail
 from archlang.codegen.forms import CONTRACTIONS, Forms, entry, is_class
 from archlang.codegen.log_dets import contraction, measured, method, op_code
 from archlang.codegen.names import Scope, identifier
-from archlang.codegen.rebuilding import REBUILD, RUN, UNDO
+from archlang.codegen.rebuilding import REBUILD, RUN, UNCHANGED, UNDO
 from archlang.codegen.shared import Shared
 from archlang.codegen.statements import Statements
 from archlang.ir.graph import Child, Graph, Node, Output, Port, TensorType, Value
@@ -118,7 +118,7 @@ class _Builder:
         self.make_room()
         if self.forms.has_inverse(self.graph) and self.graph.streams:
             try:
-                found.append(Method("inverse", "Tensor", self.part(invert(self.graph))))
+                found.append(self.inverse())
             except ArchError:  # a size that its results do not tell
                 if id(self.graph) in self.forms.reversal.needed:
                     raise
@@ -130,6 +130,13 @@ class _Builder:
             except ArchError:  # then it is trained like any other
                 self.forms.reversal.statements.discard(id(self.graph))
         return tuple(found)
+
+    def inverse(self) -> Method:
+        back = invert(self.graph)
+        method = Method("inverse", "Tensor", self.part(back), self.forms.reversal.writes(back.nodes))
+        if method.replays:
+            self.shared.help((UNCHANGED,))
+        return method
 
     def make_room(self) -> None:
         """Without the methods whose names are labels here, where nothing says that they must be."""
@@ -254,6 +261,8 @@ class _Builder:
         random = any(n.callee is not None and self.forms.reversal.random(n.callee) for n in nodes)
         every = self.forms.reversal.anchors(self.graph, nodes)
         kwargs: tuple[py.Kwarg, ...] = (py.Kwarg("random", py.Raw("True")),) if random else ()
+        if self.forms.reversal.writes(nodes, carried=True):
+            kwargs += (py.Kwarg("stateful", py.Raw("True")),)
         if every:
             kwargs += (py.Kwarg("every", py.Raw(str(every))),)
         return py.Call(py.Raw(REBUILD.name), (module, *args), kwargs)

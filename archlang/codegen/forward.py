@@ -43,10 +43,18 @@ class Forward:
 
 
 def print_forward(
-    unit: Unit, shapes: Shapes, found: list[Result], scope: Scope, typed: frozenset[str], kind: str = "Tensor"
-) -> Forward:
-    """scope: names of the file; typed: its functions, whose results mypy knows; kind: what stands for a wire."""
-    forward = _Forward(unit, shapes, found, scope, typed, kind).run()
+    unit: Unit, shapes: Shapes, found: list[Result], scope: Scope, typed: frozenset[str], kind: str = "Tensor",
+    *, within: str = "",
+) -> Forward:  # fmt: skip
+    """scope: names of the file; typed: its functions, whose results mypy knows; kind: what stands for a wire; within:
+    the function that makes the context of the lines from the modules at hand."""
+    printing = _Forward(unit, shapes, found, scope, typed, kind)
+    if within:
+        printing.indent += 4
+    forward = printing.run()
+    if within:
+        modules = ", ".join(["self", *(lent.slot for lent in printing.body.lent)])
+        forward = replace(forward, lines=[f"{' ' * (printing.indent - 4)}with {within}({modules}):", *forward.lines])
     if kind == "Tensor":
         return forward
     parameters = [p.replace("Tensor", kind) for p in forward.parameters]

@@ -10,7 +10,7 @@ from archlang.codegen.exprs import Raw
 from archlang.codegen.names import FILE_NAMES
 from archlang.ops.code import Helper
 
-__all__ = ["IMPORTS", "NAMES", "REBUILD", "RUN", "UNDO", "runtime_text"]
+__all__ = ["BANNER", "IMPORTS", "NAMES", "REBUILD", "RUN", "UNCHANGED", "UNDO", "runtime_text"]
 
 _UNDO = '''\
 def undo(module: nn.Module, *results: Any) -> Any:
@@ -18,6 +18,25 @@ def undo(module: nn.Module, *results: Any) -> Any:
     return module.inverse(*results)  # type: ignore[operator]
 '''
 
+_UNCHANGED = '''\
+@contextmanager
+def unchanged(*modules: nn.Module) -> Iterator[None]:
+    """Within it, what modules in training write to their buffers goes to copies."""
+    owners = [m for module in modules for m in module.modules() if m.training]
+    before = [(m, dict(m._buffers)) for m in owners if m._buffers]
+    try:
+        for m, buffers in before:
+            for name, b in buffers.items():
+                m._buffers[name] = None if b is None else b.clone()
+        yield
+    finally:
+        for m, buffers in before:
+            m._buffers.update(buffers)
+'''
+
+BANNER = """\
+# -- Training without stored activations ---------------------------------------------
+# The same in every file: `rebuild` runs reversible blocks for autograd."""
 RUN = Raw("steps.run")
 
 
@@ -39,4 +58,5 @@ def _definitions() -> tuple[str, dict[str, str], tuple[str, ...]]:
 
 _TEXT, IMPORTS, NAMES = _definitions()
 REBUILD = Helper("rebuild", _TEXT, defines=(*NAMES, *(n for n in IMPORTS if n not in FILE_NAMES)))
+UNCHANGED = Helper("unchanged", _UNCHANGED, defines=("unchanged", "Iterator", "contextmanager"))
 UNDO = Helper("undo", _UNDO, defines=("undo", "Any"))

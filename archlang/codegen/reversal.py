@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import floor, log
 
@@ -89,6 +89,19 @@ class Reversal:
         if worst is None or worst.total <= allowed:
             return 0
         return max(1, floor(log(allowed) / log(worst.per_block)))
+
+    def writes(self, nodes: Iterable[Node], *, carried: bool = False) -> bool:
+        """Whether nodes that run forwards, or something below, change buffers in training. Pure externs do not.
+
+        carried: such that the next forward in training reads them, unlike running statistics.
+        """
+        forwards = [n for n in nodes if not n.inverted and n.op != "fixed_point"]  # those see to it themselves
+        below = [n for m in forwards if m.callee is not None for g in Program.of(m.callee).graphs for n in g.nodes]
+        for node in (*forwards, *below):
+            op = registry().get(node.op)
+            if op is not None and op.written(node.attrs) and (op.carries or not carried):
+                return True
+        return False
 
     def random(self, graph: Graph) -> bool:
         """Whether something below draws random numbers."""

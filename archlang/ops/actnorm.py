@@ -92,6 +92,9 @@ class ActNorm(Op):
             WeightDecl("initialized", (), dtype="uint8", kind="buffer"),
         )
 
+    def written(self, attrs: Attrs) -> tuple[str, ...]:
+        return ("initialized",)
+
     def module(self, attrs: Attrs) -> Call:
         return Call("ActNorm", (Lit(attrs["num_features"]),), kwargs(("dims", attrs["dims"], 2)))
 

@@ -230,6 +230,7 @@ class Op(ABC):
     random: ClassVar[bool] = False  # draws from the generator in training
     discontinuous: ClassVar[bool] = False  # a small change of an input can make a jump of the output
     over_batch: ClassVar[bool] = False  # in training, a sample's result depends on the batch
+    carries: ClassVar[bool] = False  # in training, it reads buffers that it changes in every forward
     saves: ClassVar[str] = ""  # what autograd keeps for the backward pass: "in", "out"; `trace` says more
     per_element: ClassVar[int] = 0  # floating-point operations an element of the output, beside the MACs
     local: ClassVar[bool] = False  # an element depends on the inputs' elements at its own position only
@@ -244,6 +245,10 @@ class Op(ABC):
 
     def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
         """Parameters and buffers, named and shaped as in the torch module's state dict, in its order."""
+        return ()
+
+    def written(self, attrs: Attrs) -> tuple[str, ...]:
+        """The buffers that `run` changes in training."""
         return ()
 
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:

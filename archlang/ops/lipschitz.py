@@ -137,6 +137,8 @@ _NORMS = Param("norm", "str", "2", choices=("1", "2", "inf"))
 class _Bounded(Op):
     """Base of both: the scaled weight."""
 
+    carries = True
+
     def lipschitz(self, attrs: Attrs, norm: str) -> float | None:
         return float(attrs["coeff"]) if attrs["norm"] == norm else None
 
@@ -186,6 +188,9 @@ class _Bounded(Op):
             WeightDecl("bias", (out,)),
             *(WeightDecl(name, (n * self.positions(attrs),), kind="buffer", trainable=False) for name, n in vectors),
         )
+
+    def written(self, attrs: Attrs) -> tuple[str, ...]:
+        return ("u", "v") if attrs["norm"] == "2" else ()
 
     def mapped(self, x: Any, weight: Any, attrs: Attrs) -> Any:
         """The layer without its bias."""

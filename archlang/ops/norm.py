@@ -84,6 +84,9 @@ class _RunningNorm(_ChannelNorm):
             WeightDecl("num_batches_tracked", (), dtype="int64", kind="buffer"),
         )
 
+    def written(self, attrs: Attrs) -> tuple[str, ...]:
+        return ("running_mean", "running_var", "num_batches_tracked") if attrs["track_running_stats"] else ()
+
     def module(self, attrs: Attrs) -> Call:
         affine, track = self.defaults
         named = (

@@ -13,11 +13,12 @@ from archlang.ir.graph import Program
 
 
 def load(text: str) -> Any:
-    """The namespace of the generated file; its last definition is the root class."""
+    """The namespace of the generated file; its last nn.Module is the root class."""
     module = types.ModuleType("generated")
     exec(compile(text, "generated.py", "exec"), module.__dict__)
-    root = [n.name for n in ast.parse(text).body if isinstance(n, ast.ClassDef)][-1]
-    module.root = getattr(module, root)  # type: ignore[attr-defined]
+    names = [n.name for n in ast.parse(text).body if isinstance(n, ast.ClassDef)]
+    made = [getattr(module, name) for name in names]
+    module.root = [c for c in made if issubclass(c, torch.nn.Module)][-1]  # type: ignore[attr-defined]
     return module
 
 

@@ -84,3 +84,10 @@ def test_gradients(name: str) -> None:
         assert (a is None) == (b is None)
         if a is not None and b is not None:
             torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12 * scale)
+
+
+def test_the_network_comes_first() -> None:
+    text = generate(program(wrapped(BLOCKS["chain"]), "outer"), source_name="net.arch")
+    names = re.findall(r"^(?:class|def) (\w+)", text, re.M)
+    assert names.index("Outer") + 1 == names.index("rebuild")
+    assert "\n# -- Training without stored activations -" in text

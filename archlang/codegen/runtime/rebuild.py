@@ -16,14 +16,20 @@ from torch.nn.utils.stateless import _reparametrize_module
 
 
 def rebuild(
-    block: Any, *inputs: Any, random: bool = False, every: int = 0, keep: int = 0
+    block: Any,
+    *inputs: Any,
+    random: bool = False,
+    stateful: bool = False,
+    every: int = 0,
+    keep: int = 0,
 ) -> tuple[Any, ...]:
     """What a reversible block, or a method that runs several, returns.
 
     Autograd keeps nothing else: the backward pass computes from the results what was
-    in between. random: some block draws random numbers. every: after so many blocks the
-    streams are kept, too, which stops rounding errors. keep: so many last blocks keep
-    their graphs, and are not evaluated again.
+    in between. random: some block draws random numbers. stateful: some block reads
+    buffers that it changes in training. every: after so many blocks the streams are
+    kept, too, which stops rounding errors. keep: so many last blocks keep their graphs,
+    and are not evaluated again.
     """
     steps = Steps()
     first = [steps.numbers(i) for i in inputs]
@@ -44,7 +50,7 @@ def rebuild(
     if (
         not torch.is_grad_enabled()
         or hooked
-        or (random and torch.compiler.is_compiling())
+        or ((random or stateful) and torch.compiler.is_compiling())
     ):
         return tuple(
             flat(
@@ -62,7 +68,7 @@ def rebuild(
         ).append(step)
     for number, region in regions.items():
         if number >= 0:
-            run_region(region, values, random)
+            run_region(region, values, random, stateful)
         else:
             for step in region:
                 step.run(values, set())
@@ -198,7 +204,9 @@ def flat(item: Any) -> list[Any]:
     )
 
 
-def run_region(steps: list[Step], values: dict[int, Any], random: bool) -> None:
+def run_region(
+    steps: list[Step], values: dict[int, Any], random: bool, stateful: bool
+) -> None:
     """Replaces the values of the streams by those after the steps."""
     used = {i for s in steps for i in (*s.x, *s.reads)}
     inputs = [i for i in values if i in used]
@@ -213,7 +221,9 @@ def run_region(steps: list[Step], values: dict[int, Any], random: bool) -> None:
     )
     tensors = [values[i] for i in inputs]
     first = (
-        None if torch.compiler.is_compiling() else Evaluation(modules, tensors, random)
+        None
+        if torch.compiler.is_compiling()
+        else Evaluation(modules, tensors, random, stateful)
     )
     given = (steps, inputs, list(outputs), first, *tensors, *weights)
     results = Region.apply(*given)  # type: ignore[no-untyped-call]
@@ -226,7 +236,11 @@ class Evaluation:
     """What a second evaluation of a region must find as the first one did."""
 
     def __init__(
-        self, modules: list[nn.Module], tensors: list[Tensor], random: bool
+        self,
+        modules: list[nn.Module],
+        tensors: list[Tensor],
+        random: bool,
+        stateful: bool,
     ) -> None:
         self.modes = [(m, m.training) for m in modules]
         norms = [
@@ -253,6 +267,9 @@ class Evaluation:
             else None
         )
         self.drawn: dict[int, list[Tensor]] = {}
+        self.stateful = stateful
+        # By step, buffers that it changed, and what they were before.
+        self.before: dict[int, list[tuple[nn.Module, str, Tensor]]] = {}
 
     @contextmanager
     def again(self) -> Iterator[None]:
@@ -272,8 +289,8 @@ class Evaluation:
                 m._buffers[name] = buffer
 
     @contextmanager
-    def step(self, number: int) -> Iterator[None]:
-        """Autocast and generators as the first time.
+    def step(self, number: int, owner: nn.Module) -> Iterator[None]:
+        """Autocast, generators and changing buffers as the first time.
 
         Without autocast's cache: weights cast in the first evaluation have no graph.
         """
@@ -283,10 +300,42 @@ class Evaluation:
                     torch.autocast(device, dtype, enabled, cache_enabled=False)
                 )
             now = self.states()
-            if self.drawn.setdefault(number, now) is not now:
+            if self.drawn.setdefault(number, now) is now:
+                stack.enter_context(self.watch(number, owner))
+            else:
                 self.draw(self.drawn[number])
                 stack.callback(self.draw, now)
+                for m, name, buffer in self.before.get(number, ()):
+                    stack.callback(m._buffers.__setitem__, name, m._buffers[name])
+                    m._buffers[name] = buffer.clone()
             yield
+
+    @contextmanager
+    def watch(self, number: int, owner: nn.Module) -> Iterator[None]:
+        """Notes which buffers change, statistics aside. They are not `read`, then.
+
+        Where weights change, too, the module initialised itself, and does not again.
+        """
+
+        def weights(m: nn.Module) -> list[int]:
+            return [p._version for p in m.parameters(recurse=False)]
+
+        found = [
+            (m, name, b, b._version, b.clone(), weights(m))
+            for m in (owner.modules() if self.stateful else ())
+            if m.training and not isinstance(m, nn.modules.batchnorm._NormBase)
+            for name, b in m._buffers.items()
+            if b is not None
+        ]
+        yield
+        changed = [
+            (m, name, b, copy)
+            for m, name, b, version, copy, before in found
+            if (m._buffers[name] is not b or b._version != version)
+            and weights(m) == before
+        ]
+        self.before[number] = [(m, name, copy) for m, name, _, copy in changed]
+        self.read = [b for b in self.read if all(b is not c for _, _, c, _ in changed)]
 
     def states(self) -> list[Tensor]:
         """Of the CPU's generator, and those of the devices that the streams are on."""
@@ -324,7 +373,7 @@ class Region(torch.autograd.Function):
         kept: dict[int, list[Tensor]] = {}
         for number, step in enumerate(steps):
             x = [values[i] for i in step.x]
-            with nullcontext() if first is None else first.step(number):
+            with nullcontext() if first is None else first.step(number, step.owner):
                 step.run(values, own)
             if len(x) == len(step.y) and [t.dtype for t in x] != [
                 values[i].dtype for i in step.y
@@ -409,7 +458,7 @@ class Rewind:
         extra, pull = reads, None
         if step.fn is not None:
             extra, pull = self.evaluate(
-                number, step.fn, step.owner, reads, needs[count:], live
+                number, step, step.fn, step.owner, reads, needs[count:], live
             )
         if kept is not None:
             x = kept
@@ -433,7 +482,13 @@ class Rewind:
             module = step.owner if step.fn is None else None
             inner = needs[count:] if step.fn is None else [True] * len(extra)
             _, pull_do = self.evaluate(
-                number, step.do, module, [*x, *extra], [*needs[:count], *inner], live
+                number,
+                step,
+                step.do,
+                module,
+                [*x, *extra],
+                [*needs[:count], *inner],
+                live,
             )
             found = pull_do(gys)
         self.gradients.update(zip(step.x, found, strict=False))
@@ -455,6 +510,7 @@ class Rewind:
     def evaluate(
         self,
         number: int,
+        step: Step,
         fn: Any,
         module: nn.Module | None,
         inputs: list[Tensor],
@@ -467,7 +523,9 @@ class Rewind:
             if module is None
             else {n: p for n, p in module.named_parameters() if p.requires_grad}
         )
-        with nullcontext() if self.first is None else self.first.step(number):
+        with (
+            nullcontext() if self.first is None else self.first.step(number, step.owner)
+        ):
             if self.higher:
                 return self.evaluate_higher(fn, module, inputs, weights)
             # The hooks of a weight are for its whole gradient, and not for this part.
