@@ -10,7 +10,6 @@ from archlang.codegen.body import Method
 from archlang.codegen.convert import convert
 from archlang.codegen.errors import fail
 from archlang.codegen.forms import emission
-from archlang.codegen.rebuilding import UNCHANGED
 from archlang.codegen.statements import alone
 from archlang.ir.graph import Node
 from archlang.ops.code import Call, Get, Helper, In, Self
@@ -52,7 +51,7 @@ def fixed_point(
         with torch.no_grad():
             for buffer, value in buffers:
                 buffer.copy_(value)
-        if float((x - before).norm()) <= allowed * float(x.norm()):
+        if (x - before).norm() <= allowed * x.norm():
             break
     return x
 '''
@@ -140,17 +139,14 @@ def _branch(b: _Builder, node: Node) -> py.Py:
     assert graph is not None
     inputs = [v for port in graph.inputs for v in port.values]
     (result,) = (v for output in graph.outputs for v in output.values)
-    replays = node.op == "fixed_point" and b.forms.reversal.writes(graph.nodes)  # each time as the first
-    if replays:
-        b.shared.help((UNCHANGED,))
-    elif len(graph.nodes) == 1 and graph.nodes[0].outputs == (result,) and list(graph.nodes[0].inputs) == inputs:
+    if len(graph.nodes) == 1 and graph.nodes[0].outputs == (result,) and list(graph.nodes[0].inputs) == inputs:
         module = alone(b, graph.nodes[0])
         if module is not None:
             return module
-    key = (replays, id(result), *(id(n) for n in graph.nodes))
+    key = (id(result), *(id(n) for n in graph.nodes))
     if key not in b.branches:
         b.branches[key] = b.free_name("branch")
-        b.outlines.append(Method(b.branches[key], "Tensor", b.part(graph), replays))
+        b.outlines.append(Method(b.branches[key], "Tensor", b.part(graph)))
     return py.Get(py.SELF, b.branches[key])
 
 

@@ -95,7 +95,7 @@ class Reversal:
 
         carried: such that the next forward in training reads them, unlike running statistics.
         """
-        forwards = [n for n in nodes if not n.inverted and n.op != "fixed_point"]  # those see to it themselves
+        forwards = [n for n in nodes if not n.inverted and n.op != "fixed_point"]  # that leaves buffers as they are
         below = [n for m in forwards if m.callee is not None for g in Program.of(m.callee).graphs for n in g.nodes]
         for node in (*forwards, *below):
             op = registry().get(node.op)
