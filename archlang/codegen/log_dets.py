@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["IMPORTS", "METHOD", "UNTYPED", "contraction", "measured", "method", "op_code"]
 
 METHOD = "with_log_det"
-UNTYPED = (METHOD, "log_det")  # functions that mypy does not know the results of
+UNTYPED = (METHOD, "log_det_of")  # functions that mypy does not know the results of
 
 _WITH_LOG_DET = '''\
 def with_log_det(module: nn.Module, *inputs: Any) -> Any:
@@ -29,7 +29,7 @@ def with_log_det(module: nn.Module, *inputs: Any) -> Any:
     return module.with_log_det(*inputs)  # type: ignore[operator]
 '''
 _LOG_DET = '''\
-def log_det(module: nn.Module, *inputs: Any) -> Any:
+def log_det_of(module: nn.Module, *inputs: Any) -> Any:
     """log|det J| of the module's map at these inputs, [B]."""
     return module.log_det(*inputs)  # type: ignore[operator]
 '''
@@ -89,7 +89,7 @@ def residual_log_det(f: Any, x: Tensor, *context: Tensor, exact: bool) -> Tensor
 '''
 IMPORTS = {  # by helper: the names that it imports, and from where
     "with_log_det": {"Any": "typing"},
-    "log_det": {"Any": "typing"},
+    "log_det_of": {"Any": "typing"},
     "fixed_point": {"Any": "typing", "ceil": "math", "log": "math"},
     "residual_log_det": {"Any": "typing"},
 }
@@ -97,7 +97,7 @@ _HELPERS = {
     name: Helper(name, text, defines=(name, *IMPORTS[name]))
     for name, text in (
         ("with_log_det", _WITH_LOG_DET),
-        ("log_det", _LOG_DET),
+        ("log_det_of", _LOG_DET),
         ("fixed_point", _FIXED_POINT),
         ("residual_log_det", _RESIDUAL_LOG_DET),
     )
@@ -108,8 +108,9 @@ def measured(b: _Builder, module: py.Py, args: tuple[py.Py, ...], name: str = ME
     """A module with its log-determinant added up, or that alone; by a function where mypy does not know its class."""
     if isinstance(module, py.Get) and module.value == py.SELF:
         return py.Call(py.Get(module, name), args)
-    b.shared.help((_HELPERS[name],))
-    return py.Call(py.Raw(name), (module, *args))
+    helper = _HELPERS[METHOD if name == METHOD else "log_det_of"]
+    b.shared.help((helper,))
+    return py.Call(py.Raw(helper.name), (module, *args))
 
 
 def op_code(b: _Builder, node: Node, ins: Sequence[py.Py], module: Callable[[], py.Py]) -> py.Py:

@@ -37,13 +37,16 @@ _NO_MODULES = frozenset({"nn.Parameter"})
 
 def roll(body: Body, alike: Alike) -> Body:
     """The body with loops for what it repeats."""
-    rolled = _Rolling(body, alike).run() if body.form != "sequential" else body
+    rolled = _Rolling(body, body, alike).run() if body.form != "sequential" else body
+    methods = tuple(
+        replace(m, body=_Rolling(m.body, body, alike).run()) if m.kind == "Tensor" else m for m in rolled.methods
+    )
     inits = tuple(replace(i, value=_containers(i.value, alike)) if isinstance(i, SetAttr) else i for i in rolled.inits)
     if body.form == "sequential":
         base = roll_neighbours(tuple(_containers(b, alike) for b in body.base), alike, "depth")
     else:
         base = tuple(_members(b, alike) for b in body.base)
-    return replace(rolled, inits=inits, base=base)
+    return replace(rolled, inits=inits, base=base, methods=methods)
 
 
 # -- containers --------------------------------------------------------------------------------------------------------
@@ -77,15 +80,16 @@ def _total(e: Py) -> int | None:
 @dataclass
 class _Rolling:
     body: Body
+    around: Body  # the class's: the body itself, or that of which it is a method
     alike: Alike
 
     def run(self) -> Body:
         self.inits = list(self.body.inits)
         self.rules = list(self.body.rules)
         self.names = list(self.body.names)
-        self.totals = {i.name: _total(i.value) for i in self.inits if isinstance(i, SetAttr)}
-        if self.body.form == "list":
-            self.totals[""] = _total(self.body.base[0])
+        self.totals = {i.name: _total(i.value) for i in self.around.inits if isinstance(i, SetAttr)}
+        if self.around.form == "list":
+            self.totals[""] = _total(self.around.base[0])
         steps = self.body.steps
         search = Search(steps, {v for o in self.body.outputs for v in o.values}, self.alike)
         found: list[StepItem] = []

@@ -127,7 +127,7 @@ class Measure:
     def contraction(self, nodes: list[Node], step: Step) -> None:
         """log det(I + J) of the branch: exact in evaluation, estimated without bias in training."""
         branch = Branch(self.graph, self.nodes, step)
-        term = Value(TensorType((self.size,)))
+        term = Value(TensorType((self.size,)), "log_det" if self.sum is None else "")
         inputs = (branch.stream, *branch.reads)
         nodes.append(Node("residual_log_det", inputs, (term,), step.span, {}, callee=branch.graph, sizes=branch.sizes))
         self.add(nodes, term)
@@ -163,7 +163,7 @@ class Measure:
         if found is None or found.grade == "injective" or type(op).log_det_run is Op.log_det_run:
             self.refuse(f"`{node.op}` has no log-determinant", step.span or node.span)
         for one in _singly(node):
-            term = Value(TensorType((self.size,)))
+            term = Value(TensorType((self.size,)), "log_det" if self.sum is None else "")
             inputs = one.outputs if one.inverted else one.inputs
             measure = replace(one, inputs=inputs, outputs=(term,), inverted=False, log_det=True)
             mine = replace(step, node=one, consumed=one.inputs, made=one.outputs)
@@ -199,18 +199,18 @@ class Measure:
     def add(self, nodes: list[Node], term: Value, negative: bool = False) -> None:
         """Adds a term to the sum, or takes it off."""
         if self.sum is None:
-            self.sum = self.make(nodes, "neg", (term,)) if negative else term
+            self.sum = self.make(nodes, "neg", (term,), "log_det") if negative else term
             return
         before = self.sum
-        self.sum = self.make(nodes, "sub" if negative else "add", (before, term))
+        self.sum = self.make(nodes, "sub" if negative else "add", (before, term), "log_det")
         self.steps.append(Step("update", nodes[-1], (before,), (self.sum,), nodes[-1].span))
 
-    def make(self, nodes: list[Node], name: str, inputs: Sequence[Value], **given: Attr) -> Value:
+    def make(self, nodes: list[Node], name: str, inputs: Sequence[Value], called: str = "", **given: Attr) -> Value:
         """Adds a node of this op and these arguments."""
         op, types = registry()[name], [v.type for v in inputs]
         attrs = op.resolve(types, {p.name: given.get(p.name, p.default) for p in op.params}, Context())
         (kind,) = op.infer(types, attrs, Context())
-        result = Value(kind)
+        result = Value(kind, called)
         nodes.append(Node(name, tuple(inputs), (result,), self.span, attrs))
         return result
 

@@ -137,6 +137,18 @@ def test_loops_stay_rolled() -> None:
     assert "[8]" not in text
 
 
+def test_passes_over_two_lists_are_loops() -> None:
+    text = (
+        RESIDUAL
+        + """block net(x: [B, 3]) {
+        for i in 0..5 { x = x -> "f.{i}": residual(lipschitz_linear(3)) -> "n.{i}": actnorm }
+        return x
+    }"""
+    )
+    source = generate(program(text), source_name="net.arch", log_det=True)
+    assert "log_det_of(layer_, " in source and source.count(" with_log_det(layer, ") == 1
+
+
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("name", ["contractions", "a branch with context"])
 def test_iterated_inverse(name: str, training: bool) -> None:
