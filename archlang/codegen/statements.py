@@ -211,7 +211,7 @@ def alone(b: _Builder, node: Node) -> py.Py | None:
         return None if b.forms.function(node.callee) or not plain else b.module(node)
     if node.op == "extern" or node.op in CONTRACTIONS:
         return None
-    ins = [b.value(v) for v in node.inputs]
+    ins: list[py.Py] = [py.Raw(f"x{i}") for i in range(len(node.inputs))]  # of whatever inputs
     layer = py.Raw("layer")
     plain = convert(entry(node).call(node.attrs, len(ins)), ins, lambda: layer, {}) == py.Call(layer, tuple(ins))
     return b.module(node) if plain else None
