@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from archlang.elaborate.errors import fail
@@ -19,14 +20,24 @@ from archlang.elaborate.values import (
     describe,
     expand,
 )
-from archlang.ops.base import Op, registry
+from archlang.ops.base import Op, Param, registry
 from archlang.records import dataclass
 from archlang.report.diagnostic import Fix, Span
 from archlang.report.suggest import nearest
 from archlang.shapes.dim import Dim
 from archlang.syntax import tree
 
-__all__ = ["Arg", "Args", "arguments_text", "as_template", "bind", "coerce", "op_argument", "type_text"]
+__all__ = [
+    "Arg",
+    "Args",
+    "arguments_text",
+    "as_template",
+    "bind",
+    "coerce",
+    "op_argument",
+    "op_parameters",
+    "type_text",
+]
 
 DTYPES = {
     "f64": "float64",
@@ -274,9 +285,15 @@ def _article(text: str) -> str:
 
 
 # -- parameters of ops -------------------------------------------------------------------------------------------------
+@cache
+def op_parameters(op: Op) -> Mapping[str, Param]:
+    """The parameters of an op that have names, in order."""
+    return {p.name: p for p in op.params if p.kind != "axes"}
+
+
 def op_argument(op: Op, name: str, value: Any, span: Span) -> Any:
     """Checks an argument against the op's declared kind; lists become tuples."""
-    param = next(p for p in op.params if p.name == name)
+    param = op_parameters(op)[name]
     optional = param.kind.endswith("?")
     kind = param.kind.rstrip("?")
     if value is None and optional:

@@ -173,6 +173,8 @@ class Builder:
 
     def need(self, constraints: Sequence[Constraint], span: Span) -> None:
         """Records what a node needs of symbolic sizes."""
+        if not constraints:
+            return
         known = {(c.left, c.right, c.relation, c.phase) for c in self.graph.constraints}
         for c in constraints:
             if c.phase is not None and self.phase not in (None, c.phase):

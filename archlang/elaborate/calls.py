@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from archlang.elaborate.apply import apply
-from archlang.elaborate.arguments import Arg, Args, arguments_text, bind, coerce, op_argument
+from archlang.elaborate.arguments import Arg, Args, arguments_text, bind, coerce, op_argument, op_parameters
 from archlang.elaborate.bounds import charge
 from archlang.elaborate.builtins import call_builtin
 from archlang.elaborate.errors import fail
@@ -254,9 +254,7 @@ def _alias_instance(cx: Activation, template: BlockTemplate, values: dict[str, A
 def _op_instance(op: Op, args: Args, span: Span) -> OpInstance:
     values: dict[str, Any] = {}
     spans: dict[str, Span] = {}
-    params = [p for p in op.params if p.kind != "axes"]
-    collects = next((p for p in op.params if p.kind == "axes"), None)
-    names = [p.name for p in params]
+    params = op_parameters(op)
     if len(args.positional) > len(params):
         extra = args.positional[len(params)]
         if args.positional[0].value == [] and any(p.variadic for p in op.inputs):
@@ -266,31 +264,31 @@ def _op_instance(op: Op, args: Args, span: Span) -> OpInstance:
             f"`{op.name}` takes {arguments_text(len(params))}, not {len(args.positional)}",
             extra.span,
             "one too many",
-            help=f"its parameters are {', '.join(names)}" if names else None,
+            help=f"its parameters are {', '.join(params)}" if params else None,
         )
-    given = list(zip(names, args.positional, strict=False)) + list(args.named.items())
+    collects = next((p for p in op.params if p.kind == "axes"), None) if len(op.params) > len(params) else None
     axes: list[tuple[str, Any]] = []
-    for name, arg in given:
-        if name not in names:
+    for name, arg in (*zip(params, args.positional, strict=False), *args.named.items()):
+        if name not in params:
             if collects is not None:
                 axes.append((name, arg.value))
                 continue
-            _unknown_parameter(op, name, names, arg)
+            _unknown_parameter(op, name, list(params), arg)
         if name in values:
             fail("ARC0204", f"`{op.name}` gets `{name}` twice", arg.span, related=[(spans[name], "first here")])
         values[name] = op_argument(op, name, arg.value, arg.span)
         spans[name] = arg.span
-    for param in params:
-        if param.name not in values:
+    for name, param in params.items():
+        if name not in values:
             if param.default is REQUIRED:
                 fail(
                     "ARC0205",
-                    f"`{op.name}` needs `{param.name}`",
+                    f"`{op.name}` needs `{name}`",
                     span,
                     "missing in this call",
                     help=f"its parameters are {_signature(op)}",
                 )
-            values[param.name] = param.default
+            values[name] = param.default
     if collects is not None:
         values[collects.name] = tuple(axes)
     return OpInstance(span=span, op=op, args=values, arg_spans=spans)

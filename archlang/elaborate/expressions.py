@@ -41,8 +41,11 @@ __all__ = ["condition", "evaluate", "evaluate_label", "evaluate_lazily"]
 
 def evaluate(cx: Activation, expr: tree.Expr) -> Any:
     """The value of an expression."""
-    cx.session.tick(expr.span)
-    return _EVALUATE[type(expr)](cx, expr)
+    session = cx.session
+    session.steps += 1
+    if session.steps > session.limits.steps:
+        session.tick(expr.span, 0)  # refuses
+    return _EVALUATE[expr.__class__](cx, expr)
 
 
 # -- literals and names ------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from archlang.elaborate.builder import Builder
 from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.scope import Scope
-from archlang.elaborate.values import OpInstance
+from archlang.elaborate.values import POISON, OpInstance
 from archlang.ir.graph import Graph, Value
 from archlang.records import dataclass, field, replace
 from archlang.report.diagnostic import ArchError, Diagnostic, Label, Severity, Span
@@ -159,8 +159,6 @@ class Activation:
         return self.builder
 
     def read(self, name: str, value: Any) -> Any:
-        from archlang.elaborate.values import POISON
-
         if value is POISON:
             raise Poisoned(name)
         return value
