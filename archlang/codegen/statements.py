@@ -14,6 +14,7 @@ from archlang.codegen.forms import CONTRACTIONS, entry
 from archlang.ir.graph import Graph, Node, Output, Port, Value
 from archlang.ir.graph import Step as Taken
 from archlang.reversible import Backwards, may_vanish
+from archlang.reversible.effects import effects_of
 
 if TYPE_CHECKING:
     from archlang.codegen.builder import _Builder
@@ -39,6 +40,7 @@ class Statements:
         assert proof is not None
         self.steps = proof.steps
         self.live = {id(v) for port in self.graph.inputs for v in port.values}
+        self.jumps = False  # the steps at hand
 
     def build(self) -> list[Method]:
         """The methods, `statements` last. Raises ArchError where the steps cannot be written."""
@@ -99,6 +101,7 @@ class Statements:
     # -- steps -------------------------------------------------------------------------------------------------------
     def item(self, group: list[Taken]) -> StepItem:
         step = group[0]
+        self.jumps = self.can_jump(group)
         if all(s.node is None for s in group):
             made = [v for s in group for v in s.made]
             fn, reads = self.function(made)
@@ -120,6 +123,12 @@ class Statements:
         if step.kind == "apply" and self.runs(step.node):
             return self.builder.run_block(step.node)
         return self.together(group)
+
+    def can_jump(self, group: Sequence[Taken]) -> bool:
+        """Whether what the steps compute depends on what they read by jumps."""
+        nodes = [n for s in group for o in self.operands(s) for n in self.closure(o, self.live)]
+        nodes += [s.node for s in group if s.node is not None and not self.runs(s.node)]
+        return any(effect.kind == "discontinuous" for effect in effects_of(nodes))
 
     def runs(self, node: Node) -> bool:
         """Whether a call's own statements are written."""
@@ -182,7 +191,8 @@ class Statements:
         self, made: Sequence[Value], name: str, *args: py.Py, many: bool = False, kwargs: tuple[py.Kwarg, ...] = ()
     ) -> Step:
         numbers = tuple(self.builder.index[id(v)] for v in made)
-        return Step(numbers if many or len(numbers) != 1 else numbers[0], py.Call(py.Get(STEPS, name), args, kwargs))
+        steps: py.Py = py.Call(py.Get(STEPS, "jumping")) if self.jumps else STEPS
+        return Step(numbers if many or len(numbers) != 1 else numbers[0], py.Call(py.Get(steps, name), args, kwargs))
 
     # -- refusals ----------------------------------------------------------------------------------------------------
     def check_complete(self) -> None:

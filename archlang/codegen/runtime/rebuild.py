@@ -103,6 +103,7 @@ class Step(NamedTuple):
     reads: tuple[int, ...]
     owner: nn.Module  # has the weights of fn, or of do where there is no fn
     block: int
+    jumps: bool  # what fn computes can jump: its reads are kept, and not rebuilt
 
     def run(self, values: dict[int, Any], own: set[int]) -> None:
         """One step forward. The tensors of `own` may change in place: no one sees."""
@@ -127,6 +128,7 @@ class Steps:
         self.blocks: list[nn.Module] = []
         self.inside: list[nn.Module] = []  # whose statements these are
         self.streams = 0
+        self.jumps = False
 
     def numbers(self, item: Any) -> Any:
         """New numbers in the place of tensors."""
@@ -142,6 +144,11 @@ class Steps:
         results = block.statements(self, *streams)
         self.inside.pop()
         return results
+
+    def jumping(self) -> Steps:
+        """The next step can jump where its reads are a little off."""
+        self.jumps = True
+        return self
 
     def add(self, x: int, fn: Callable[..., Any] | None, *reads: int) -> int:
         """x += fn(*reads)"""
@@ -192,7 +199,9 @@ class Steps:
     ) -> None:
         used = do if fn is None else fn
         owner = used if isinstance(used, nn.Module) else self.inside[-1]
-        self.all.append(Step(x, y, do, undo, fn, reads, owner, len(self.blocks)))
+        block = len(self.blocks)
+        self.all.append(Step(x, y, do, undo, fn, reads, owner, block, self.jumps))
+        self.jumps = False
 
 
 def flat(item: Any) -> list[Any]:
@@ -373,14 +382,20 @@ class Region(torch.autograd.Function):
         kept: dict[int, list[Tensor]] = {}
         for number, step in enumerate(steps):
             x = [values[i] for i in step.x]
+            reads = [values[i] for i in step.reads]
             with nullcontext() if first is None else first.step(number, step.owner):
                 step.run(values, own)
             if len(x) == len(step.y) and [t.dtype for t in x] != [
                 values[i].dtype for i in step.y
             ]:
                 kept[number] = x  # a promotion cannot be undone
+            elif step.jumps and step.fn is None:
+                kept[number] = x
             elif step.fn is not None and first is not None:
                 own.update(step.y)
+            if step.jumps:
+                kept[number] = [*kept.get(number, ()), *reads]
+                own.difference_update(step.reads)
         only_read = [i for i in inputs if i in values and i not in outputs]
         ctx.steps, ctx.inputs, ctx.outputs = steps, inputs, outputs
         ctx.first, ctx.only_read = first, only_read
@@ -455,6 +470,15 @@ class Rewind:
         ys = [self.values.pop(i) for i in step.y]
         gys = [self.gradients.pop(i, None) for i in step.y]
         live = any(g is not None for g in gys)
+        if step.jumps and kept is not None:
+            exact = kept[len(kept) - len(reads) :]
+            kept = kept[: len(kept) - len(reads)] or None
+            if self.higher:  # the rebuilt ones have the graph
+                pairs = zip(reads, exact, strict=True)
+                exact = [r + (e - r).detach() for r, e in pairs]
+            reads = exact
+            self.values.update(zip(step.reads, reads, strict=True))
+            self.own.difference_update(step.reads)
         extra, pull = reads, None
         if step.fn is not None:
             extra, pull = self.evaluate(
