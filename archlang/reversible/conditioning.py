@@ -142,15 +142,17 @@ def _undo_call(signals: Signals, here: Activation, node: Node, errors: dict[int,
     made = [v for output in node.callee.outputs[: node.callee.proof.outputs] for v in output.values]
     now = [errors[id(v)] for v in node.outputs[: len(made)]]
     sizes = [here.rms[id(v)] for v in node.outputs[: len(made)]]
-    for inner, weight in reversed(here.calls.get(id(node), [])):
+    calls = here.calls.get(id(node), [])
+    for place, (inner, weight) in reversed(list(enumerate(calls))):
         before = [inner.rms[id(v)] for v in inner.graph.streams]
         if weight == 1:
             now = _undo(signals, inner, dict(zip(map(id, made), now, strict=True)))
         else:
             relative = [e / max(size, 1e-12) for e, size in zip(now, sizes, strict=True)]
             once = partial(_undo_relative, signals, inner, made)
-            errors_before = zip(_repeated(once, relative, weight), before, strict=True)
-            now = [min(_MARGIN * e * size, _MOST) for e, size in errors_before]
+            relative = _repeated(once, relative, weight)
+            before = [calls[place - 1][0].rms[id(v)] for v in made]  # where the first of them starts
+            now = [min(_MARGIN * e * size, _MOST) for e, size in zip(relative, before, strict=True)]
         sizes = before
     return now
 

@@ -138,7 +138,8 @@ class Judge(Streams):
                         f"a branch jumps: with streams that are rebuilt up to rounding, `{effect.what}` can come out "
                         "differently",
                         effect.span or span,
-                        help="training keeps what the branch reads; where an inverse must make the same choice, too, smooth the branch",
+                        help="training keeps what the branch reads; where an inverse must make the same choice, too, "
+                        "smooth the branch",
                     )
         return [str(effect) for effect in effects_of(node for node, _ in self.branches.values())]
 

@@ -1,4 +1,4 @@
-"""Branches that jump: what they read is kept in training, so that they come out as they did, and gradients are right."""
+"""Branches that jump: training keeps what they read, so that they come out as they did, and gradients are right."""
 
 from __future__ import annotations
 
