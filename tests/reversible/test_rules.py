@@ -1,0 +1,78 @@
+"""Rules of soundness, each taken away in turn: the wrong block is then accepted, and its inverse is wrong or has none.
+
+What is refused in general stands in `wrong.txt`; the rules of training have their tests in `test_conditions.py`,
+`test_jumps.py` and `test_hypotheses.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from archlang.ir.check import IRError
+from archlang.report.diagnostic import ArchError
+from archlang.reversible.judge import Judge
+from archlang.reversible.prove import Prover
+from archlang.reversible.streams import Streams
+from tests.reversible.helpers import program, roundtrip
+
+HEAD = "reversible block net(a: [B, 8], b: [B, 8]) {{ {0} }}"
+NOTHING: Callable[..., Any] = lambda *_, **__: None  # noqa: E731
+RULES = {  # rule -> code, the check that stands for it, a wrong block, a right one
+    "1 temporaries die": (
+        "ARC0605", (Streams, "reads"),
+        "t = a -> f: linear(8); a += b -> g: linear(8); b += t",
+        "a += b -> g: linear(8); t = a -> f: linear(8); b += t",
+    ),
+    "3 views read their parent": (
+        "ARC0605", (Streams, "reads"),
+        "v = a[:, 0:1]; a += b -> g: linear(8); b += v",
+        "a += b -> g: linear(8); v = a[:, 0:1]; b += v",
+    ),
+    "4 indices, after unrolling": (
+        "ARC0604", (Streams, "reads"),
+        "p = [a, b]; for i in 0..2 { p[1] += p[i] -> tanh }; a = p[0]; b = p[1]",
+        "p = [a, b]; for i in 0..2 { p[1 - i] += p[i] -> tanh }; a = p[0]; b = p[1]",
+    ),
+    "5 captured reads": (
+        "ARC0604", (Streams, "reads"),
+        "f = fn(x) => x * tanh(a); a += f(b)",
+        "f = fn(x) => x * tanh(b); a += f(b)",
+    ),
+    "6 factors are not 0": (
+        "ARC0607", (Judge, "nonzero"),
+        "a *= relu(b)",
+        "a *= relu(b) + 1.0",
+    ),
+    "6 e broadcasts into s": (
+        "ARC0608", (Judge, "same_type"),
+        "a += b -> unsqueeze(0)",
+        "a += b[:, 0:1]",
+    ),
+    "15 streams are returned": (
+        "ARC0606", (Prover, "finish"),
+        "a += tanh(b); return a",
+        "a += tanh(b); return b, a",
+    ),
+}  # fmt: skip
+
+
+def spec(body: str) -> str:
+    return HEAD.format("\n".join(["", *body.split("; "), ""]))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_is_needed(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, (owner, check), wrong, right = RULES[rule]
+    assert roundtrip(spec(right)) < 1e-12
+    with pytest.raises(ArchError) as caught:
+        program(spec(wrong))
+    assert [d.code for d in caught.value.diagnostics if d.severity.name == "ERROR"][:1] == [code]
+    monkeypatch.setattr(owner, check, (lambda *_: True) if check == "same_type" else NOTHING)
+    try:
+        error = roundtrip(spec(wrong))
+    except (IRError, KeyError, ValueError, AssertionError, RuntimeError):  # accepted, and it has no inverse
+        return
+    assert not error < 1e-3
