@@ -103,6 +103,12 @@ class Reversal:
                 return True
         return False
 
+    def steady(self, graph: Graph) -> bool:
+        """Whether an inverse run after it finds all as it was: nothing is random, nor reads buffers that move."""
+        below = [n for g in Program.of(graph).graphs for n in g.nodes if n.op in registry()]
+        moving = any(registry()[n.op].carries and registry()[n.op].written(n.attrs) for n in below)
+        return not moving and not self.random(graph)
+
     def random(self, graph: Graph) -> bool:
         """Whether something below draws random numbers."""
         nodes = [n for g in Program.of(graph).graphs for n in g.nodes]

@@ -142,7 +142,8 @@ class Statements:
         results = [v for step in group for v in step.made if not any(v is c for s in group for c in s.consumed)]
         operands = list({id(o): o for step in group for o in self.operands(step)}.values())
         nodes = [step.node for step in group if step.node is not None]
-        if len(nodes) != len(group):
+        steady = all(n.callee is None or self.builder.forms.reversal.steady(n.callee) for n in nodes)
+        if len(nodes) != len(group) or not steady:
             self.refuse(group[0])
         do = self.method("do", [*consumed, *operands], nodes, results)
         back = Backwards(nodes, self.graph)

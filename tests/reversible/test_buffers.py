@@ -133,26 +133,55 @@ def twice_differentiated(net: nn.Module, given: list[Tensor]) -> list[Tensor | N
     return [*torch.autograd.grad(sum(g.pow(2).sum() for g in first), given)]
 
 
+def compared(module: Any, net: nn.Module, run: Callable[[], list[Tensor | None]]) -> None:
+    """The gradients and buffers of regions, and of the same blocks one after the other by autograd."""
+    start = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+    results, buffers = [], []
+    for plain in (False, True):
+        net.zero_grad()
+        net.load_state_dict(start)
+        torch.manual_seed(1)
+        if plain:
+            module.rebuild = lambda block, *inputs, **_: tuple(
+                flat(block(*inputs) if isinstance(block, nn.Module) else block(module.Plain(), *inputs))
+            )
+        results.append([None if g is None else g.clone() for g in run()])
+        buffers.append(state(net))
+    assert_same(results[0], results[1], 1e-9)
+    for a, b in zip(*buffers, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", REGIONS)
 @pytest.mark.parametrize("run", [once, two_forwards, retained, twice_differentiated])
 def test_gradients(name: str, run: Callable[..., list[Tensor | None]]) -> None:
     """Of regions whose branches read vectors that each forward in training moves, against plain autograd's."""
     module, net, _ = network(REGIONS[name])
-    start = {key: tensor.clone() for key, tensor in net.state_dict().items()}
     assert "stateful=True" in generate(program(BRANCH + REGIONS[name], "net"), source_name="net.arch")
-    results, buffers = [], []
-    rebuild = module.rebuild
-    for plain in (False, True):
-        net.zero_grad()
-        net.load_state_dict(start)
-        if plain:
-            module.rebuild = lambda block, *inputs, **_: tuple(
-                flat(block(*inputs) if isinstance(block, nn.Module) else block(module.Plain(), *inputs))
-            )
-        found = run(net, [t.requires_grad_() for t in streams()])
-        results.append([None if g is None else g.clone() for g in found])
-        buffers.append(state(net))
-    assert module.rebuild is not rebuild
-    assert_same(results[0], results[1], 1e-9)
-    for a, b in zip(*buffers, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+    compared(module, net, lambda: run(net, [t.requires_grad_() for t in streams()]))
+
+
+STEPS = """
+reversible block mid(m: module)(a, b; k) {
+    a, b = (a, b; (k -> h: conv(3, 1))) -> ~m
+    a += b -> conv(4, 1)
+}
+block net(a: [B, 4, 5, 6], b: [B, 4, 5, 6]) {
+    k = concat([a, b]) -> k: conv(2, 1)
+    a, b = (a, b; k) -> one: mid(inner)
+    return (a, b; k) -> two: mid(inner)
+}
+reversible block inner(a, b; k) {
+    a += concat([b, k]) -> f: conv(4, 1) -> BRANCH
+    b += a -> g: conv(4, 1) -> BRANCH
+}
+"""
+
+
+@pytest.mark.parametrize(("branch", "rebuilt"), [("batchnorm", True), ("lipschitz_conv(4, 1)", False)])
+def test_steps_that_run_a_module_backwards(branch: str, rebuilt: bool) -> None:
+    """Their weights have gradients; where the way back would not do the same as the step, it is left to autograd."""
+    module, net, _ = network(STEPS.replace("BRANCH", branch))
+    assert hasattr(module, "rebuild") == rebuilt
+    compared(module, net, lambda: once(net, [t.requires_grad_() for t in streams()]))
+    assert all(p.grad is not None for p in net.parameters())

@@ -105,6 +105,11 @@ class Step(NamedTuple):
     block: int
     jumps: bool  # what fn computes can jump: its reads are kept, and not rebuilt
 
+    @property
+    def weighted(self) -> bool:
+        """Whether `do` may have weights."""
+        return self.fn is None or bound(self.do)
+
     def run(self, values: dict[int, Any], own: set[int]) -> None:
         """One step forward. The tensors of `own` may change in place: no one sees."""
         reads = [values[i] for i in self.reads]
@@ -198,10 +203,16 @@ class Steps:
         reads: Any,
     ) -> None:
         used = do if fn is None else fn
-        owner = used if isinstance(used, nn.Module) else self.inside[-1]
+        alone = isinstance(used, nn.Module) and (fn is None or not bound(do))
+        owner = used if alone else self.inside[-1]
         block = len(self.blocks)
         self.all.append(Step(x, y, do, undo, fn, reads, owner, block, self.jumps))
         self.jumps = False
+
+
+def bound(call: Any) -> bool:
+    """Whether it is a module's method."""
+    return isinstance(getattr(call, "__self__", None), nn.Module)
 
 
 def flat(item: Any) -> list[Any]:
@@ -503,7 +514,7 @@ class Rewind:
             found = [*gys, *gys]  # of x, then of extra
         else:
             self.own_gradients.difference_update(step.y)
-            module = step.owner if step.fn is None else None
+            module = step.owner if step.weighted else None
             inner = needs[count:] if step.fn is None else [True] * len(extra)
             _, pull_do = self.evaluate(
                 number,
