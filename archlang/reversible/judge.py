@@ -65,12 +65,16 @@ class Judge(Streams):
             self.collect(found, node, span)
             return "split" if node.op in _SPLITS else "concat" if node.op in _JOINS else "apply"
         if not self.same_type(made[0].type, consumed[0].type):
+            dtype = consumed[0].type.dtype
+            help = "what is added to a stream must have its shape and element type, or broadcast to it"
+            if made[0].type.dtype != dtype:
+                help = f"give it the stream's element type: `cast(..., {_DTYPE.get(dtype, dtype)})`"
             self.refuse(
                 "ARC0608",
                 f"the update changes the stream `{self.name(consumed[0])}` from {consumed[0].type} to {made[0].type}",
                 span,
                 related=[(v, f"has type {v.type}") for v in rest],
-                help="what is added to a stream must have its shape and element type, or broadcast to it",
+                help=help,
             )
         if undo.divides:
             self.nonzero(node, self.name(consumed[0]), rest, span)

@@ -76,3 +76,14 @@ def test_a_rule_is_needed(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     except (IRError, KeyError, ValueError, AssertionError, RuntimeError):  # accepted, and it has no inverse
         return
     assert not error < 1e-3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_6_e_has_the_element_type_of_s(dtype: str) -> None:
+    """The refusal names the cast that mends it."""
+    text = f"reversible block net(a: {dtype}[B, 8], b: {dtype}[B, 8]) {{ a += E }}"
+    with pytest.raises(ArchError) as caught:
+        program(text.replace("E", "cast(tanh(b), float64)"))
+    (finding,) = caught.value.diagnostics
+    assert finding.code == "ARC0608" and f"`cast(..., {dtype})`" in (finding.help or "")
+    program(text.replace("E", f"cast(cast(tanh(b), float64), {dtype})"))
