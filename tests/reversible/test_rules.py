@@ -7,15 +7,18 @@ What is refused in general stands in `wrong.txt`; the rules of training have the
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
+import torch
 
 from archlang.ir.check import IRError
 from archlang.report.diagnostic import ArchError
 from archlang.reversible.judge import Judge
 from archlang.reversible.prove import Prover
 from archlang.reversible.streams import Streams
+from tests.reversible.conditions import Pair, assert_same, gradients, state
 from tests.reversible.helpers import program, roundtrip
 
 HEAD = "reversible block net(a: [B, 8], b: [B, 8]) {{ {0} }}"
@@ -87,3 +90,30 @@ def test_6_e_has_the_element_type_of_s(dtype: str) -> None:
     (finding,) = caught.value.diagnostics
     assert finding.code == "ARC0608" and f"`cast(..., {dtype})`" in (finding.help or "")
     program(text.replace("E", f"cast(cast(tanh(b), float64), {dtype})"))
+
+
+@pytest.mark.parametrize("taken_away", [False, True])
+def test_9_random_numbers_are_drawn_again(taken_away: bool) -> None:
+    pair = Pair(drop=0.4)
+    if taken_away:
+        pair.ours_module.Evaluation.draw = NOTHING
+    found = []
+    for net in pair.both:
+        torch.manual_seed(3)
+        found.append(gradients(net, pair.inputs()))
+    if taken_away:
+        with pytest.raises(AssertionError):
+            assert_same(*found)
+    else:
+        assert_same(*found)
+
+
+@pytest.mark.parametrize("taken_away", [False, True])
+def test_10_a_replayed_branch_writes_no_buffer(taken_away: bool) -> None:
+    pair = Pair()
+    if taken_away:
+        pair.ours_module.Evaluation.again = lambda _: nullcontext()
+    for net in pair.both:
+        gradients(net, pair.inputs())
+    same = all(torch.allclose(a, b) for a, b in zip(*map(state, pair.both), strict=True))
+    assert same == (not taken_away)
