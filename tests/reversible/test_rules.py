@@ -18,6 +18,7 @@ from archlang.report.diagnostic import ArchError
 from archlang.reversible.judge import Judge
 from archlang.reversible.prove import Prover
 from archlang.reversible.streams import Streams
+from tests.codegen.load import network
 from tests.reversible.conditions import Pair, assert_same, gradients, state
 from tests.reversible.helpers import program, roundtrip
 
@@ -117,3 +118,24 @@ def test_10_a_replayed_branch_writes_no_buffer(taken_away: bool) -> None:
         gradients(net, pair.inputs())
     same = all(torch.allclose(a, b) for a, b in zip(*map(state, pair.both), strict=True))
     assert same == (not taken_away)
+
+
+def test_2_two_slots_of_one_tensor() -> None:
+    """A plain block may start both streams with one tensor, which no one writes; a reversible caller may not."""
+    body = "(x, x) -> c: coupling(linear(8), linear(8))"
+    use = "use std.reversible: coupling\n"
+    net = network(program(f"{use}block net(x: [B, 8]) {{ return {body} }}", "net"))
+    x = torch.randn(3, 8, requires_grad=True)
+    before = x.detach().clone()
+    y, z = net(x)  # the coupling's statements, written out
+    a = x + net.c.f(x)  # type: ignore[union-attr, operator]
+    b = x + net.c.g(a)  # type: ignore[union-attr, operator]
+    (expected,) = torch.autograd.grad(a.sin().sum() + b.cos().sum(), x)
+    (found,) = torch.autograd.grad(y.sin().sum() + z.cos().sum(), x)
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(x.detach(), before)
+    with pytest.raises(ArchError) as caught:
+        program(
+            f"{use}reversible block net(x: [B, 8]) {{ new y = x -> tanh; x, y = {body} }}".replace("; ", "\n"), "net"
+        )
+    assert caught.value.diagnostics[0].code == "ARC0606"
