@@ -52,6 +52,11 @@ DESIGNS = {
     "revcol": "revcol_tiny",
     "revbifpn": "revbifpn_s0",
     "rev_vit": "rev_vit_small",
+    "crevnet": "crevnet",
+    "multi_split_transformer": "encoder",
+    "reformer": "reformer",
+    "reversible_unet3d": "reversible",
+    "rdnet_reflection": "rdnet",
 }
 
 

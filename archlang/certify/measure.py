@@ -36,20 +36,25 @@ class Calls:
 
     @contextmanager
     def follow(self) -> Iterator[None]:
+        """While it lasts, `path` is known. (Not by hooks: a module with hooks runs as it stands, and is not rebuilt.)"""
         self.stack = [""]
-        handles = []
-        for name, part in self.module.named_modules():
-            if name:
-                handles.append(part.register_forward_pre_hook(lambda _m, _i, name=name: self.stack.append(name)))
-                handles.append(part.register_forward_hook(lambda *_: self._leave()))
+        parts = [(name, part) for name, part in self.module.named_modules() if name]
+        for name, part in parts:
+            part.forward = self._followed(name, part.forward)
         try:
             yield
         finally:
-            for handle in handles:
-                handle.remove()
+            for _, part in parts:
+                del part.forward
 
-    def _leave(self) -> None:
-        self.stack.pop()
+    def _followed(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*inputs: Any, **options: Any) -> Any:
+            self.stack.append(name)
+            result = forward(*inputs, **options)
+            self.stack.pop()  # not reached where something is raised, whose place stays known
+            return result
+
+        return run
 
 
 class Saved:
@@ -111,11 +116,20 @@ def saved_by_module(module: nn.Module, program: Program, sizes: dict[str, int]) 
     calls = Calls(module.train())
     with FakeTensorMode(allow_non_fake_inputs=True):
         module.to_empty(device="cpu")
+        _begin(module)
         own = [*module.parameters(), *module.buffers()]
         inputs = random_inputs(program, sizes)
         with calls.follow():
             found, _ = saved(lambda: module(*inputs), own, calls)
     return {"": 0, **found.charged}
+
+
+def _begin(module: nn.Module) -> None:
+    """Flags and counters get a value that Python can read (fake tensors have none): training has begun."""
+    for part in module.modules():
+        for name, buffer in part.named_buffers(recurse=False):
+            if not buffer.ndim and not buffer.is_floating_point():
+                setattr(part, name, torch.tensor(1, dtype=buffer.dtype))
 
 
 def macs_by_module(module: nn.Module, inputs: list[Any]) -> dict[str, int]:

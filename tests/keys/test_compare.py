@@ -102,8 +102,8 @@ def test_prefixes() -> None:
 def test_thousands_of_strangers_are_quick() -> None:
     spec = {f"layer{i}.{j}.conv.weight": (64, 64, 3, 3) for i in range(40) for j in range(50)}
     found = {key.replace("layer", "stages.").replace("conv", "c"): shape for key, shape in spec.items()}
-    start = time.perf_counter()
+    start = time.process_time()
     result = compare(entries(spec), found)
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
     assert len(result.missing) == len(result.unexpected) == 2000
     assert torch.tensor([m.nearest is not None for m in result.missing]).all()
