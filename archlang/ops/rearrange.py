@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from archlang.ir.graph import Attr
-from archlang.ops.code import Expr, Kw, Lit, Method
+from archlang.ops.code import Call, Expr, Kw, Lit, Method
 from archlang.ops.rules import numel
 from archlang.records import dataclass, field_names
 from archlang.shapes.dim import Size
@@ -136,7 +136,7 @@ def _split(plan: Plan, x: Expr) -> Expr:
         for dim, sizes in reversed(plan.split):  # from the back, so that the places in front stay
             free = [i for i, s in enumerate(sizes) if not isinstance(s, int)]
             shown = tuple(-1 if free == [i] else s for i, s in enumerate(sizes))
-            x = Method(x, "unflatten", (Lit(dim), Lit(shown)))
+            x = Call("torch.unflatten", (x, Lit(dim), Lit(shown)))  # the method has no types
         return x
     return Method(x, "reshape", _sizes(plan.whole) or (Lit(()),))
 

@@ -419,7 +419,7 @@ TEXTS: list[tuple[str, Sequence[TensorType], dict[str, Any], str]] = [
     ("rearrange", [x4], {"pattern": "b c h w -> b h w c"}, "a.permute(0, 2, 3, 1)"),
     ("rearrange", [T(2, 8, N, 4)], {"pattern": "b h n d -> b n (h d)"}, "a.transpose(1, 2).flatten(2)"),
     ("rearrange", [T(2, N, 24)], {"pattern": "b n (h d) -> b h n d", "axes": (("h", 3),)},
-     "a.unflatten(2, (3, 8)).transpose(1, 2)"),
+     "torch.unflatten(a, 2, (3, 8)).transpose(1, 2)"),
     ("rearrange", [T(2, 4, N)], {"pattern": "b h n -> b h n"}, "a"),
     ("reduce", [x4], {"pattern": "b c h w -> b c", "reduction": "mean"}, "a.mean(dim=(2, 3))"),
     ("repeat", [T(1, 1, 8)], {"pattern": "1 1 d -> 5 1 d"}, "a.expand(5, -1, -1)"),
