@@ -36,7 +36,7 @@ class Calls:
 
     @contextmanager
     def follow(self) -> Iterator[None]:
-        """While it lasts, `path` is known. (Not by hooks: a module with hooks runs as it stands, and is not rebuilt.)"""
+        """While it lasts, `path` is known. (Not by hooks: a module that has some is not rebuilt in training.)"""
         self.stack = [""]
         parts = [(name, part) for name, part in self.module.named_modules() if name]
         for name, part in parts:

@@ -218,6 +218,8 @@ class Printer:
         while isinstance(e, Call) and isinstance(e.func, Get):
             found.append(f".{e.func.name}({', '.join(self._arguments(e))})")
             e = e.func.value
+        if found and isinstance(e, Call) and isinstance(e.func, Raw):  # `torch.unflatten(...)`, `.permute(...)`
+            return [self.text(e), *reversed(found)]
         if not found or not isinstance(e, (Var, Raw)):
             return []
         return [self.text(e, _ATOM) + found[-1], *reversed(found[:-1])]
