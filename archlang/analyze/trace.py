@@ -100,14 +100,19 @@ class Tracer:
     """Traces of one program in one mode. grad: whether autograd records.
 
     rebuilt: ids of the graphs that training takes back (`rebuildable`); empty: everything is kept.
+    backwards: within an inverse, where the buffers that training writes are copies, which autograd keeps.
     """
 
-    def __init__(self, plans: Plans, training: bool, grad: bool, rebuilt: Collection[int] = ()) -> None:
+    def __init__(
+        self, plans: Plans, training: bool, grad: bool, rebuilt: Collection[int] = (), backwards: bool = False
+    ) -> None:
         self.plans = plans
         self.training = training
         self.grad = grad
         self.rebuilt = rebuilt if grad else ()
+        self.backwards = backwards
         self.unrecorded = Tracer(plans, training, grad=False) if self.rebuilt else self
+        self.inverse = self if backwards else Tracer(plans, training, grad, backwards=True)
         self._memo: dict[Any, Trace] = {}
 
     def graph(self, graph: Graph, env: Env, ins: Sequence[Ghost]) -> Trace:
@@ -255,9 +260,10 @@ class _Walk:
     def call(self, index: int, node: Node, row: Row, ins: list[Ghost], tracer: Tracer | None = None) -> Sequence[Ghost]:
         callee, env = runs(node), self.plan.sizes[index]
         assert callee is not None
+        within = tracer or (self.tracer.inverse if node.inverted else self.tracer)
 
         def step(given: list[Ghost], place: int) -> tuple[Sequence[Ghost], Trace]:
-            trace = (tracer or self.tracer).graph(callee, env, given)
+            trace = within.graph(callee, env, given)
             mine = _distinct(g.storage for g in given)
             for here, there in zip(mine, trace.inputs, strict=True):
                 here.kept = there.kept
@@ -273,6 +279,9 @@ class _Walk:
     ) -> tuple[Sequence[Ghost], Trace]:
         attrs, outs = self.plan.attrs[index], self.plan.outs(node)
         weights = {d.name: self.tape.weight(d.shape, d.dtype, d.trainable and d.kind == "parameter") for d in decls}
+        if self.tracer.backwards and self.tracer.training and decls:
+            for name in registry()[node.op].written(attrs):
+                weights[name].storage.own = weights[name].dtype not in FLOATS  # counters are not kept
         part = Trace(())
         before = self.tape.kept
         given = [*ins, *weights.values()]

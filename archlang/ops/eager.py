@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from archlang.ops.code import Expr, In, Lit, Method
+from archlang.ops.code import Call, Expr, In, Lit, Method
 from archlang.records import dataclass
 from archlang.shapes.dim import Size, substitute, symbols
 
@@ -199,6 +199,8 @@ class Tape:
         """A chain of this class's methods on an input, as an op's `call` gives it."""
         if isinstance(expr, In):
             return ins[expr.index]
+        if isinstance(expr, Call) and isinstance(expr.func, str):  # the method as a function of torch
+            expr = Method(expr.args[0], expr.func.removeprefix("torch."), expr.args[1:], expr.kwargs)
         assert isinstance(expr, Method), expr
         value = self.evaluate(expr.value, ins)
         args = [a.value for a in expr.args if isinstance(a, Lit)]
