@@ -13,7 +13,7 @@ from torch import nn
 
 from archlang.analyze import Cost, cost
 from archlang.api import Compiled
-from archlang.certify.measure import Calls, flat, macs_by_module, saved_by_module
+from archlang.certify.measure import Calls, begin, flat, macs_by_module, saved_by_module
 from archlang.certify.places import deepest, span_at
 from archlang.certify.sample import lenient, sample, usual
 from archlang.inputs import random_inputs
@@ -90,7 +90,9 @@ class Runner:
     def module(self) -> nn.Module:
         """A new one, on the meta device."""
         with torch.device("meta"):
-            return root_class(module_of(self.compiled))()
+            module = root_class(module_of(self.compiled))()
+        begin(module)
+        return module
 
     @cached_property
     def shared(self) -> nn.Module:

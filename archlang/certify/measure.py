@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from archlang.inputs import random_inputs
 from archlang.ir.graph import Program
 
-__all__ = ["Calls", "Saved", "flat", "macs_by_module", "saved", "saved_by_module"]
+__all__ = ["Calls", "Saved", "begin", "flat", "macs_by_module", "saved", "saved_by_module"]
 
 
 class Calls:
@@ -116,7 +116,7 @@ def saved_by_module(module: nn.Module, program: Program, sizes: dict[str, int]) 
     calls = Calls(module.train())
     with FakeTensorMode(allow_non_fake_inputs=True):
         module.to_empty(device="cpu")
-        _begin(module)
+        begin(module)
         own = [*module.parameters(), *module.buffers()]
         inputs = random_inputs(program, sizes)
         with calls.follow():
@@ -124,8 +124,8 @@ def saved_by_module(module: nn.Module, program: Program, sizes: dict[str, int]) 
     return {"": 0, **found.charged}
 
 
-def _begin(module: nn.Module) -> None:
-    """Flags and counters get a value that Python can read (fake tensors have none): training has begun."""
+def begin(module: nn.Module) -> None:
+    """Flags and counters get a value that Python can read, which tensors without data lack: training has begun."""
     for part in module.modules():
         for name, buffer in part.named_buffers(recurse=False):
             if not buffer.ndim and not buffer.is_floating_point():

@@ -207,7 +207,7 @@ def _solve(cx: Activation, dim: tree.Expr, size: Size, span: Span, what: str) ->
             if rest != 0:
                 assert cx.builder is not None
                 reason = f"{what} is declared with {dim.span.text}"
-                cx.builder.need([Constraint(size, quotient * times, "==", reason, dim.span)], span)
+                cx.builder.need([Constraint(size, quotient * times, "==", reason, dim.span, rule="language")], span)
             cx.scope.bind(unknown.id, quotient, unknown.span, fixed=True, kind="size")
             return True
     return False

@@ -17,8 +17,9 @@ REQUIRE = Helper(
     "require",
     '''\
 def require(holds: torch.Tensor, what: str) -> None:
-    """ValueError where `what` an inverse needs does not hold; compiled code does not look."""
-    if not torch.compiler.is_compiling() and not holds:
+    """ValueError where `what` an inverse needs does not hold. Compiled code and tensors
+    without data do not look."""
+    if not (torch.compiler.is_compiling() or holds.is_meta or holds):
         raise ValueError(what)
 ''',
 )

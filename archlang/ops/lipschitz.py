@@ -301,7 +301,10 @@ class LipschitzConv(_Bounded):
         return prod(attrs["size"])
 
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
-        return prod(outs[0].shape, start=attrs["in_channels"] * attrs["kernel_size"] ** 2)
+        """Those of the convolution, and of the one that measures the norm "2"."""
+        each: int = attrs["in_channels"] * attrs["kernel_size"] ** 2
+        measured: int = self.positions(attrs) * attrs["out_channels"] if attrs["norm"] == "2" else 0
+        return prod(outs[0].shape, start=each) + measured * each
 
     def window(self, attrs: Attrs) -> tuple[Window, ...]:
         kernel = attrs["kernel_size"]

@@ -33,8 +33,12 @@ def smallest(file: str, entry: str) -> tuple[dict[str, int], Cost]:
     return sizes, cost(program, sizes)
 
 
-def test_every_file_has_a_design() -> None:
+UNCOUNTED = {"inverse_flow.arch"}  # a layer that runs backwards
+
+
+def test_every_file_has_a_design_and_nearly_all_are_counted() -> None:
     assert len(FIRST) == len(FILES)
+    assert {file for file, entry in FIRST if smallest(file, entry)[1].uncounted} == UNCOUNTED
 
 
 @pytest.mark.parametrize(("file", "entry"), entries())
@@ -54,8 +58,9 @@ def test_macs_and_saved_bytes(file: str, entry: str) -> None:
     operations = sum(calls for calls, _ in found.by_op.values())
     if operations > LIGHT and (file, entry) not in FIRST:
         pytest.skip(f"{operations} operations are much for a test")
+    if found.uncounted:  # and `archc cost` says so
+        pytest.skip(f"not counted: {', '.join(map(str, found.uncounted))}")
     assert found.macs == macs_on_meta(spec, sizes)
-    assert found.uncounted == ()
     with torch.device("meta"):
         module = instantiate(spec)
     assert found.saved == saved_by_module(module, spec.program, sizes)[""]
