@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from archlang.analyze.plan import Env, Plan, Plans, present
-from archlang.ir.graph import Attrs, Graph, Node, TensorType, WeightDecl
+from archlang.ir.graph import CONTRACTIONS, Attrs, Graph, Node, TensorType, WeightDecl
 from archlang.ir.paths import shift
 from archlang.ops.base import registry
 from archlang.ops.eager import BYTES, FLOATS, Ghost, Storage, Tape, nbytes
@@ -19,7 +19,7 @@ from archlang.records import dataclass, field
 from archlang.reversible import region_from, runs, uses
 from archlang.shapes.dim import Size
 
-_OUTSIDE = ("extern", "fixed_point", "residual_log_det")  # their work is not known
+_OUTSIDE = ("extern", *CONTRACTIONS)  # their work is not known
 
 __all__ = ["Row", "Step", "Trace", "Tracer", "Work"]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from archlang.analyze.plan import Env, Plan, Plans, present
-from archlang.ir.graph import Attrs, Graph, Node, TensorType
+from archlang.ir.graph import CONTRACTIONS, Attrs, Graph, Node, TensorType
 from archlang.ops.base import Context, Op, registry
 from archlang.reversible import runs
 
@@ -122,7 +122,7 @@ class Transfer(Generic[P]):
         if graph is not None and node.op == "call":
             context = [port.context for port in graph.inputs for _ in port.values]
             return self._power(self.table(graph, plan.sizes[index]), node.count, context)
-        if node.op in ("weight", "extern", "fixed_point", "residual_log_det"):
+        if node.op in ("weight", "extern", *CONTRACTIONS):
             inputs = range(len(node.inputs)) if node.inputs else (SOURCE,)
             return tuple(dict.fromkeys(inputs, self.algebra.empty) for _ in node.outputs)
         op: Op = _ELSEWHERE if node.log_det else registry()[node.op]

@@ -25,16 +25,16 @@ from archlang.codegen.body import (
 from archlang.codegen.construct import Constructor, extern_arguments
 from archlang.codegen.convert import convert
 from archlang.codegen.errors import fail
-from archlang.codegen.forms import CONTRACTIONS, Forms, entry, is_class
+from archlang.codegen.forms import Forms, entry, is_class
 from archlang.codegen.log_dets import contraction, measured, method, op_code
 from archlang.codegen.names import Scope, identifier
 from archlang.codegen.rebuilding import REBUILD, RUN, UNCHANGED, UNDO
 from archlang.codegen.shared import Shared
 from archlang.codegen.statements import Statements
-from archlang.ir.graph import Child, Graph, Node, Output, Port, TensorType, Value
+from archlang.ir.graph import CONTRACTIONS, Child, Graph, Node, Output, Port, TensorType, Value
 from archlang.ir.paths import Paths, split_index
 from archlang.report.diagnostic import ArchError
-from archlang.reversible import adds_log_det, invert, region_from
+from archlang.reversible import invert, region_from, runs
 from archlang.shapes.dim import Dim, Size, symbols
 
 __all__ = ["build"]
@@ -230,17 +230,16 @@ class _Builder:
         args = self.arguments(node)
         label = self.label(node)
         self.check_inverse(node)
-        if node.inverted:
-            target = self.inverse_targets(node, [self.index[id(v)] for v in node.outputs])
-            return Step(target, self.undone(self.module(node), args), node.phase, label, node.span)
         target = self.targets(node, training=True)
+        if node.inverted:
+            return Step(target, self.undone(self.module(node), args), node.phase, label, node.span)
         if self.region(node):
             flat = tuple(self.index[id(v)] for v in node.outputs)
             return Step(flat, self.rebuilt([node], self.module(node), args), node.phase, label, node.span)
         if self.forms.function(callee):
             return Step(target, py.Apply(callee, args), node.phase, label, node.span)
         self.check_instance(node)
-        module, outputs = self.module(node), _given(node)
+        module, outputs = self.module(node), _runs(node).outputs
         value = measured(self, module, args) if node.log_det else py.Call(module, args)
         if not any(o.training for o in outputs):
             return Step(target, value, node.phase, label, node.span)
@@ -319,22 +318,15 @@ class _Builder:
         return Loop(self.shaped(node, numbers), tuple(numbers), initial, value, passes, modules, numbered,
                     node.phase, self.element(node), node.span)  # fmt: skip
 
-    def inverse_targets(self, node: Node, outputs: Sequence[int]) -> Target:
-        """What the inverse of a callee gives, by the callee's ports."""
-        assert node.callee is not None
-        numbers = iter(outputs)
-        found: list[Target] = []
-        for port in node.callee.inputs:
-            if not port.context:
-                here = tuple(next(numbers) for _ in port.values)
-                found.append(here if port.kind == "tensors" else here[0])
-        return found[0] if len(found) == 1 else tuple(found)
-
     def targets(self, node: Node, *, training: bool) -> Target:
-        numbers = iter(self.index[id(v)] for v in node.outputs)
+        return self.unpacked(node, [self.index[id(v)] for v in node.outputs], training)
+
+    def unpacked(self, node: Node, numbers: Sequence[int], training: bool = True) -> Target:
+        """A call's results as they are unpacked: lists as tuples of their own."""
+        left = iter(numbers)
         found: list[Target] = []
-        for output in _given(node):
-            here = tuple(next(numbers) for _ in output.values)
+        for output in _runs(node).outputs:
+            here = tuple(next(left) for _ in output.values)
             if training or not output.training:
                 found.append(here if output.kind == "tensors" else here[0])
         return found[0] if len(found) == 1 else tuple(found)
@@ -347,7 +339,7 @@ class _Builder:
         assert node.callee is not None
         wires = iter(ins)
         found: list[py.Py] = []
-        for item in _taken(node):
+        for item in _runs(node).inputs:
             here = tuple(next(wires) for _ in item.values)
             found.append(py.Seq(here, "list") if item.kind == "tensors" else here[0])
         return (*found, *(self.lend(node, slot) for slot in node.callee.borrowed.values()))
@@ -486,17 +478,10 @@ class _Builder:
         return value, not used
 
     def shaped(self, node: Node, numbers: Sequence[int]) -> Target:
-        """A node's results as they are unpacked: lists as tuples of their own."""
+        """A node's results as they are unpacked."""
         if node.callee is None or self.region(node):
             return numbers[0] if len(numbers) == 1 and node.callee is None else tuple(numbers)
-        if node.inverted:
-            return self.inverse_targets(node, numbers)
-        left = iter(numbers)
-        found: list[Target] = []
-        for output in _given(node):
-            here = tuple(next(left) for _ in output.values)
-            found.append(here if output.kind == "tensors" else here[0])
-        return found[0] if len(found) == 1 else tuple(found)
+        return self.unpacked(node, numbers)
 
     def element(self, node: Node) -> str:
         """What one of several modules is called: `layers.0` -> `layer`."""
@@ -577,22 +562,11 @@ class _Builder:
         return found
 
 
-def _taken(node: Node) -> list[Port | Output]:
-    """What a call of a graph takes, forwards or backwards."""
-    callee = node.callee
-    assert callee is not None
-    if node.log_det:
-        return list(adds_log_det(callee).inputs)
-    if not node.inverted:
-        return list(callee.inputs)
-    assert callee.proof is not None
-    return [*callee.outputs[: callee.proof.outputs], *(p for p in callee.inputs if p.context)]
-
-
-def _given(node: Node) -> list[Output]:
-    """What a call of a graph gives, forwards."""
-    assert node.callee is not None
-    return (adds_log_det(node.callee) if node.log_det else node.callee).outputs
+def _runs(node: Node) -> Graph:
+    """The graph that a call runs."""
+    graph = runs(node)
+    assert graph is not None
+    return graph
 
 
 def _solve(size: Size, symbol: str) -> tuple[int, int] | None:

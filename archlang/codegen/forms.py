@@ -6,14 +6,12 @@ from dataclasses import dataclass, field
 
 from archlang.codegen.convert import mentions_self, symbolic, walk
 from archlang.codegen.reversal import Reversal
-from archlang.ir.graph import Graph, Node, Program, Value
+from archlang.ir.graph import CONTRACTIONS, Graph, Node, Program, Value
 from archlang.ir.paths import Paths
 from archlang.ops import code
 from archlang.ops.base import Op, registry
 
-__all__ = ["CONTRACTIONS", "Forms", "emission", "entry", "is_class"]
-
-CONTRACTIONS = ("fixed_point", "residual_log_det")  # nodes that run a branch which contracts
+__all__ = ["Forms", "emission", "entry", "is_class"]
 
 
 def entry(node: Node) -> Op:

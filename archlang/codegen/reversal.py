@@ -10,7 +10,7 @@ from archlang.codegen.errors import fail
 from archlang.ir.graph import Graph, Node, Program
 from archlang.ops.base import registry
 from archlang.report.diagnostic import ArchError
-from archlang.reversible import adds_log_det, invert, proved, rebuildable, with_log_det
+from archlang.reversible import adds_log_det, concerned, invert, proved, rebuildable, with_log_det
 from archlang.reversible.conditioning import ROUNDING, Growth, growth
 
 __all__ = ["DRIFT", "Reversal"]
@@ -37,14 +37,8 @@ class Reversal:
 
     def __post_init__(self) -> None:
         self.statements = rebuildable(self.program) if self.rebuild else set()
-        declared: set[int] = set()
-        pending: list[Graph] = []
-        for graph in self.program.graphs:  # callees first
-            below = any(n.callee is not None and id(n.callee) in declared for n in graph.nodes)
-            if graph.reversible or below:
-                declared.add(id(graph))
-                if proved(graph) is not None:
-                    pending.append(graph)
+        pending = [graph for graph in concerned(self.program) if proved(graph) is not None]
+        for graph in self.program.graphs:
             self.needed |= {id(n.callee) for n in graph.nodes if n.inverted}
             pending += [n.callee for n in graph.nodes if n.inverted and n.callee is not None]
         while pending:

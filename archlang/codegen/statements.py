@@ -10,8 +10,8 @@ from archlang.codegen import exprs as py
 from archlang.codegen.body import Body, Method, Step, StepItem
 from archlang.codegen.convert import convert
 from archlang.codegen.errors import fail
-from archlang.codegen.forms import CONTRACTIONS, entry
-from archlang.ir.graph import Graph, Node, Output, Port, Value
+from archlang.codegen.forms import entry
+from archlang.ir.graph import CONTRACTIONS, Graph, Node, Output, Port, Value
 from archlang.ir.graph import Step as Taken
 from archlang.reversible import Backwards, may_vanish
 from archlang.reversible.effects import effects_of

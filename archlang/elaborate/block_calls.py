@@ -147,7 +147,7 @@ def _block_graph(
     inner = Builder(graph, phase=None)
     scope = Scope(inst.block.module.scope, frame=True)
     moves: list[Move] | None = [] if block.reversible else None
-    callee = Activation(session, inst.block.module, scope, inner, block.name, block.reversible, moves=moves)
+    callee = Activation(session, inst.block.module, scope, inner, block.name, moves=moves)
     session.enter(block.name, span)
     try:
         _bind_arguments(callee, inst, inner)
@@ -216,7 +216,7 @@ def _inline(cx: Activation, builder: Builder, inst: BlockInstance, items: Sequen
     block = inst.block.tree
     scope = Scope(inst.block.module.scope, frame=True)
     moves: list[Move] | None = [] if block.reversible else None
-    callee = Activation(cx.session, inst.block.module, scope, builder, block.name, block.reversible, moves=moves)
+    callee = Activation(cx.session, inst.block.module, scope, builder, block.name, moves=moves)
     cx.session.enter(block.name, span)
     try:
         for param in block.params:

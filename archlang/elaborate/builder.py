@@ -6,11 +6,12 @@ import keyword
 from collections.abc import Mapping, Sequence
 
 from archlang.elaborate.errors import fail
-from archlang.elaborate.reserved import MODULE_ATTRIBUTES, REVERSIBLE_METHODS
+from archlang.elaborate.reserved import MODULE_ATTRIBUTES
 from archlang.elaborate.values import Instance, Run, Wire
 from archlang.ir.graph import Attrs, Child, Constraint, Graph, Node, TensorType, Value, WeightDecl
 from archlang.records import dataclass, field, replace
 from archlang.report.diagnostic import Span
+from archlang.reversible import METHODS
 from archlang.shapes.dim import Size, size_str
 
 __all__ = ["Builder", "check_label", "check_methods"]
@@ -309,7 +310,7 @@ def check_methods(graph: Graph) -> None:
     spans |= {path: weight.span for path, weight in graph.weights.items()}
     for path, span in spans.items():
         name = path.partition(".")[0]
-        if name in REVERSIBLE_METHODS and span is not None:
+        if name in METHODS and span is not None:
             message = f"`{name}` is a method of every reversible block and cannot be a label in one"
             fail("ARC0407", message, span, help=f"try `{name}_` or another name")
 

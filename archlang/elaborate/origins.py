@@ -9,6 +9,7 @@ from archlang.elaborate.values import OpInstance, Wire
 from archlang.ir.graph import Graph, Node, Value
 from archlang.records import dataclass
 from archlang.report.diagnostic import Label, Span
+from archlang.reversible import runs
 from archlang.shapes.dim import Size, size_str
 
 __all__ = ["Made", "Makers", "made_at"]
@@ -68,7 +69,7 @@ class _Walk:
 
     def _enter(self, call: Node) -> bool:
         """Goes on inside of what a call runs."""
-        callee = call.callee
+        callee = runs(call)
         if callee is None:
             return False
         outputs = [v for out in callee.outputs for v in out.values]

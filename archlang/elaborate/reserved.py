@@ -1,10 +1,8 @@
-"""Names that every torch.nn.Module has, or every reversible block: they cannot be labels."""
+"""Names that every torch.nn.Module has: they cannot be labels."""
 
 from __future__ import annotations
 
-__all__ = ["MODULE_ATTRIBUTES", "REVERSIBLE_METHODS"]
-
-REVERSIBLE_METHODS = ("inverse", "statements")
+__all__ = ["MODULE_ATTRIBUTES"]
 
 MODULE_ATTRIBUTES = frozenset(
     [

@@ -142,9 +142,8 @@ class Activation:
     scope: Scope
     builder: Builder | None = None
     block: str = ""
-    reversible: bool = False
     new_streams: list[str] = field(default_factory=list)
-    moves: list[Move] | None = None  # in a reversible block: what its statements rebind
+    moves: list[Move] | None = None  # what its statements rebind; None outside of reversible blocks
 
     def nested(self) -> Activation:
         """The same activation with an inner scope."""

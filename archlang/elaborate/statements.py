@@ -378,7 +378,7 @@ def _weight(cx: Activation, stmt: tree.Weight) -> None:
 
 
 def _new(cx: Activation, stmt: tree.New) -> None:
-    if not cx.reversible:
+    if cx.moves is None:
         fail(
             "ARC0601",
             "`new` creates a stream, in a reversible block only",

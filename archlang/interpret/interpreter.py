@@ -10,7 +10,7 @@ from typing import Any
 from archlang.interpret.bind import InterpretError, Plan, solve
 from archlang.interpret.extern import Externs
 from archlang.interpret.residual import estimated_log_det, exact_log_det, solve_residual
-from archlang.ir.graph import NONZERO_EPS, Graph, Node, Port, Program, TensorType, WeightDecl
+from archlang.ir.graph import CONTRACTIONS, NONZERO_EPS, Graph, Node, Port, Program, TensorType, WeightDecl
 from archlang.ir.paths import Paths, join
 from archlang.ir.walk import result_fields
 from archlang.ops.base import registry
@@ -131,7 +131,7 @@ class _Run:
             return (self.read(join(frame.prefix, path), frame.graph.weights[path]),)
         if node.op == "call":
             return self.call(frame, index, node, ins)
-        if node.op in ("fixed_point", "residual_log_det"):
+        if node.op in CONTRACTIONS:
             return (self.contraction(frame, index, node, ins),)
         paths: list[str | None] = [self.full(frame, path) for path in node.paths]
         if node.inverted:

@@ -11,6 +11,8 @@ The whole IR is defined on this page.
 * Elaboration lists do not exist here: a port of kind `tensors` holds several values.
 * `inverted` marks a node that runs backwards: it takes what the op or callee gives (and its context) and gives what it
   takes. Its attributes, callee, path and sizes are those of the forward direction.
+* A node with `op` in CONTRACTIONS runs its callee f as the branch of `s + f(s)`, where f contracts: "fixed_point" gives
+  s from the result, "residual_log_det" the log-determinant at s.
 * `log_det` marks a node that measures log|det J|, per sample ([B]): an op gives it instead of its result, a call after
   its results.
 * A graph that can be undone carries its `Proof`: the steps that lead from its streams (the inputs that are no context)
@@ -29,6 +31,7 @@ from archlang.report.diagnostic import Span
 from archlang.shapes.dim import Size, size_str
 
 __all__ = [
+    "CONTRACTIONS",
     "NONZERO_EPS",
     "Attr",
     "Attrs",
@@ -48,6 +51,7 @@ __all__ = [
 ]
 
 
+CONTRACTIONS = ("fixed_point", "residual_log_det")
 NONZERO_EPS = 1e-3  # a `nonzero` weight w reads as sign(w) * max(|w|, NONZERO_EPS), with sign(0) = 1
 
 

@@ -7,24 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from archlang.ir.graph import Graph, Node, Program
 from archlang.reversible.prove import proved
 
-__all__ = ["METHODS", "rebuildable", "region_from", "uses"]
+__all__ = ["METHODS", "concerned", "rebuildable", "region_from", "uses"]
 
 METHODS = ("inverse", "statements")  # of the classes of reversible blocks: no child may be called so
 
 
-def rebuildable(program: Program) -> set[int]:
-    """Ids of the graphs whose steps training can take back: proved, with streams as their only results.
+def concerned(program: Program) -> list[Graph]:
+    """The graphs in which some block is declared reversible, callees first: a plain network stays as it is."""
+    found: dict[int, Graph] = {}
+    for graph in program.graphs:
+        if graph.reversible or any(n.callee is not None and id(n.callee) in found for n in graph.nodes):
+            found[id(graph)] = graph
+    return list(found.values())
 
-    Only graphs in which some block is declared reversible are looked at: a plain network stays as it is.
-    """
-    declared: set[int] = set()
-    found: set[int] = set()
-    for graph in program.graphs:  # callees first
-        if graph.reversible or any(n.callee is not None and id(n.callee) in declared for n in graph.nodes):
-            declared.add(id(graph))
-            if graph is not program.root and _plain(graph):
-                found.add(id(graph))
-    return found
+
+def rebuildable(program: Program) -> set[int]:
+    """Ids of the concerned graphs whose steps training can take back: proved, with streams as their only results."""
+    return {id(graph) for graph in concerned(program) if graph is not program.root and _plain(graph)}
 
 
 def _plain(graph: Graph) -> bool:

@@ -119,3 +119,12 @@ def test_sizes_that_a_callee_compares() -> None:
     assert {"conv(8, 3)": "H - 2 is made here", "x: [B, 8, H, W]": "H comes from this input"}.items() <= labels(
         error
     ).items()
+
+
+def test_sizes_are_followed_through_an_inverse() -> None:
+    text = "use std.reversible: coupling\nblock net(x: [B, 8, H, W]) {\n"
+    text += "    c = chain([coupling(conv(4, 1), conv(4, 1)), concat])\n    a, b = x -> halves\n"
+    text += "    d, e = ((a, b) -> c) -> ~c\n    return e + (x -> f: conv(12, 1))\n}\n"
+    error = mismatch(text)
+    assert labels(error)["conv(12, 1)"] == "12 is made here"
+    assert "4 is made here" in labels(error).values()

@@ -4,6 +4,23 @@ from __future__ import annotations
 
 __all__ = ["SYSTEMS"]
 
+
+def columns(spec: str, last: str, count: int) -> str:
+    """Columns of four levels of a spec; last: the further arguments of its levels."""
+    return f"""
+        use zoo.{spec}: level
+        use std.reversible: column
+        let widths = [8, 16, 24, 32]
+        block net(
+            c0: [B, 8, 8*h, 8*w], c1: [B, 16, 4*h, 4*w], c2: [B, 24, 2*h, 2*w], c3: [B, 32, h, w];
+            stem: [B, 8, 8*h, 8*w],
+        ) {{
+            return ([c0, c1, c2, c3]; stem) -> columns: chain([
+                column([level(width, 1, l == 0, {last}) for l, width in enumerate(widths)]) for i in 0..{count}
+            ])
+        }}"""
+
+
 SYSTEMS = {
     "RevNet": """
         use zoo.revnet: basic, bottleneck
@@ -36,30 +53,8 @@ SYSTEMS = {
         block net(a: [B, T, 16], b: [B, T, 16]) {
             return (a, b) -> layers: chain([coupling(attend(2, 0.1), think(32, 0.1)) for _ in 0..4])
         }""",
-    "RevCol": """
-        use zoo.revcol: level
-        use std.reversible: column
-        let widths = [8, 16, 24, 32]
-        block net(
-            c0: [B, 8, 8*h, 8*w], c1: [B, 16, 4*h, 4*w], c2: [B, 24, 2*h, 2*w], c3: [B, 32, h, w];
-            stem: [B, 8, 8*h, 8*w],
-        ) {
-            return ([c0, c1, c2, c3]; stem) -> columns: chain([
-                column([level(width, 1, l == 0, [0.0], 3) for l, width in enumerate(widths)]) for _ in 0..4
-            ])
-        }""",
-    "RDNet": """
-        use zoo.rdnet_reflection: level
-        use std.reversible: column
-        let widths = [8, 16, 24, 32]
-        block net(
-            c0: [B, 8, 8*h, 8*w], c1: [B, 16, 4*h, 4*w], c2: [B, 24, 2*h, 2*w], c3: [B, 32, h, w];
-            stem: [B, 8, 8*h, 8*w],
-        ) {
-            return ([c0, c1, c2, c3]; stem) -> columns: chain([
-                column([level(width, 1, l == 0, i == 0) for l, width in enumerate(widths)]) for i in 0..3
-            ])
-        }""",
+    "RevCol": columns("revcol", "[0.0], 3", 4),
+    "RDNet": columns("rdnet_reflection", "i == 0", 3),
     "RevBiFPN": """
         use zoo.revbifpn: fuse, transform
         let widths = [16, 32, 48, 64]
