@@ -22,8 +22,8 @@ def solve_residual(branch: Callable[[Any], Any], y: Any, constant: float, tolera
     for _ in range(steps + 1):
         before = s
         s = y - branch(s)
-        change = float((s - before).norm())
-        if change * constant <= (1 - constant) * tolerance * float(s.norm()):
+        change = float((s - before).detach().norm())
+        if change * constant <= (1 - constant) * tolerance * float(s.detach().norm()):
             break
     return s
 
