@@ -1,12 +1,13 @@
 """Runs every spec at stratified sizes on the meta device: it must run exactly at the sizes of the computed set.
 
-    python benchmarks/sizes.py [--sizes 200] [--random 100] [PATH ...]
+    python benchmarks/sizes.py [--sizes 200] [--random 100] [--jobs 2] [PATH ...]
 
 Prints a row for each question, which is a set of sizes in one phase, and exits with 1 where a size disagrees. Designs
 of a file that ask the same question share its sample: each size is run by one of them, in turn. Where a size is outside
 of the set only by what torch itself does not refuse (a declared size, a slice or chunk that torch would shorten, an
 extent of 1 that it would broadcast), the run proves nothing: such sizes are counted apart, in the column `lenient`.
-Random specs, of which `--random` says how many, have a tenth of the sizes each, and a row in all.
+Random specs, of which `--random` says how many, have a tenth of the sizes each, and a row in all. Specs are shared out
+among `--jobs` processes.
 """
 
 from __future__ import annotations
@@ -15,16 +16,27 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from archlang.api import Compiled, compile, emit
 from archlang.certify.certificate import Ran, Runner
+from archlang.certify.remember import Remembered
 from archlang.certify.sample import sample
 from archlang.elaborate import Limits, designs, load
 from archlang.syntax.source import read_file
 from archlang.verify.sets import PHASES, Domain, domain
 
+COUNTS = ("inside", "outside", "lenient", "wrong")
 HEAD = f"{'designs':<40}{'phase':<7}{'valid':>6}{'refused':>8}{'lenient':>8}{'wrong':>6}{'s':>7}  sizes"
+
+
+class Row(NamedTuple):
+    """A line of the table, with what it says in numbers."""
+
+    text: str
+    ran: Ran
 
 
 def runners(path: str) -> list[Runner]:
@@ -32,7 +44,8 @@ def runners(path: str) -> list[Runner]:
     limits = Limits()
     module = load(read_file(path, limits.source_bytes), limits)
     found = [d.done for d in designs(module, limits) if d.verify is None]
-    return [Runner(emit(done, path)) for done in found if done is not None]
+    remembered = Remembered()
+    return [Runner(emit(done, path), remembered) for done in found if done is not None]
 
 
 def questions(run: list[Runner], phase: str) -> list[tuple[Domain, list[Runner]]]:
@@ -54,8 +67,7 @@ def ask(of: Domain, group: list[Runner], count: int) -> Ran:
         mine = chosen[i :: len(group)] or chosen[:1]
         ran = one.sizes(domain(one.program, of.phase), mine)
         total.text = ran.text
-        for name in ("inside", "outside", "lenient", "wrong"):
-            setattr(total, name, getattr(total, name) + getattr(ran, name))
+        total.add(ran)
     return total
 
 
@@ -80,12 +92,36 @@ def random_specs(count: int) -> Iterator[Compiled]:
     yield from found.values()
 
 
-def row(name: str, ran: Ran, start: float, run: list[Runner]) -> int:
+def row(name: str, ran: Ran, start: float, run: list[Runner]) -> Row:
     counts = f"{ran.inside:>6}{ran.outside:>8}{ran.lenient:>8}{ran.wrong:>6}{time.perf_counter() - start:>7.1f}"
-    print(f"{name:<40}{ran.phase:<7}{counts}  {ran.text}", flush=True)
-    for diagnostic in [d for one in run for d in one.certificate.found][:3] if ran.wrong else ():
-        print(f"    {diagnostic.code} {diagnostic.message}; {diagnostic.label}")
-    return ran.wrong
+    found = [d for one in run for d in one.certificate.found][:3] if ran.wrong else ()
+    more = "".join(f"\n    {d.code} {d.message}; {d.label}" for d in found)
+    return Row(f"{name:<40}{ran.phase:<7}{counts}  {ran.text}{more}", ran)
+
+
+def of_spec(path: str, count: int) -> list[Row]:
+    """The questions of a spec, in both phases."""
+    rows = []
+    run = runners(path)
+    for phase in PHASES:
+        for of, group in questions(run, phase):
+            start = time.perf_counter()
+            more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+            name = f"{Path(path).stem}:{group[0].certificate.name}{more}"
+            rows.append(row(name, ask(of, group, count), start, group))
+    return rows
+
+
+def of_random(specs: int, count: int) -> list[Row]:
+    """Random specs, as many as are said, with `count` sizes each; a row for each phase."""
+    rows, remembered = [], Remembered()
+    run = [Runner(compiled, remembered) for compiled in random_specs(specs)]
+    for phase in PHASES:
+        start, total = time.perf_counter(), Ran(phase, f"{len(run)} sets")
+        for one in run:
+            total.add(ask(domain(one.program, phase), [one], count))
+        rows.append(row(f"{len(run)} random specs", total, start, run))
+    return rows
 
 
 def main() -> int:
@@ -93,28 +129,21 @@ def main() -> int:
     parser.add_argument("paths", nargs="*", default=sorted(map(str, Path("specs").glob("**/*.arch"))))
     parser.add_argument("--sizes", type=int, default=200)
     parser.add_argument("--random", type=int, default=100)
+    parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
-    wrong = 0
-    print(HEAD)
-    for path in args.paths:
-        run = runners(path)
-        for phase in PHASES:
-            for of, group in questions(run, phase):
-                start = time.perf_counter()
-                more = f" and {len(group) - 1} more" if len(group) > 1 else ""
-                name = f"{Path(path).stem}:{group[0].certificate.name}{more}"
-                wrong += row(name, ask(of, group, args.sizes), start, group)
-    if args.random:
-        run = [Runner(compiled) for compiled in random_specs(args.random)]
-        for phase in PHASES:
-            start = time.perf_counter()
-            total = Ran(phase, f"{len(run)} sets")
-            for one in run:
-                ran = ask(domain(one.program, phase), [one], max(args.sizes // 10, 4))
-                for name in ("inside", "outside", "lenient", "wrong"):
-                    setattr(total, name, getattr(total, name) + getattr(ran, name))
-            wrong += row(f"{len(run)} random specs", total, start, run)
-    return 1 if wrong else 0
+    print(HEAD, flush=True)
+    start, ran = time.perf_counter(), []
+    with ProcessPoolExecutor(args.jobs) as pool:
+        tasks = [pool.submit(of_spec, path, args.sizes) for path in args.paths]
+        if args.random:
+            tasks.append(pool.submit(of_random, args.random, max(args.sizes // 10, 4)))
+        for task in tasks:
+            for line in task.result():
+                print(line.text, flush=True)
+                ran.append(line.ran)
+    total = {name: sum(getattr(one, name) for one in ran) for name in COUNTS}
+    print(f"{len(ran)} rows in {time.perf_counter() - start:.0f} s:", ", ".join(f"{n} {k}" for k, n in total.items()))
+    return 1 if total["wrong"] else 0
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from torch import nn
 
 from archlang.analyze import Cost, cost
 from archlang.api import Compiled
-from archlang.certify.measure import Calls, begin, flat, macs_by_module, saved_by_module
+from archlang.certify.measure import Calls, Fake, begin, flat, macs_by_module
 from archlang.certify.places import deepest, span_at
+from archlang.certify.remember import Remembered
 from archlang.certify.sample import lenient, sample, usual
 from archlang.inputs import random_inputs
 from archlang.loading import module_of, root_class
@@ -40,6 +41,13 @@ class Ran:
     outside: int = 0
     lenient: int = 0
     wrong: int = 0
+
+    def add(self, other: Ran) -> None:
+        """Counts another run's sizes with these."""
+        self.inside += other.inside
+        self.outside += other.outside
+        self.lenient += other.lenient
+        self.wrong += other.wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +88,17 @@ def certify(compiled: Compiled, count: int) -> Certificate:
 
 
 class Runner:
-    """Fills the certificate of a design."""
+    """Fills the certificate of a design. remembered: what torch has said, which several designs may share."""
 
-    def __init__(self, compiled: Compiled) -> None:
+    def __init__(self, compiled: Compiled, remembered: Remembered | None = None) -> None:
         self.program = compiled.program
+        self.remembered = remembered or Remembered()
         self.compiled = compiled
         self.certificate = Certificate(compiled.entry, compiled.spec)
 
     def module(self) -> nn.Module:
         """A new one, on the meta device."""
-        with torch.device("meta"):
+        with torch.device("meta"), self.remembered:
             module = root_class(module_of(self.compiled))()
         begin(module)
         return module
@@ -97,6 +106,10 @@ class Runner:
     @cached_property
     def shared(self) -> nn.Module:
         return self.module()
+
+    @cached_property
+    def fake(self) -> Fake:
+        return Fake(self.module())
 
     def report(self, code: str, path: str, message: str, label: str, notes: Iterable[str] = ()) -> None:
         foreign = any(node.op == "extern" for graph in self.program.graphs for node in graph.nodes)
@@ -149,7 +162,7 @@ class Runner:
         """An error's text and where it was raised, or None, "" and the shapes."""
         calls = Calls(self.shared.train(phase == "train"))
         try:
-            with warnings.catch_warnings(), torch.no_grad(), calls.follow():
+            with warnings.catch_warnings(), torch.no_grad(), calls.follow(), self.remembered:
                 warnings.simplefilter("ignore")
                 results = flat(self.shared(*random_inputs(self.program, sizes, "meta")))
         except Exception as error:
@@ -198,9 +211,10 @@ class Runner:
         assert isinstance(static.macs, int) and isinstance(static.saved, int)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            macs = macs_by_module(self.shared, random_inputs(self.program, sizes, "meta"))
+            with self.remembered:
+                macs = macs_by_module(self.shared, random_inputs(self.program, sizes, "meta"))
         self.compare("MACs", sizes, static.macs, macs, static, "macs")
-        saved = {"": 0} if static.uncounted else saved_by_module(self.module(), self.program, sizes)
+        saved = {"": 0} if static.uncounted else self.fake.saved_by_module(self.program, sizes)
         self.compare("saved for backward", sizes, static.saved, saved, static, "saved", "bytes")
 
     def compare(

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from archlang.inputs import random_inputs
 from archlang.ir.graph import Program
 
-__all__ = ["Calls", "Saved", "begin", "flat", "macs_by_module", "saved", "saved_by_module"]
+__all__ = ["Calls", "Fake", "Saved", "begin", "flat", "macs_by_module", "saved"]
 
 
 class Calls:
@@ -108,20 +108,25 @@ def _hooked(run: Callable[[], Any], found: Saved) -> Any:
         return run()
 
 
-def saved_by_module(module: nn.Module, program: Program, sizes: dict[str, int]) -> dict[str, int]:
-    """Bytes that one forward pass in training saves, for each path of the module ("" is all of it).
+class Fake:
+    """A module on fake tensors of a CPU, in training. `module` is on the meta device, and loses its tensors there."""
 
-    `module` is on the meta device, and loses its tensors there.
-    """
-    calls = Calls(module.train())
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        module.to_empty(device="cpu")
-        begin(module)
-        own = [*module.parameters(), *module.buffers()]
-        inputs = random_inputs(program, sizes)
-        with calls.follow():
-            found, _ = saved(lambda: module(*inputs), own, calls)
-    return {"": 0, **found.charged}
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module.train()
+        self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+        with self.mode:
+            module.to_empty(device="cpu")
+            begin(module)
+
+    def saved_by_module(self, program: Program, sizes: dict[str, int]) -> dict[str, int]:
+        """Bytes that one forward pass saves, for each path of the module ("" is all of it)."""
+        calls = Calls(self.module)
+        with self.mode:
+            own = [*self.module.parameters(), *self.module.buffers()]
+            inputs = random_inputs(program, sizes)
+            with calls.follow():
+                found, _ = saved(lambda: self.module(*inputs), own, calls)
+        return {"": 0, **found.charged}
 
 
 def begin(module: nn.Module) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from archlang.analyze import cost
 from archlang.analyze.cost import Cost
-from archlang.certify.measure import saved, saved_by_module
+from archlang.certify.measure import Fake, saved
 from archlang.certify.sample import usual
 from archlang.inputs import random_inputs
 from archlang.ir.walk import counts
@@ -63,7 +63,7 @@ def test_macs_and_saved_bytes(file: str, entry: str) -> None:
     assert found.macs == macs_on_meta(spec, sizes)
     with torch.device("meta"):
         module = instantiate(spec)
-    assert found.saved == saved_by_module(module, spec.program, sizes)[""]
+    assert found.saved == Fake(module).saved_by_module(spec.program, sizes)[""]
 
 
 @pytest.mark.parametrize(("file", "entry"), FIRST)

@@ -11,7 +11,7 @@ import torch
 import archlang
 from archlang.analyze import cost
 from archlang.certify.certificate import Certificate, certify
-from archlang.certify.measure import Calls, saved_by_module
+from archlang.certify.measure import Calls, Fake
 from archlang.certify.places import deepest, span_at
 from archlang.certify.sample import usual
 from archlang.ir.graph import TensorType
@@ -81,7 +81,7 @@ def test_charges_add_up() -> None:
     (sizes, _) = usual(compiled.program)
     with torch.device("meta"):
         module = instantiate(compiled)
-    charged = saved_by_module(module, compiled.program, sizes)
+    charged = Fake(module).saved_by_module(compiled.program, sizes)
     tree = cost(compiled.program, sizes).tree
     assert charged[""] == tree.saved
     assert charged["stem"] == tree.children[0].saved
