@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -29,8 +30,8 @@ class Remembered(TorchDispatchMode):
         self.known: dict[Hashable, Any] = {}
 
     def __torch_dispatch__(
-        self, func: OpOverload, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:  # fmt: skip
+        self, func: OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         kind = _kind(func)
         try:
@@ -41,10 +42,8 @@ class Remembered(TorchDispatchMode):
             return func(*args, **kwargs)
         if key not in self.known:
             result = func(*args, **kwargs)
-            try:
+            with suppress(_Unknown):
                 self.known[key] = _form(result)
-            except _Unknown:
-                pass
             return result
         return args[0] if kind == "in place" else _made(self.known[key])
 
