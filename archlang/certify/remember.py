@@ -18,7 +18,7 @@ class _Unknown(Exception):
     """What an operation reads or gives is more than the form of tensors."""
 
 
-class Remembered(TorchDispatchMode):
+class Remembered(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While it is entered, an operation that torch has accepted before, on tensors of the same form, is not run again.
 
     The meta kernels of many operations are Python and take milliseconds; a network repeats its layers, and a sample of
@@ -26,7 +26,7 @@ class Remembered(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.known: dict[Hashable, Any] = {}
 
     def __torch_dispatch__(
