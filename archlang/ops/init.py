@@ -1,7 +1,8 @@
 """Initialisers as data: the table of names, their checks, their torch code, and their values for the interpreter.
 
-Names and arguments are those of `torch.nn.init` without the underscore. Two are our own: `unit(n, i)` is the i-th unit
-vector of length n, and `columns(...)` puts initialisers side by side in a matrix.
+Names and arguments are those of `torch.nn.init` without the underscore. Three are our own: `unit(n, i)` is the i-th
+unit vector of length n, `values(numbers)` a vector entry by entry, and `columns(...)` puts initialisers side by side in
+a matrix.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Initialiser:
     variadic: bool = False  # takes any number of initialisers
 
 
+_VECTORS = ("unit", "values")  # fill one dimension
 _GAIN = (Param("gain", "float", 1.0),)
 _KAIMING = (
     Param("a", "float", 0.0),
@@ -55,6 +57,7 @@ INITIALISERS: Mapping[str, Initialiser] = {
     ),
     "uniform": Initialiser((Param("a", "float", 0.0), Param("b", "float", 1.0))),
     "unit": Initialiser((Param("n", "int"), Param("i", "int")), least_rank=1),
+    "values": Initialiser((Param("numbers", "floats"),), least_rank=1),
     "xavier_normal": Initialiser(_GAIN, least_rank=2),
     "xavier_uniform": Initialiser(_GAIN, least_rank=2),
     "zeros": Initialiser(),
@@ -103,10 +106,12 @@ def _columns(name: str, positional: Sequence[Any], named: Mapping[str, Any]) -> 
 
 def _typed(name: str, param: Param, value: Any) -> Any:
     kind = param.kind.rstrip("?")
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    fits = {"float": number, "int": number and isinstance(value, int), "str": isinstance(value, str)}[kind]
+    if kind == "floats" and isinstance(value, list | tuple) and value and all(map(_is_number, value)):
+        return tuple(float(v) for v in value)
+    number = _is_number(value)
+    fits = {"float": number, "int": number and isinstance(value, int), "str": isinstance(value, str)}.get(kind, False)
     if not fits and not (value is None and param.kind.endswith("?")):
-        wanted = {"float": "a number", "int": "an int", "str": "a string"}[kind]
+        wanted = {"float": "a number", "int": "an int", "str": "a string", "floats": "a list of numbers"}[kind]
         raise OpError("ARC0251", f"`{param.name}` of `{name}` takes {wanted}", param=param.name)
     if param.choices and value not in param.choices:
         listed = ", ".join(f'"{c}"' for c in param.choices)
@@ -115,11 +120,15 @@ def _typed(name: str, param: Param, value: Any) -> Any:
     return float(value) if kind == "float" and param.default is not REQUIRED else value
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def as_init(value: Any) -> Init | None:
     """An initialiser from what stands where one is expected: itself, a number (constant), a name; None otherwise."""
     if isinstance(value, Init):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if _is_number(value):
         return Init("constant", (("value", value),))
     if isinstance(value, str) and value in INITIALISERS:
         entry = INITIALISERS[value]
@@ -156,11 +165,12 @@ def check(init: Init, shape: Sequence[int]) -> None:
         help = "a vector takes normal, uniform, zeros, ..." if entry.least_rank == 2 else None
         message = f"`{init.name}` needs at least {entry.least_rank} dimensions, and this weight is {text}"
         raise OpError("ARC0253", message, help=help)
-    most = {"columns": 2, "dirac": 5, "eye": 2, "unit": 1}.get(init.name, len(shape))
+    most = {"columns": 2, "dirac": 5, "eye": 2, "unit": 1, "values": 1}.get(init.name, len(shape))
     if len(shape) > most:
         raise OpError("ARC0253", f"`{init.name}` fills at most {most} dimensions, and this weight is {text}")
-    if init.name == "unit" and shape[0] != args["n"]:
-        raise OpError("ARC0254", f"`{init}` has length {args['n']}, and this weight is {text}")
+    length = {"unit": args.get("n"), "values": len(args.get("numbers", ()))}.get(init.name, shape[0] if shape else None)
+    if shape and shape[0] != length:
+        raise OpError("ARC0254", f"`{init}` has length {length}, and this weight is {text}")
     if init.name == "eye" and args["n"] not in (None, *shape):
         raise OpError("ARC0254", f"`{init}` is {args['n']} by {args['n']}, and this weight is {text}")
     if init.name == "eye" and args["n"] is not None and shape[0] != shape[1]:
@@ -170,12 +180,12 @@ def check(init: Init, shape: Sequence[int]) -> None:
         raise OpError("ARC0254", message, param="groups")
     if init.name == "columns":
         for item, width in _widths(init, (shape[0], shape[1])):
-            check(item, (shape[0],) if item.name == "unit" else (shape[0], width))
+            check(item, (shape[0],) if item.name in _VECTORS else (shape[0], width))
 
 
 def _width(item: Init, rows: int) -> int | None:
     """Columns that an initialiser fills by itself; None where it fills any number."""
-    if item.name == "unit":
+    if item.name in _VECTORS:
         return 1
     if item.name == "eye":
         n = _arguments(item)["n"]
@@ -202,7 +212,7 @@ def emit(init: Init, target: Expr, shape: Sequence[int] | None = None) -> Expr:
 
     `shape` is needed for `columns` with parts that have no width of their own.
     """
-    if init.name in ("unit", "columns"):
+    if init.name in (*_VECTORS, "columns"):
         return Method(Get(target, "data"), "copy_", (_value(init, shape),))
     return _fill(init, target)
 
@@ -219,6 +229,8 @@ def _value(init: Init, shape: Sequence[int] | None) -> Expr:
     args = _arguments(init)
     if init.name == "unit":
         return Item(Call("torch.eye", (Lit(args["n"]),)), (Lit(args["i"]),))
+    if init.name == "values":
+        return Call("torch.tensor", (Seq(tuple(Lit(v) for v in args["numbers"]), "list"),))
     if init.name == "eye":
         n = args["n"]
         if n is None and shape is None:
@@ -261,6 +273,8 @@ def run(init: Init, shape: Sequence[int], dtype: Any) -> Any:
             return torch.nn.init.orthogonal_(x, **args)
         case "unit":
             return x.zero_().index_fill_(0, torch.tensor([args["i"]]), 1)
+        case "values":
+            return x.copy_(torch.tensor(args["numbers"], dtype=torch.float64))
         case "eye":
             return x.zero_().fill_diagonal_(1)
         case "dirac":
@@ -268,7 +282,7 @@ def run(init: Init, shape: Sequence[int], dtype: Any) -> Any:
         case "columns":
             start = 0
             for item, width in _widths(init, (shape[0], shape[1])):
-                part = run(item, (shape[0],) if item.name == "unit" else (shape[0], width), dtype)
+                part = run(item, (shape[0],) if item.name in _VECTORS else (shape[0], width), dtype)
                 x[:, start : start + width] = part.reshape(shape[0], width)
                 start += width
             return x

@@ -33,15 +33,41 @@ def test_inception_resnet_v2() -> None:
     )
 
 
+def test_resnet_rs() -> None:
+    reference = timm_model("resnetrs50", layers=(1, 2, 1, 1), num_classes=10)
+    assert_parity("resnet_rs.arch", "resnet_rs", reference, (2, 3, 33, 47), {"depths": [1, 2, 1, 1], "classes": 10})
+
+
+def test_hrnet() -> None:
+    """Two exchanges in a row, and all paths between four branches."""
+    branches = {"block_type": "BASIC", "fuse_method": "SUM"}
+    stages = {
+        f"stage{n}": {
+            "num_modules": 2 if n == 3 else 1,
+            "num_branches": n,
+            "num_blocks": (1,) * n,
+            "num_channels": tuple(8 * 2**i for i in range(n)),
+            **branches,
+        }
+        for n in (2, 3, 4)
+    }
+    reference = timm_model("hrnet_w18_small", num_classes=10, **stages)
+    params = {"width": 8, "first": 32, "depth": 1, "blocks": 1, "modules": [1, 2, 1], "classes": 10}
+    dead = r"(downsamp_modules\.\d|final_layer)\.0\.bias"  # before batch normalisation
+    assert_parity("hrnet.arch", "hrnet", reference, (2, 3, 32, 64), params, no_gradient=dead)
+
+
 @pytest.mark.parametrize(
     ("spec", "entry"),
     [
+        *[("hrnet", f"hrnet_w{width}") for width in ("18_small", "18_small_v2", "18", "64")],
         *[("convmixer", f"convmixer_{name}") for name in ("1536_20", "1024_20_ks9_p14")],
         *[("dpn", f"dpn{depth}") for depth in (92, 98, 131, 107)],
         ("mobilenet_v1", "mobilenetv1_125"),
         *[("rdnet", f"rdnet_{size}") for size in ("small", "base", "large")],
         *[("res2net", f"res2net50_{name}") for name in ("26w_6s", "26w_8s", "48w_2s", "14w_8s")],
         *[("res2net", name) for name in ("res2net101_26w_4s", "res2next50")],
+        *[("resnet_rs", f"resnetrs{depth}") for depth in (50, 420)],
         *[("resnetv2", f"resnetv2_{name}") for name in ("34", "50", "101", "101d", "152", "152d")],
     ],
 )
