@@ -116,6 +116,11 @@ class _Predict(nn.Module):
         return self.encoder(streams, False), memo, hidden, cells
 
 
+def u2netp() -> nn.Module:
+    model: nn.Module = importlib.import_module("model.u2net").U2NETP(3, 1)
+    return model
+
+
 RECIPES = {
     "crevnet": Recipe(
         "github tamasino52/CrevNet, layers_3d.py", _Predict, "crevnet.arch", "crevnet",
@@ -140,6 +145,9 @@ RECIPES = {
     "rev_vit": Recipe(
         "github karttikeya/minREV, rev.py", rev_vit, "rev_vit.arch", "rev_vit",
         {"width": 16, "heads": 2, "depth": 3, "patch": 4, "size": 32, "classes": 10}, [[2, 3, 32, 32]],
+    ),
+    "u2netp": Recipe(
+        "github xuebinqin/U-2-Net, model/u2net.py", u2netp, "u2net.arch", "u2netp", {}, [[2, 3, 66, 50]],
     ),
 }  # fmt: skip
 
