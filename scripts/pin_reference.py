@@ -121,6 +121,15 @@ def u2netp() -> nn.Module:
     return model
 
 
+def carn(module: str, groups: int) -> nn.Module:
+    """Gives an image of each scale."""
+    model: Any = importlib.import_module(f"model.{module}").Net(multi_scale=True, group=groups)
+    one = model.forward
+    model.forward = lambda x: [one(x, scale) for scale in (2, 3, 4)]
+    result: nn.Module = model
+    return result
+
+
 RECIPES = {
     "crevnet": Recipe(
         "github tamasino52/CrevNet, layers_3d.py", _Predict, "crevnet.arch", "crevnet",
@@ -148,6 +157,14 @@ RECIPES = {
     ),
     "u2netp": Recipe(
         "github xuebinqin/U-2-Net, model/u2net.py", u2netp, "u2net.arch", "u2netp", {}, [[2, 3, 66, 50]],
+    ),
+    "carn": Recipe(
+        "github nmhkahn/CARN-pytorch, carn/model/carn.py", lambda: carn("carn", 1), "carn.arch", "carn", {},
+        [[2, 3, 6, 5]],
+    ),
+    "carn_m": Recipe(
+        "github nmhkahn/CARN-pytorch, carn/model/carn_m.py", lambda: carn("carn_m", 4), "carn.arch", "carn_m", {},
+        [[2, 3, 6, 5]],
     ),
 }  # fmt: skip
 

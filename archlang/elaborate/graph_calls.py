@@ -8,7 +8,7 @@ from typing import Any
 from archlang.elaborate.builder import Builder
 from archlang.elaborate.errors import Poisoned, fail, warning
 from archlang.elaborate.origins import made_at
-from archlang.elaborate.ownership import borrowed_modules
+from archlang.elaborate.ownership import borrowed_modules, weightless
 from archlang.elaborate.patterns import Localiser
 from archlang.elaborate.promises import as_need
 from archlang.elaborate.session import Activation
@@ -149,6 +149,7 @@ def bind_borrowed(cx: Activation, builder: Builder, inst: Instance, graph: Graph
     for slot, module in zip(slots, borrowed_modules(inst), strict=True):
         child = graph.borrowed.get(slot)
         if child is None:
+            module.used |= weightless(module)  # the callee's graph keeps no place for it
             continue
         assert module.path is not None
         module.used = True

@@ -19,7 +19,7 @@ from archlang.elaborate.values import (
 from archlang.ops.base import Op
 from archlang.report.diagnostic import Span
 
-__all__ = ["borrowed_modules", "claim_inline", "claim_parts", "take_modules"]
+__all__ = ["borrowed_modules", "claim_inline", "claim_parts", "take_modules", "weightless"]
 
 
 def take_modules(inner: Builder, value: Any, stem: str, span: Span, seen: dict[int, Any]) -> Any:
@@ -86,10 +86,14 @@ def claim_parts(builder: Builder, item: Composition) -> None:
     collide with those of another such composition."""
     position = 0
     for part in item.parts:
-        bare = isinstance(part, OpInstance) and part.label is None and type(part.op).weights is Op.weights
-        if not bare:
+        if not (isinstance(part, Instance) and part.label is None and weightless(part)):
             claim_inline(builder, part, str(position), item.span)
         position += part.count if isinstance(part, Run) else 1
+
+
+def weightless(module: Instance) -> bool:
+    """Whether it is an op that has no weights."""
+    return isinstance(module, OpInstance) and type(module.op).weights is Op.weights
 
 
 def _borrow(module: Instance, inner: Builder, slot: str) -> Instance:

@@ -150,3 +150,9 @@ def test_a_shared_block_may_see_several_sizes() -> None:
         torch.testing.assert_close(
             got, torch.nn.functional.conv2d(x, state["u.c.weight"], state["u.c.bias"], padding=1)
         )
+
+
+def test_a_named_op_without_weights_is_used_where_a_chain_applies_it() -> None:
+    text = "block net(x: [B, 4, H, W]) {\n    s = pixel_shuffle(2)\n    return x -> c: chain([conv(16, 1), s])\n}\n"
+    assert keys(text) == ["c.0"]
+    assert module(text)(torch.zeros(1, 4, 3, 3)).shape == (1, 4, 6, 6)
