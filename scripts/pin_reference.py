@@ -14,6 +14,7 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import torch
 from torch import nn
@@ -60,10 +61,7 @@ def rev_vit() -> nn.Module:
 
 def rdnet() -> nn.Module:
     """With features as inputs, and without what its forward never uses."""
-    bare = types.ModuleType("models")  # the package's own imports all that training needs
-    bare.__path__ = [str(Path(sys.path[0]) / "models")]
-    sys.modules["models"] = bare
-    code: Any = importlib.import_module("models.arch.RDnet_")
+    code = _module("models.arch.RDnet_", "models")
     code.build_focalnet = lambda name: _Features()
     load, torch.load = torch.load, lambda path: {}
     model: Any = code.FullNet_NLP([8, 16, 24, 32], [1, 1, 2, 1], 3, loss_col=2, save_memory=False)
@@ -130,6 +128,34 @@ def carn(module: str, groups: int) -> nn.Module:
     return result
 
 
+def rcan() -> nn.Module:
+    arguments = {"n_resgroups": 2, "n_resblocks": 3, "n_feats": 16, "reduction": 4, "scale": [4]}
+    fixed = {"rgb_range": 255, "n_colors": 3, "res_scale": 1}
+    model: nn.Module = _module("model.rcan").RCAN(types.SimpleNamespace(**arguments, **fixed))
+    return model
+
+
+def drln() -> nn.Module:
+    """A quarter as wide: the width is written into the code."""
+    code, wide = _module("model.drln"), nn.Conv2d
+
+    def conv(inputs: int, outputs: int, *rest: Any, **named: Any) -> nn.Module:
+        inputs, outputs = (n if n == 3 else n // 4 for n in (inputs, outputs))
+        return wide(inputs, outputs, *rest, **named)
+
+    with mock.patch.object(nn, "Conv2d", conv):
+        model: nn.Module = code.DRLN(types.SimpleNamespace(scale=[2]))
+    return model
+
+
+def _module(name: str, package: str = "model") -> Any:
+    """A module of a package without the package's own imports, which are all that training needs."""
+    bare = types.ModuleType(package)
+    bare.__path__ = [str(Path(sys.path[0]) / package)]
+    sys.modules[package] = bare
+    return importlib.import_module(name)
+
+
 RECIPES = {
     "crevnet": Recipe(
         "github tamasino52/CrevNet, layers_3d.py", _Predict, "crevnet.arch", "crevnet",
@@ -165,6 +191,14 @@ RECIPES = {
     "carn_m": Recipe(
         "github nmhkahn/CARN-pytorch, carn/model/carn_m.py", lambda: carn("carn_m", 4), "carn.arch", "carn_m", {},
         [[2, 3, 6, 5]],
+    ),
+    "rcan": Recipe(
+        "github yulunzhang/RCAN, RCAN_TrainCode/code/model/rcan.py", rcan, "rcan.arch", "rcan",
+        {"groups": 2, "units": 3, "width": 16, "reduction": 4}, [[2, 3, 6, 5]],
+    ),
+    "drln": Recipe(
+        "github saeed-anwar/DRLN, TestCode/code/model/drln.py", drln, "drln.arch", "drln",
+        {"scale": 2, "width": 16}, [[1, 3, 5, 4]],
     ),
 }  # fmt: skip
 
