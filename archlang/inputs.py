@@ -49,13 +49,7 @@ def violated(graph: Graph, sizes: Mapping[str, int], phase: str = "eval") -> Con
     for constraint in graph.constraints:
         if constraint.phase not in (None, phase):
             continue
-        if not symbols(constraint.left) | symbols(constraint.right) <= sizes.keys():
-            continue
-        try:
-            left, right = evaluate(constraint.left, sizes), evaluate(constraint.right, sizes)
-        except ZeroDivisionError:
-            return constraint
-        if not (left >= right if constraint.relation == ">=" else left == right):
+        if constraint.symbols <= sizes.keys() and not constraint.holds(sizes):
             return constraint
     return None
 

@@ -12,6 +12,8 @@ from archlang.report.diagnostic import Span
 __all__ = [
     "LAYER",
     "Body",
+    "Check",
+    "Compared",
     "Do",
     "ForRange",
     "InitItem",
@@ -90,6 +92,25 @@ InitItem = Union[SetAttr, Do, ForRange, RollInit]
 
 
 # -- forward -----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """`left == right`, `>=` or `<=`, of sizes."""
+
+    left: Py
+    relation: str
+    right: Py
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Sizes that are refused: those at which none of the cases holds. text: the condition, as the spec has it."""
+
+    block: str
+    text: str
+    cases: tuple[tuple[Compared, ...], ...]
+    symbols: tuple[str, ...]
+
+
 Target = Union[int, tuple["Target", ...]]  # a value's number, or several to unpack
 
 
@@ -211,6 +232,7 @@ class Body:
     types: tuple[TensorType, ...] = field(metadata=META)
     attributes: tuple[str, ...] = field(default=(), metadata=META)  # taken on self
     methods: tuple[Method, ...] = ()
+    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

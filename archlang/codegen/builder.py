@@ -10,6 +10,7 @@ from archlang.codegen import exprs as py
 from archlang.codegen.body import (
     LAYER,
     Body,
+    Check,
     Lent,
     Loop,
     Method,
@@ -22,6 +23,7 @@ from archlang.codegen.body import (
     Target,
     TwoWay,
 )
+from archlang.codegen.checks import promises
 from archlang.codegen.construct import Constructor, extern_arguments
 from archlang.codegen.convert import convert
 from archlang.codegen.errors import fail
@@ -80,6 +82,7 @@ class _Builder:
         function = not as_module
         reverse = () if function else self.methods()  # first: what it leaves out is trained like other code
         steps = self.steps()
+        checks = tuple(promises(graph)) if graph is self.forms.program.root else ()
         layout = self.make.layout()
         form = "function" if function else "list" if layout.is_list else "module"
         return Body(
@@ -87,12 +90,13 @@ class _Builder:
             inits=() if function else tuple(layout.items()),
             rules=() if function else self.make.rules(),
             base=layout.base(),
-            sizes=self.size_reads(steps),
+            sizes=self.size_reads((*steps, *checks)),
             steps=steps,
             outputs=self.outputs(),
             types=types,
             attributes=layout.attributes,
             methods=(*self.outlines, *reverse),
+            checks=checks,
             **common,  # type: ignore[arg-type]
         )
 
@@ -528,7 +532,7 @@ class _Builder:
             self.shared.same_instance(child, node)
 
     # -- sizes -------------------------------------------------------------------------------------------------------
-    def size_reads(self, steps: tuple[StepItem, ...]) -> tuple[SizeRead, ...]:
+    def size_reads(self, steps: tuple[StepItem | Check, ...]) -> tuple[SizeRead, ...]:
         needed: set[str] = set()
         stack: list[object] = list(steps)
         while stack:

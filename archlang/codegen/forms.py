@@ -99,11 +99,16 @@ class Forms:
         return not entry(node).weights(node.attrs) and not mentions_self(emission(node))
 
     # -- sequences ---------------------------------------------------------------------------------------------------
+    def _promises(self, graph: Graph) -> bool:
+        """Whether its forward looks at sizes."""
+        return graph is self.program.root and any(c.rule == "promise" for c in graph.constraints)
+
     def _is_sequence(self, graph: Graph) -> bool:
         """Whether nn.Sequential says the same, with the same state-dict keys."""
         if (
             self.has_inverse(graph)
             or self.has_log_det(graph)
+            or self._promises(graph)
             or not graph.sequential
             or graph.weights
             or graph.borrowed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from archlang.codegen.body import LAYER, Body, Loop, Step, Target, TwoWay
+from archlang.codegen.checks import check_lines
 from archlang.codegen.classes import Unit
 from archlang.codegen.exprs import Abst, Apply, Bin, Call, Leaf, Py, Raw, Seq, Var
 from archlang.codegen.flow import (
@@ -221,6 +222,8 @@ class _Forward:
         self.returned = self._returned_names(lines)
         self.growing = {v for line in lines if isinstance(line, Loop) for v in line.growing}
         out = self._size_lines()
+        for check in self.body.checks:
+            out += check_lines(check, self.printer, self.sizes, self.indent)
         finish = self._direct_return(lines)
         self.last_note = ""
         phase: str | None = None

@@ -176,14 +176,13 @@ class Builder:
         """Records what a node needs of symbolic sizes."""
         if not constraints:
             return
-        known = {(c.left, c.right, c.relation, c.phase) for c in self.graph.constraints}
+        known = {c.key for c in self.graph.constraints}
         for c in constraints:
             if c.phase is not None and self.phase not in (None, c.phase):
                 continue  # what training needs of an arm that runs in evaluation only
             c = replace(c, span=c.span or span, phase=c.phase or self.phase)
-            key = (c.left, c.right, c.relation, c.phase)
-            if key not in known:
-                known.add(key)
+            if c.key not in known:
+                known.add(c.key)
                 self.graph.constraints.append(c)
 
     # -- children ------------------------------------------------------------------------------------------------------

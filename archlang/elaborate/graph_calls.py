@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from archlang.elaborate.builder import Builder
 from archlang.elaborate.errors import Poisoned, fail, warning
@@ -18,7 +18,6 @@ from archlang.elaborate.values import (
     Wire,
 )
 from archlang.ir.graph import Constraint, Graph, Output, TensorType
-from archlang.records import replace
 from archlang.report.diagnostic import Span
 from archlang.shapes.dim import never_text, non_negative, size_str, substitute
 
@@ -169,29 +168,29 @@ def _lift_constraints(
     for c in graph.constraints:
         if c.rule == "promise":  # what the callee's declaration promises, its callers have to keep
             c = as_need(c, graph.block, span)
-        left, right = substitute(c.left, local.sizes), substitute(c.right, local.sizes)
-        difference = left - right
-        if isinstance(difference, int):
-            if difference == 0 or (c.relation == ">=" and difference > 0):
-                continue
-            if c.phase is not None:  # the other phase may do
-                lifted.append(replace(c, left=left, right=right))
-                continue
-            message = (
-                f"{c.reason}: {size_str(left)} {'is not' if c.relation == '==' else 'is less than'} {size_str(right)}"
-            )
-            fail(
-                "ARC0301" if c.relation == "==" else "ARC0302",
-                message,
-                c.span or span,
-                "this is what needs it",
-                related=[(span, "in this call"), *_sides(cx, graph, c, wires, c.span or span)],
-                notes=[never_text(left, right)] if c.relation == "==" else [],
-            )
-        if c.relation == ">=" and non_negative(difference):
+        here = c.at(local.sizes)
+        if here.known or (c.relation == ">=" and non_negative(here.left - here.right)):
             continue
-        lifted.append(replace(c, left=left, right=right))
+        if here.known is False and c.phase is None:  # else the other phase may do
+            _never(cx, graph, c, here, wires, span)
+        lifted.append(here)
     builder.need(lifted, span)
+
+
+def _never(
+    cx: Activation, graph: Graph, c: Constraint, here: Constraint, wires: Sequence[Wire], span: Span
+) -> NoReturn:
+    """Reports a callee's need `c` that is not met at any size where it is called, `here`."""
+    equal = c.relation == "=="
+    sides = f"{size_str(here.left)} {'is not' if equal else 'is less than'} {size_str(here.right)}"
+    fail(
+        "ARC0301" if equal else "ARC0302",
+        f"{c.reason}: {f'{here} is never so' if c.cases else sides}",
+        c.span or span,
+        "this is what needs it",
+        related=[(span, "in this call"), *_sides(cx, graph, c, wires, c.span or span)],
+        notes=[never_text(here.left, here.right)] if equal and not c.cases else [],
+    )
 
 
 def _sides(cx: Activation, graph: Graph, c: Constraint, wires: Sequence[Wire], span: Span) -> list[tuple[Span, str]]:

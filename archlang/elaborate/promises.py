@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from archlang.elaborate.errors import fail
@@ -15,32 +15,31 @@ from archlang.syntax import tree
 
 __all__ = ["as_need", "promise"]
 
-_HELP = "comparisons joined by `and`, such as `H % 32 == 0 and H >= 32`"
+_HELP = "comparisons joined by `and` and `or`, such as `H % 32 == 0 and H >= 32`"
+_NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+_MOST = 64
+
+Case = tuple[Constraint, ...]  # comparisons that hold together
 
 
 def promise(cx: Activation, block: tree.Block, call: Span, *, inline: bool = False) -> None:
     """Checks the conditions of a block against the sizes of this call; what is open becomes a promise of the graph, or
     where the block has none of its own (`inline`) a need of its caller's."""
     assert cx.builder is not None
-    for expr in _comparisons(block.where):
-        left, right = _size(cx, expr.left), _size(cx, expr.right)
-        match expr.op:
-            case "==":
-                relation = "=="
-            case ">=" | ">":
-                relation, right = ">=", right + (expr.op == ">")
-            case "<=" | "<":
-                relation, left, right = ">=", right, left + (expr.op == "<")
-            case _:
-                fail("ARC0333", f"`{expr.op}` is no condition that a declaration can make", expr.op_span, help=_HELP)
-        difference = left - right
-        if not isinstance(difference, int):
-            text = f"{_text(cx, expr.left)} {expr.op} {_text(cx, expr.right)}"
-            made = Constraint(left, right, relation, text, expr.span, rule="promise")
-            cx.builder.need([as_need(made, block.name, call) if inline else made], call)
-        elif difference < 0 or (relation == "==" and difference):
+    for expr in _conjuncts(block.where):
+        cases = [case for case in _cases(cx, expr) if all(c.known is not False for c in case)]
+        if not cases:
             related = [(expr.span, "declared here")]
             fail("ARC0326", f"`{block.name}` is declared {_shown(cx, expr)}", call, "not so here", related=related)
+        open = [tuple(c for c in case if not c.known) for case in cases]
+        if not all(open):  # a case that holds at every size
+            continue
+        made = open[0] if len(open) == 1 else (_any(cx, expr, open),)
+        cx.builder.need([as_need(c, block.name, call) if inline else c for c in made], call)
+
+
+def _any(cx: Activation, expr: tree.Expr, cases: Sequence[Case]) -> Constraint:
+    return Constraint(0, 0, "==", _text(cx, expr), expr.span, rule="promise", cases=tuple(cases))
 
 
 def as_need(promised: Constraint, block: str, call: Span) -> Constraint:
@@ -48,31 +47,73 @@ def as_need(promised: Constraint, block: str, call: Span) -> Constraint:
     return replace(promised, span=call, rule="language", reason=f"`{block}` is declared where {promised.reason}")
 
 
-def _comparisons(expr: tree.Expr | None) -> Iterator[tree.Binary]:
-    while isinstance(expr, tree.Paren):
-        expr = expr.value
-    if isinstance(expr, tree.Binary) and expr.op == "and":
-        yield from _comparisons(expr.left)
-        yield from _comparisons(expr.right)
-    elif isinstance(expr, tree.Binary) and expr.op in ("==", "!=", "<", "<=", ">", ">="):
-        yield expr
+def _conjuncts(expr: tree.Expr | None) -> Iterator[tree.Expr]:
+    """The conditions that `and` joins, each to be spoken of by itself."""
+    inner = expr
+    while isinstance(inner, tree.Paren):
+        inner = inner.value
+    if isinstance(inner, tree.Binary) and inner.op == "and":
+        yield from _conjuncts(inner.left)
+        yield from _conjuncts(inner.right)
     elif expr is not None:
-        fail("ARC0333", "this is no condition on sizes that a declaration can make", expr.span, help=_HELP)
+        yield expr
+
+
+def _cases(cx: Activation, expr: tree.Expr, wanted: bool = True) -> list[Case]:
+    """The cases in which a condition holds, or with `wanted` false in which it does not."""
+    if isinstance(expr, tree.Paren):
+        return _cases(cx, expr.value, wanted)
+    if isinstance(expr, tree.Unary) and expr.op == "not":
+        return _cases(cx, expr.operand, not wanted)
+    if isinstance(expr, tree.Binary) and expr.op in ("and", "or"):
+        left, right = _cases(cx, expr.left, wanted), _cases(cx, expr.right, wanted)
+        if (expr.op == "or") == wanted:
+            return left + right
+        if len(left) * len(right) > _MOST:
+            fail("ARC0333", f"this condition has more than {_MOST} cases", expr.span, help="say it more simply")
+        return [(*a, *b) for a in left for b in right]
+    if isinstance(expr, tree.Binary) and expr.op in _NEGATED:
+        return _compared(cx, expr, expr.op if wanted else _NEGATED[expr.op])
+    if isinstance(expr, tree.Binary) and expr.op_span is not None:
+        fail("ARC0333", f"`{expr.op}` is no condition that a declaration can make", expr.op_span, help=_HELP)
+    fail("ARC0333", "this is no condition on sizes that a declaration can make", expr.span, help=_HELP)
+
+
+def _compared(cx: Activation, expr: tree.Binary, op: str) -> list[Case]:
+    left, right = _size(cx, expr.left), _size(cx, expr.right)
+    text = f"{_text(cx, expr.left)} {op} {_text(cx, expr.right)}"
+
+    def one(left: Size, right: Size, relation: str) -> Case:
+        return (Constraint(left, right, relation, text, expr.span, rule="promise"),)
+
+    match op:
+        case "==":
+            return [one(left, right, "==")]
+        case "!=":
+            return [one(left, right + 1, ">="), one(right - 1, left, ">=")]
+        case ">=" | ">":
+            return [one(left, right + (op == ">"), ">=")]
+    return [one(right - (op == "<"), left, ">=")]
 
 
 def _text(cx: Activation, expr: tree.Expr) -> str:
-    """A size as written, with numbers for what has one here."""
+    """A condition or size as written, with numbers for sizes that have one here."""
+    if isinstance(expr, tree.Paren):
+        text = _text(cx, expr.value)
+        return text if text.isdecimal() else f"({text})"
+    if isinstance(expr, tree.Unary) and expr.op == "not":
+        return f"not {_text(cx, expr.operand)}"
+    if isinstance(expr, tree.Binary) and expr.op in ("and", "or", *_NEGATED):
+        return f"{_text(cx, expr.left)} {expr.op} {_text(cx, expr.right)}"
     value = _size(cx, expr)
     if isinstance(value, int):
         return str(value)
-    if isinstance(expr, tree.Paren):
-        return f"({_text(cx, expr.value)})"
     if isinstance(expr, tree.Binary):
         return f"{_text(cx, expr.left)} {expr.op} {_text(cx, expr.right)}"
     return size_str(value) if value.as_symbol else f"({size_str(value)})"
 
 
-def _shown(cx: Activation, expr: tree.Binary) -> str:
+def _shown(cx: Activation, expr: tree.Expr) -> str:
     """The condition as written, with what the names in it stand for."""
     values = {name: _size(cx, node) for node in _names(expr) if (name := node.id)}
     have = ", ".join(f"{name} is {size_str(value)}" for name, value in values.items())
@@ -85,6 +126,8 @@ def _names(expr: tree.Expr) -> Iterator[tree.Name]:
     elif isinstance(expr, tree.Binary):
         yield from _names(expr.left)
         yield from _names(expr.right)
+    elif isinstance(expr, tree.Unary):
+        yield from _names(expr.operand)
     elif isinstance(expr, tree.Paren):
         yield from _names(expr.value)
 

@@ -70,8 +70,7 @@ class Plan:
         for c in graph.constraints:
             if c.phase is not None:
                 continue  # torch itself refuses what one phase does not take
-            left, right = evaluate(c.left, env), evaluate(c.right, env)
-            if not (left == right if c.relation == "==" else left >= right):
+            if not c.holds(env):
                 where = f" ({c.span})" if c.span is not None else ""
                 sizes = ", ".join(f"{name} = {value}" for name, value in sorted(env.items()))
                 raise InterpretError(f"{c.reason}: {c} does not hold at {sizes}{where}")

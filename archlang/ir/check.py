@@ -166,7 +166,7 @@ class _GraphCheck:
         if len(bound) != len(graph.symbols):
             self.fail("a symbol is listed twice")
         here: list[tuple[Node | None, Iterable[str]]] = [(None, symbols(s)) for v in graph.values for s in v.type.shape]
-        here += [(None, symbols(c.left - c.right)) for c in graph.constraints]
+        here += [(None, c.symbols) for c in graph.constraints]
         here += [(None, _attr_symbols(c.attrs)) for c in graph.children.values()]
         here += [(n, _attr_symbols(n.attrs)) for n in graph.nodes]
         here += [(n, symbols(s)) for n in graph.nodes for s in n.sizes.values()]

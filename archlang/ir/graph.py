@@ -26,9 +26,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Union
 
-from archlang.records import dataclass, field
+from archlang.records import dataclass, field, replace
 from archlang.report.diagnostic import Span
-from archlang.shapes.dim import Size, size_str
+from archlang.shapes.dim import Size, evaluate, size_str, substitute, symbols
 
 __all__ = [
     "CONTRACTIONS",
@@ -198,6 +198,7 @@ class Constraint:
     rule: who refuses other sizes: "torch"; "broadcast" for torch too, unless one side is 1, where it would broadcast;
     "language" for what a spec asks for and torch does not look at (declared sizes, parts that must be equal), "promise"
     for what the graph's own declaration promises (`reason` is its text): for callers it is "language".
+    cases: where there are several, all of one of them must hold (`H == 224 or H == 384`); the sides are 0 and 0 then.
     """
 
     left: Size
@@ -207,9 +208,51 @@ class Constraint:
     span: Span | None
     phase: str | None = None  # None: always; "train" or "eval": in that phase only
     rule: str = "torch"
+    cases: tuple[tuple[Constraint, ...], ...] = ()
 
     def __str__(self) -> str:
-        return f"{size_str(self.left)} {self.relation} {size_str(self.right)}"
+        if not self.cases:
+            return f"{size_str(self.left)} {self.relation} {size_str(self.right)}"
+        texts = [" and ".join(map(str, case)) for case in self.cases]
+        return " or ".join(f"({text})" if len(case) > 1 else text for case, text in zip(self.cases, texts, strict=True))
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it asks, without who asks it and where."""
+        cases = tuple(tuple(c.key for c in case) for case in self.cases)
+        return self.left, self.right, self.relation, self.phase, cases
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        inner = [c.symbols for case in self.cases for c in case]
+        return frozenset().union(symbols(self.left), symbols(self.right), *inner)
+
+    def at(self, sizes: Mapping[str, Size]) -> Constraint:
+        """The same with sizes put in for symbols."""
+        cases = tuple(tuple(c.at(sizes) for c in case) for case in self.cases)
+        return replace(self, left=substitute(self.left, sizes), right=substitute(self.right, sizes), cases=cases)
+
+    def holds(self, sizes: Mapping[str, int]) -> bool:
+        """Whether it is met where these are all sizes."""
+        if self.cases:
+            return any(all(c.holds(sizes) for c in case) for case in self.cases)
+        try:
+            left, right = evaluate(self.left, sizes), evaluate(self.right, sizes)
+        except ZeroDivisionError:
+            return False
+        return left == right if self.relation == "==" else left >= right
+
+    @property
+    def known(self) -> bool | None:
+        """Whether it holds at every size or at none, as far as numbers that are left say so."""
+        if self.cases:
+            found = [[c.known for c in case] for case in self.cases]
+            met = any(all(case) for case in found)
+            return True if met else False if all(False in case for case in found) else None
+        difference = self.left - self.right
+        if not isinstance(difference, int):
+            return None
+        return difference == 0 or (self.relation == ">=" and difference > 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

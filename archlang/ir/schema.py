@@ -161,6 +161,7 @@ class ConstraintModel(Model):
     span: SpanModel | None = None
     phase: Literal["train", "eval"] | None = None
     rule: Literal["torch", "broadcast", "language", "promise"] = "torch"
+    cases: list[list[ConstraintModel]] = []
 
 
 class StepModel(Model):

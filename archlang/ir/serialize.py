@@ -192,6 +192,7 @@ class _Writer:
         return ConstraintModel(
             left=_size(c.left), right=_size(c.right), relation=c.relation,  # type: ignore[arg-type]
             reason=c.reason, span=self.span(c.span), phase=c.phase, rule=c.rule,  # type: ignore[arg-type]
+            cases=[[self.constraint(inner) for inner in case] for case in c.cases],
         )  # fmt: skip
 
 
@@ -336,7 +337,8 @@ class _Reader:
 
     def constraint(self, m: ConstraintModel) -> Constraint:
         left, right = _read_size(m.left), _read_size(m.right)
-        return Constraint(left, right, m.relation, m.reason, self.span(m.span), m.phase, m.rule)
+        cases = tuple(tuple(self.constraint(inner) for inner in case) for case in m.cases)
+        return Constraint(left, right, m.relation, m.reason, self.span(m.span), m.phase, m.rule, cases)
 
 
 def _read_attrs(models: dict[str, Any]) -> dict[str, Attr]:

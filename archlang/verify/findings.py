@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from archlang.ir.graph import Constraint, Program
 from archlang.report.diagnostic import Diagnostic, Label, Severity, Span
-from archlang.shapes.dim import evaluate, size_str, symbols
+from archlang.shapes.dim import evaluate, size_str
 from archlang.verify.form import requirements
 from archlang.verify.origins import origins
 
@@ -32,9 +31,7 @@ def findings(program: Program) -> list[Diagnostic]:
         found = _of_phase(program)
         if any(d.severity is Severity.ERROR for d in found):
             return found
-    constant = next(
-        (c for c in requirements(program, "train", declared=True) if isinstance(c.left - c.right, int)), None
-    )
+    constant = next((c for c in requirements(program, "train", declared=True) if c.known is False), None)
     if constant is not None:  # of training, only what fails at every size is said unasked
         found.append(_untrainable(constant))
     return found
@@ -78,7 +75,8 @@ def _empty(program: Program, of: Domain) -> Diagnostic:
             if all(r.span != part.constraint.span for r in related):
                 related.append(Label(part.constraint.span, text))
     message = f"no size of the input fits: {c.reason}, which needs {c}"
-    label = f"{size_str(c.left)} on one side, {size_str(c.right)} on the other" if c.relation == "==" else f"needs {c}"
+    sides = c.relation == "==" and not c.cases
+    label = f"{size_str(c.left)} on one side, {size_str(c.right)} on the other" if sides else f"needs {c}"
     help = "no choice of " + ", ".join(f"`{n}`" for n in _names(of.space, [culprit])) + " >= 1 satisfies this"
     help += " and the rest" if against else ""
     return Diagnostic("ARC0340", message, c.span, label, tuple(related), help)
@@ -137,7 +135,7 @@ def _groups(parts: list[Part]) -> dict[Span | None, list[Part]]:
 
 
 def _names(space: Sizes, parts: list[Part]) -> list[str]:
-    used = {n for p in parts for n in symbols(p.constraint.left) | symbols(p.constraint.right)}
+    used = {n for p in parts for n in p.constraint.symbols}
     return [n for n in space.names if n in used]
 
 
@@ -149,20 +147,16 @@ def _unpromised(program: Program, of: Domain, span: Span | None, parts: list[Par
     text = condition(space, own, short=True)
     names = _names(space, parts)
     outside = _example(of, own)
-    first = next((p for p in parts if not _true(p.constraint, outside)), parts[0])
+    first = next((p for p in parts if not p.constraint.holds(outside)), parts[0])
     c = first.constraint
-    at = ", ".join(f"{n} = {outside[n]}" for n in names if n in symbols(c.left - c.right))
+    at = ", ".join(f"{n} = {outside[n]}" for n in names if n in c.symbols)
     left, right = evaluate(c.left, outside), evaluate(c.right, outside)
-    label = f"at {at}: {left} {'is not' if c.relation == '==' else 'is less than'} {right}"
+    told = f"{left} {'is not' if c.relation == '==' else 'is less than'} {right}"
+    label = f"at {at}: {'none of the cases' if c.cases else told}"
     message = f"not every size that the input declares fits: this needs {text}"
     return Diagnostic(
         "ARC0341", message, span, label, origins(program, c), _promise(text), (c.reason,), Severity.WARNING
     )
-
-
-def _true(c: Constraint, sizes: Mapping[str, int]) -> bool:
-    left, right = evaluate(c.left, sizes), evaluate(c.right, sizes)
-    return left == right if c.relation == "==" else left >= right
 
 
 def _example(of: Domain, own: isl.Set) -> dict[str, int]:
@@ -181,7 +175,7 @@ def _example(of: Domain, own: isl.Set) -> dict[str, int]:
 
 def _promise(text: str) -> str:
     """What to declare, where a declaration can say it."""
-    if " or " not in text and " in " not in text and "//" not in text:
+    if " in " not in text and "//" not in text:
         promise = text.replace(" mod ", " % ").replace(" = ", " == ")
         return f"declare it after the inputs: `where {promise}`"
     return "give the network inputs of such sizes only, or change the layers above so that others fit as well"

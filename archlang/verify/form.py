@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from archlang.ir.graph import Constraint, Program
-from archlang.records import replace
 from archlang.shapes.dim import Size, non_negative, substitute, symbol, symbols
 
 __all__ = ["always", "matters", "never", "requirements"]
@@ -31,6 +30,8 @@ def never(size: Size, relation: str) -> bool:
 
 def matters(c: Constraint) -> bool:
     """Whether a constraint asks for something that sizes of at least 1 do not have by form."""
+    if c.cases:
+        return all(any(map(matters, case)) for case in c.cases)
     return not always(c.left - c.right, c.relation)
 
 
@@ -47,13 +48,15 @@ def requirements(program: Program, phase: str, *, declared: bool = False) -> lis
 
     declared: in the symbols of the declaration, so that only what it does not promise matters.
     """
-    found: dict[tuple[Size, str], Constraint] = {}
+    found: dict[tuple[object, ...], Constraint] = {}
     for c in [*(_positive(program) if declared else ()), *program.root.constraints]:
         if c.phase in (None, phase):
             if declared and program.given:
-                c = replace(c, left=substitute(c.left, program.given), right=substitute(c.right, program.given))
-            difference = c.left - c.right
-            known = (difference, c.relation) in found or (c.relation == "==" and (-difference, "==") in found)
+                c = c.at(program.given)
+            difference, cases = c.left - c.right, c.key[-1]
+            known = (difference, c.relation, cases) in found or (
+                c.relation == "==" and (-difference, "==", cases) in found
+            )
             if not known and matters(c):
-                found[difference, c.relation] = c
+                found[difference, c.relation, cases] = c
     return list(found.values())

@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from archlang.ir.graph import Constraint, Program
-from archlang.records import dataclass, replace
-from archlang.shapes.dim import evaluate, substitute, symbol, symbols
+from archlang.records import dataclass
+from archlang.shapes.dim import Size, symbol, symbols
 from archlang.verify.form import requirements
 
 if TYPE_CHECKING:
@@ -64,15 +64,7 @@ class Domain:
 
     def contains(self, sizes: Mapping[str, int]) -> bool:
         """Whether a choice of all free sizes is valid: by the set, and for what is undecided by its numbers."""
-        return self.space.point(sizes).is_subset(self.set) and all(_holds(c, sizes) for c in self.undecided)
-
-
-def _holds(c: Constraint, sizes: Mapping[str, int]) -> bool:
-    try:
-        left, right = evaluate(c.left, sizes), evaluate(c.right, sizes)
-    except ZeroDivisionError:
-        return False
-    return left == right if c.relation == "==" else left >= right
+        return self.space.point(sizes).is_subset(self.set) and all(c.holds(sizes) for c in self.undecided)
 
 
 def domain(program: Program, phase: str = "eval", *, declared: bool = False) -> Domain:
@@ -92,15 +84,12 @@ def domain(program: Program, phase: str = "eval", *, declared: bool = False) -> 
 
 def of_constraints(space: Sizes, constraints: Sequence[Constraint], phase: str = "eval") -> Domain:
     """Linear constraints first; what has products then, with the equations known by then put in."""
-    from archlang.verify.products import decide
-    from archlang.verify.sizes import is_linear
-
     wheres: dict[int, isl.Set] = {}
     within = space.positive
     waiting: list[int] = []
     for i, c in enumerate(constraints):
-        if is_linear(c.left - c.right):
-            where = decide(space, c.left, c.right, c.relation, within)
+        if _linear(c):
+            where = _decide(space, c, within)
             assert where is not None
             wheres[i] = where
             within = within.intersect(where)
@@ -110,8 +99,7 @@ def of_constraints(space: Sizes, constraints: Sequence[Constraint], phase: str =
         known = space.determined(within)
         left: list[int] = []
         for i in waiting:
-            c = _put_in(constraints[i], known)
-            where = decide(space, c.left, c.right, c.relation, within)
+            where = _decide(space, _put_in(constraints[i], known), within)
             if where is None:
                 left.append(i)
             else:
@@ -124,7 +112,29 @@ def of_constraints(space: Sizes, constraints: Sequence[Constraint], phase: str =
     return Domain(phase, space, parts, tuple(constraints[i] for i in waiting))
 
 
-def _put_in(c: Constraint, known: Mapping[str, object]) -> Constraint:
-    if not known or not (symbols(c.left) | symbols(c.right)) & known.keys():
-        return c
-    return replace(c, left=substitute(c.left, known), right=substitute(c.right, known))  # type: ignore[arg-type]
+def _put_in(c: Constraint, known: Mapping[str, Size]) -> Constraint:
+    return c.at(known) if c.symbols & known.keys() else c
+
+
+def _linear(c: Constraint) -> bool:
+    from archlang.verify.sizes import is_linear
+
+    return is_linear(c.left - c.right) and all(_linear(inner) for case in c.cases for inner in case)
+
+
+def _decide(space: Sizes, c: Constraint, within: isl.Set) -> isl.Set | None:
+    """Where a constraint holds, of the sizes within; None where that is not known."""
+    from archlang.verify.products import decide
+
+    if not c.cases:
+        return decide(space, c.left, c.right, c.relation, within)
+    found = space.empty
+    for case in c.cases:
+        met = space.everything
+        for inner in case:
+            where = _decide(space, inner, within)
+            if where is None:
+                return None
+            met = met.intersect(where)
+        found = found.union(met)
+    return found.coalesce()
