@@ -11,7 +11,7 @@ import importlib
 import json
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -203,10 +203,10 @@ RECIPES = {
 }  # fmt: skip
 
 
-def main(name: str, checkout: str) -> None:
+def main(recipes: Mapping[str, Recipe], name: str, checkout: str) -> None:
     package("timm")
     sys.path.insert(0, checkout)
-    recipe = RECIPES[name]
+    recipe = recipes[name]
     model = recipe.make().double()
     pins.fill(model)
     pin = {
@@ -223,4 +223,4 @@ def main(name: str, checkout: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(RECIPES, *sys.argv[1:])

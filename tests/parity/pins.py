@@ -72,8 +72,9 @@ def numbers(model: nn.Module, arguments: Sequence[Tensor]) -> dict[str, list[flo
     for key, parameter in model.named_parameters():
         gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         found.setdefault("gradients of " + _group(key), []).append((key, gradient))
+    saved = model.state_dict()
     for key, buffer in model.named_buffers():
-        if buffer.is_floating_point():
+        if key in saved and buffer.is_floating_point():
             found.setdefault("buffers of " + _group(key), []).append((key, buffer))
     return {name: _numbers(items) for name, items in found.items()}
 

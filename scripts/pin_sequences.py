@@ -1,0 +1,64 @@
+"""As pin_reference.py, for networks that go in steps: recurrent, recursive, gated, and of series.
+
+    python scripts/pin_sequences.py NAME CHECKOUT
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from typing import Any
+
+import torch
+from pin_reference import Recipe, main
+from torch import nn
+
+
+class _Instead(types.ModuleType):
+    """A module with some names replaced."""
+
+    def __init__(self, module: types.ModuleType, **names: Any) -> None:
+        super().__init__(module.__name__)
+        self._module = module
+        self.__dict__.update(names)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+def nbeats(kind: str, **sizes: int) -> nn.Module:
+    """Its tables of times, which are parameters without a gradient there, are constants of double precision."""
+    sys.modules["gin"] = _Instead(types, configurable=lambda: lambda f: f)
+    code: Any = importlib.import_module("models.nbeats")
+    code.np = _Instead(code.np, float=float, float32=float)
+    code.t = _Instead(torch, float32=torch.float64)
+    model: nn.Module = getattr(importlib.import_module("experiments.model"), kind)(**sizes)
+    for module in model.modules():
+        for name in [n for n, p in module._parameters.items() if p is not None and not p.requires_grad]:
+            table = module._parameters.pop(name)
+            setattr(module, name, table.detach())
+    return model
+
+
+RECIPES = {
+    "nbeats_generic": Recipe(
+        "github ServiceNow/N-BEATS, experiments/model.py",
+        lambda: nbeats("generic", input_size=12, output_size=6, stacks=3, layers=2, layer_size=16),
+        "nbeats.arch", "generic", {"blocks": 3, "layers": 2, "width": 16}, [[2, 12], [2, 12]],
+    ),
+    "nbeats_interpretable": Recipe(
+        "github ServiceNow/N-BEATS, experiments/model.py",
+        lambda: nbeats(
+            "interpretable", input_size=12, output_size=6, trend_blocks=2, trend_layers=2, trend_layer_size=16,
+            degree_of_polynomial=3, seasonality_blocks=2, seasonality_layers=2, seasonality_layer_size=24,
+            num_of_harmonics=2,
+        ),
+        "nbeats.arch", "interpretable",
+        {"blocks": 2, "layers": 2, "widths": [16, 24], "degree": 3, "harmonics": 2}, [[2, 12], [2, 12]],
+    ),
+}  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(RECIPES, *sys.argv[1:])
