@@ -1,6 +1,6 @@
 """As pin_reference.py, for networks that go in steps: recurrent, recursive, gated, and of series.
 
-    python scripts/pin_sequences.py NAME CHECKOUT
+python scripts/pin_sequences.py NAME CHECKOUT
 """
 
 from __future__ import annotations
@@ -41,7 +41,22 @@ def nbeats(kind: str, **sizes: int) -> nn.Module:
     return model
 
 
+def without_gpu() -> None:
+    """Lets code run that asks for one."""
+    torch.Tensor.cuda = lambda self, *_: self  # type: ignore[method-assign]
+
+
+def hypernetworks() -> nn.Module:
+    without_gpu()
+    model: nn.Module = importlib.import_module("primary_net").PrimaryNetwork(z_dim=4)
+    return model
+
+
 RECIPES = {
+    "hypernetworks": Recipe(
+        "github g1910/HyperNetworks, primary_net.py", hypernetworks, "hypernetworks.arch", "hyper_resnet",
+        {"width": 4}, [[2, 3, 32, 32]],
+    ),
     "nbeats_generic": Recipe(
         "github ServiceNow/N-BEATS, experiments/model.py",
         lambda: nbeats("generic", input_size=12, output_size=6, stacks=3, layers=2, layer_size=16),

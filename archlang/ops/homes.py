@@ -44,6 +44,7 @@ HOMES: dict[str, str] = {
     "randint": "archlang.ops.constant",
     "conv": "archlang.ops.conv",
     "conv_transpose": "archlang.ops.conv",
+    "convolve": "archlang.ops.convolve",
     "alpha_dropout": "archlang.ops.dropout",
     "drop_path": "archlang.ops.dropout",
     "dropout": "archlang.ops.dropout",

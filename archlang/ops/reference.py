@@ -14,7 +14,7 @@ from archlang.ops.init import INITIALISERS
 __all__ = ["main", "reference"]
 
 _SECTIONS = (  # title, files of archlang/ops
-    ("Convolution and linear layers", ("conv", "linear")),
+    ("Convolution and linear layers", ("conv", "convolve", "linear")),
     ("Normalisation", ("norm", "layernorm")),
     ("Activations", ("activation",)),
     ("Bijections", ("actnorm", "invertible", "permutation", "triangular", "gdn", "lipschitz", "guard")),

@@ -73,6 +73,19 @@ def conv_cases() -> list[Case]:
     ]
 
 
+def convolve_cases() -> list[Case]:
+    """Kernels that are wires."""
+    cases = []
+    for x in SPATIAL:
+        n = len(x) - 2
+        cases += [
+            case("convolve", x, (6, 4, *(3,) * n)),
+            case("convolve", x, (6, 2, *(3,) * n), (6,), stride=2, padding=1, groups=2),
+            case("convolve", x, (4, 1, *(2,) * n), padding=2, dilation=3, groups=4),
+        ]
+    return [*cases, case("convolve", IMAGE, (6, 4, 1, 7), (6,), padding=(0, 3), stride=(2, 1))]
+
+
 def linear_cases() -> list[Case]:
     return [
         *(
@@ -322,6 +335,7 @@ def bijection_cases() -> list[Case]:
 
 CASES = [
     *conv_cases(),
+    *convolve_cases(),
     *linear_cases(),
     *norm_cases(),
     *activation_cases(),

@@ -129,6 +129,7 @@ def test_weightless_module_is_the_call(case: Case) -> None:
 COUNTED = (
     "conv",
     "conv_transpose",
+    "convolve",
     "linear",
     "sdpa",
     "attention",
@@ -162,6 +163,7 @@ def test_every_entry_is_tried() -> None:
         "actnorm",
         "attention",
         "conv",
+        "convolve",
         "dropout",
         "gdn",
         "invertible",

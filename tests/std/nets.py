@@ -10,13 +10,22 @@ from torch import Tensor
 
 import archlang
 
-__all__ = ["equal", "net", "randomised", "tokens"]
+__all__ = ["equal", "net", "noise", "randomised", "tokens", "whole"]
 
 
 def net(uses: str, body: str, inputs: str = "x: [B, T, 8]", blocks: str = "") -> Any:
     """A block `net` of that body, built; `uses` are the lines that import the schemes."""
     text = f"{uses}\n{textwrap.dedent(blocks)}\nblock net({inputs}) {{\n{textwrap.dedent(body)}\n}}\n"
     return archlang.build(text, entry="net").double().eval()
+
+
+def whole(text: str) -> Any:
+    """The block `net` of a text, built."""
+    return archlang.build(text, entry="net").double().eval()
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def randomised(module: Any, scale: float = 0.5) -> Any:

@@ -4,23 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-import archlang
-
-
-def net(text: str) -> nn.Module:
-    module: nn.Module = archlang.build(text, entry="net").double()
-    return module
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def equal(ours: Tensor, theirs: Tensor) -> bool:
-    return bool(torch.allclose(ours, theirs, rtol=0, atol=1e-12))
+from tests.std.nets import equal, net, noise
 
 
 def test_subtractive() -> None:

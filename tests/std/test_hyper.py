@@ -1,0 +1,36 @@
+"""Parameters that are the output of a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from tests.std.nets import equal, net, noise
+
+
+def test_kernels_of_embeddings() -> None:
+    """Each piece by brute force; the pieces of a layer lie side by side, and layers share the generator."""
+    m: Any = net("""
+        use std.hyper: kernel_of, tiled
+        block net(x: [B, 6, 5, 5]) {
+            g = kernel_of(2, 3, 3)
+            large = first: tiled(g, 2, 2, 4)
+            small = second: tiled(g, 1, 1, 4)
+            return concat([convolve(x, large, padding=1), convolve(x, small, padding=1, groups=2)])
+        }
+    """)
+
+    def piece(z: torch.Tensor) -> torch.Tensor:
+        per_channel = (z @ m.g.w2 + m.g.b2).view(3, 4)
+        rows = [(row @ m.g.w1 + m.g.b1) for row in per_channel]
+        return torch.stack(rows).view(2, 3, 3, 3)
+
+    z = [getattr(m.first.z_list, str(i)) for i in range(4)]
+    kernel = torch.cat([torch.cat([piece(z[0]), piece(z[1])], 1), torch.cat([piece(z[2]), piece(z[3])], 1)], 0)
+    second = piece(getattr(m.second.z_list, "0"))
+    x = noise(2, 6, 5, 5)
+    conv = nn.functional.conv2d
+    assert equal(m(x), torch.cat([conv(x, kernel, padding=1), conv(x, second, padding=1, groups=2)], 1))
+    assert sum(p.numel() for p in m.parameters()) == (4 * 18 + 18 + 4 * 12 + 12) + 5 * 4
