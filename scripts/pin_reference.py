@@ -31,7 +31,7 @@ class Recipe(NamedTuple):
     spec: str
     entry: str
     params: dict[str, Any]
-    inputs: list[list[int]]
+    inputs: list[pins.Input]
 
 
 def revcol() -> nn.Module:

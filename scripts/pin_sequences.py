@@ -52,7 +52,47 @@ def hypernetworks() -> nn.Module:
     return model
 
 
+class _Trellis(nn.Module):
+    """States as inputs of their own; words as the key map says: a table used at both ends is listed once."""
+
+    def __init__(self, folder: str, **sizes: Any) -> None:
+        super().__init__()
+        without_gpu()
+        torch.set_default_dtype(torch.float64)
+        sys.path[:0] = [f"{sys.path[0]}/TrellisNet/{folder}", f"{sys.path[0]}/TrellisNet"]
+        model = importlib.import_module("model").TrellisNetModel(**sizes, wnorm=True)
+        self.run = [model]
+        if folder:
+            self.network, self.linear = model.network, model.linear
+        else:
+            self.encoder, self.tnet, self.decoder = model.encoder, model.tnet, nn.Module()
+            self.decoder.register_parameter("bias", model.decoder.bias)
+
+    def forward(self, x: Any, h: Any, c: Any) -> Any:
+        model = self.run[0].train(self.training)
+        model.aux = self.training and hasattr(self, "tnet")
+        scores, states, *early = model(x, (h, c))
+        early = [early[0].transpose(0, 1)] if model.aux else []
+        return (scores[-1] if isinstance(scores, tuple) else scores), states, early
+
+
 RECIPES = {
+    "trellisnet_pixels": Recipe(
+        "github locuslab/trellisnet, seq_MNIST_CIFAR/model.py",
+        lambda: _Trellis("seq_MNIST_CIFAR", ninp=2, nhid=6, nout=4, nlevels=5, dilation=[1, 1, 2, 4]),
+        "trellisnet.arch", "pixels",
+        {"channels": 2, "hidden": 6, "classes": 4, "levels": 5, "dilations": [1, 1, 2, 4], "drop": 0.0,
+         "drop_in": 0.0, "drop_out": 0.0, "weight_drop": 0.0},
+        [[2, 2, 12], [2, 10, 1], [2, 10, 1]],
+    ),
+    "trellisnet_words": Recipe(
+        "github locuslab/trellisnet, model.py",
+        lambda: _Trellis("", ntoken=11, ninp=4, nhid=6, nout=4, nlevels=5, aux_frequency=2),
+        "trellisnet.arch", "words",
+        {"words": 11, "width": 4, "hidden": 6, "levels": 5, "aux": 2, "drop": 0.0, "drop_words": 0.0,
+         "drop_in": 0.0, "drop_out": 0.0, "weight_drop": 0.0},
+        [{"below": 10, "shape": [2, 7]}, [2, 10, 1], [2, 10, 1]],  # the last word counts as padding there
+    ),
     "hypernetworks": Recipe(
         "github g1910/HyperNetworks, primary_net.py", hypernetworks, "hypernetworks.arch", "hyper_resnet",
         {"width": 4}, [[2, 3, 32, 32]],

@@ -27,6 +27,7 @@ from archlang.codegen.checks import promises
 from archlang.codegen.construct import Constructor, extern_arguments
 from archlang.codegen.convert import convert
 from archlang.codegen.errors import fail
+from archlang.codegen.flow import reads
 from archlang.codegen.forms import Forms, entry, is_class
 from archlang.codegen.log_dets import contraction, measured, method, op_code
 from archlang.codegen.names import Scope, identifier
@@ -187,7 +188,19 @@ class _Builder:
             else:
                 found.extend(self.step(taken[0]))
             at += len(taken)
-        return tuple(found)
+        return (*self.named_reads(found), *found)
+
+    def named_reads(self, steps: Sequence[StepItem]) -> list[StepItem]:
+        """A name for each weight that is a result, a stream of a loop, or an arm of a choice by phase."""
+        numbers = {v for step in steps for v in reads(step)}
+        numbers |= {self.index[id(v)] for o in self.graph.outputs for v in o.values}
+        nodes = [n for n in self.graph.nodes if n.op == "weight" and id(n.outputs[0]) in self.direct]
+        found: list[StepItem] = []
+        for node in nodes:
+            v = node.outputs[0]
+            if self.index[id(v)] in numbers:
+                found.append(Step(self.index[id(v)], self.direct[id(v)], None, self.label(node), node.span))
+        return found
 
     def step(self, node: Node) -> list[StepItem]:
         outs = tuple(self.index[id(v)] for v in node.outputs)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from archlang.codegen.body import LAYER, Body, Loop, Step, Target, TwoWay
 from archlang.codegen.checks import check_lines
 from archlang.codegen.classes import Unit
-from archlang.codegen.exprs import Abst, Apply, Bin, Call, Leaf, Py, Raw, Seq, Var
+from archlang.codegen.exprs import Abst, Apply, Bin, Call, Get, Leaf, Py, Raw, Seq, Var
 from archlang.codegen.flow import (
     Groups,
     Line,
@@ -262,7 +262,8 @@ class _Forward:
             name = self._value(line.target)
             if isinstance(line.value, Var) and self._value(line.value.index) == name:
                 return []
-            if name in self.returned and name not in self.declared:
+            vague = name in self.returned or _reads_weight(line.value)
+            if vague and name not in self.declared:
                 name = f"{name}: {self.kind}"
             self.declared.add(self._value(line.target))
         else:
@@ -465,6 +466,11 @@ class _Forward:
         items = self.results[-1].items
         texts = [", ".join(dict.fromkeys(self.shapes.of(v) for v in o.values)) for o in items]
         return ", ".join(texts) if all(texts) else ""
+
+
+def _reads_weight(e: Py) -> bool:
+    """Whether mypy takes the expression for an nn.Parameter, so that the name may be bound to nothing else."""
+    return isinstance(e, Get) or (isinstance(e, Call) and isinstance(e.func, Get) and e.func.name == "get_parameter")
 
 
 def _order(modules: str, loop: Loop) -> str:

@@ -157,6 +157,24 @@ def declared_weights() -> Program:
 
 
 @feature((2, 8))
+def weights_as_values() -> Program:
+    """A weight that is a result of its block, and one that is kept in one phase and replaced in the other."""
+    f = Block("own", line=2)
+    x = f.input(B, 8)
+    bias = f.weight("bias", 8, init=Init("ones"))
+    f.returns(f.op("add", x, bias))
+    f.returns(bias)
+    r = Block("net", line=5)
+    x, bias = r.calls(f.graph, r.input(B, 8), path="own")
+    scale = r.weight("scale", 8, init=Init("ones"))
+    r.phase = "train"
+    other = r.op("mul", bias, other=2.0)
+    r.phase = None
+    r.returns(r.op("mul", x, r.select(other, scale)))
+    return program(r.graph)
+
+
+@feature((2, 8))
 def containers() -> Program:
     """Dotted paths: lists, dicts, names that neither can hold, numbers and keywords at the top."""
     r = Block("net")

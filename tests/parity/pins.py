@@ -21,7 +21,7 @@ import archlang
 from archlang.loading import instantiate
 from tests.parity.oracles import SPECS, tensors
 
-__all__ = ["PINNED", "assert_pinned", "fill", "inputs", "layout", "numbers"]
+__all__ = ["PINNED", "Input", "assert_pinned", "fill", "inputs", "layout", "numbers"]
 
 PINNED = Path(__file__).parent / "pinned"
 TOLERANCE = 1e-9  # of a number, relative to the norm of the tensors that it stands for
@@ -54,8 +54,17 @@ def layout(entries: Iterable[tuple[str, Sequence[int]]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def inputs(shapes: Sequence[Sequence[int]]) -> list[Tensor]:
-    return [noise(f"input {i}", shape).requires_grad_() for i, shape in enumerate(shapes)]
+Input = Sequence[int] | Mapping[str, Any]  # a shape of floats, or {"below": n, "shape": [...]} of whole numbers from 0
+
+
+def inputs(kinds: Sequence[Input]) -> list[Tensor]:
+    return [_input(f"input {i}", kind) for i, kind in enumerate(kinds)]
+
+
+def _input(name: str, kind: Input) -> Tensor:
+    if isinstance(kind, Mapping):
+        return ((noise(name, kind["shape"]) + 1) / 2 * kind["below"]).long()
+    return noise(name, kind).requires_grad_()
 
 
 def numbers(model: nn.Module, arguments: Sequence[Tensor]) -> dict[str, list[float]]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+import torch
+from torch import nn
+
 from tests.std.nets import equal, net, noise
 
 
@@ -21,3 +25,58 @@ def test_subtractive() -> None:
         y = y + part.fore(x)
         x = (x - part.back(x)) * mask
     assert equal(left, x) and equal(total, y)
+
+
+@pytest.mark.parametrize("levels", [7, 3])
+def test_a_trellis_is_a_truncated_recurrent_network(levels: int) -> None:
+    """Bai et al., theorem 1: with kernels that have the input at the present tap and the state at the past one, n levels
+    give at each step what a network gives that started n - 1 steps before, and with as many levels as steps the
+    network itself."""
+    m: Any = net(f"""
+        use std.recurrent: trellis, lstm_gate
+        block net(x: [B, 3, L], h: [B, 4, 1], c: [B, 4, 1]; u: [16, 3, 2], w: [16, 4, 2], b: [16]) {{
+            states, c = (x, h, c; u, w, b) -> trellis({levels}, lstm_gate)
+            return h=states[-1], c=c
+        }}
+    """)
+    lstm = nn.LSTM(3, 4, batch_first=True).double()
+    order = torch.cat([torch.arange(4) + 4 * k for k in (0, 3, 2, 1)])  # of gates: torch has i f g o
+    u, w, b = noise(16, 3, 2) * 0, noise(16, 4, 2) * 0, (lstm.bias_ih_l0 + lstm.bias_hh_l0)[order]
+    u[:, :, 1], w[:, :, 0] = lstm.weight_ih_l0[order], lstm.weight_hh_l0[order]
+    x, h, c = noise(2, 3, 7), noise(2, 4, 1, seed=1), noise(2, 4, 1, seed=2)
+    result = m(x, h, c, u, w, b)
+    for t in range(7):
+        seen = x[:, :, max(0, t - levels + 1) : t + 1].mT
+        start = [s.squeeze(-1)[None] for s in (h, c)] if t < levels else [torch.zeros(1, 2, 4).double()] * 2
+        _, (last, cell) = lstm(seen, start)
+        assert equal(result.h[:, :, t], last[0]) and equal(result.c[:, :, t], cell[0])
+
+
+def test_levels_of_a_trellis_are_dilated_in_turn() -> None:
+    m: Any = net("""
+        use std.recurrent: trellis
+        block linear_gate(z, c) { return z + 0.5 * c, z }
+        block net(x: [B, 2, L], h: [B, 2, 1]; u: [2, 2, 2], w: [2, 2, 2], b: [2], mask: [B, 2, 1]) {
+            states, c = (x, h, h; u, w, b, mask) -> trellis(3, linear_gate, [1, 2])
+            return states=states, c=c
+        }
+    """)
+    x, start, mask = noise(1, 2, 6), noise(1, 2, 1, seed=1), noise(1, 2, 1, seed=2)
+    u, w, b = noise(2, 2, 2, seed=3), noise(2, 2, 2, seed=4), noise(2, seed=5)
+
+    def at(wire: Any, t: int, before: Any) -> Any:
+        return wire[:, :, t] if t >= 0 else before
+
+    h = c = torch.zeros_like(x)
+    result = m(x, start, u, w, b, mask)
+    for level, d in enumerate([1, 2, 1]):
+        z, old = torch.zeros_like(x), torch.zeros_like(x)
+        for t in range(6):
+            taps = [(u[:, :, k], w[:, :, k], t - d * (1 - k)) for k in (0, 1)]
+            z[:, :, t] = b + sum(
+                at(x, s, 0 * x[:, :, 0]) @ uk.T + (mask[:, :, 0] * at(h, s, start[:, :, 0])) @ wk.T for uk, wk, s in taps
+            )
+            old[:, :, t] = at(c, t - d, start[:, :, 0])
+        h, c = z + 0.5 * old, z
+        assert equal(result.states[level], h)
+    assert equal(result.c, c)
