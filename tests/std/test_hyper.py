@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from tests.std.nets import equal, net, noise
+from tests.std.nets import equal, noise, whole
 
 
 def test_kernels_of_embeddings() -> None:
     """Each piece by brute force; the pieces of a layer lie side by side, and layers share the generator."""
-    m: Any = net("""
+    m: Any = whole("""
         use std.hyper: kernel_of, tiled
         block net(x: [B, 6, 5, 5]) {
             g = kernel_of(2, 3, 3)

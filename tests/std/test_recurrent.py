@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from tests.std.nets import equal, net, noise
+from tests.std.nets import equal, noise, whole
 
 
 def test_subtractive() -> None:
-    m: Any = net("""
+    m: Any = whole("""
         use std.recurrent: subtractive
         block two(x) { return x -> back: linear(6), x -> fore: linear(3) }
         block net(x: [B, 6], y: [B, 3], mask: [B, 6]) -> ([B, 6], [B, 3]) {
@@ -32,7 +32,7 @@ def test_a_trellis_is_a_truncated_recurrent_network(levels: int) -> None:
     """Bai et al., theorem 1: with kernels that have the input at the present tap and the state at the past one, n levels
     give at each step what a network gives that started n - 1 steps before, and with as many levels as steps the
     network itself."""
-    m: Any = net(f"""
+    m: Any = whole(f"""
         use std.recurrent: trellis, lstm_gate
         block net(x: [B, 3, L], h: [B, 4, 1], c: [B, 4, 1]; u: [16, 3, 2], w: [16, 4, 2], b: [16]) {{
             states, c = (x, h, c; u, w, b) -> trellis({levels}, lstm_gate)
@@ -53,7 +53,7 @@ def test_a_trellis_is_a_truncated_recurrent_network(levels: int) -> None:
 
 
 def test_levels_of_a_trellis_are_dilated_in_turn() -> None:
-    m: Any = net("""
+    m: Any = whole("""
         use std.recurrent: trellis
         block linear_gate(z, c) { return z + 0.5 * c, z }
         block net(x: [B, 2, L], h: [B, 2, 1]; u: [2, 2, 2], w: [2, 2, 2], b: [2], mask: [B, 2, 1]) {
@@ -74,7 +74,8 @@ def test_levels_of_a_trellis_are_dilated_in_turn() -> None:
         for t in range(6):
             taps = [(u[:, :, k], w[:, :, k], t - d * (1 - k)) for k in (0, 1)]
             z[:, :, t] = b + sum(
-                at(x, s, 0 * x[:, :, 0]) @ uk.T + (mask[:, :, 0] * at(h, s, start[:, :, 0])) @ wk.T for uk, wk, s in taps
+                at(x, s, 0 * x[:, :, 0]) @ uk.T + (mask[:, :, 0] * at(h, s, start[:, :, 0])) @ wk.T
+                for uk, wk, s in taps
             )
             old[:, :, t] = at(c, t - d, start[:, :, 0])
         h, c = z + 0.5 * old, z
