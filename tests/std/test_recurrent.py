@@ -29,9 +29,9 @@ def test_subtractive() -> None:
 
 @pytest.mark.parametrize("levels", [7, 3])
 def test_a_trellis_is_a_truncated_recurrent_network(levels: int) -> None:
-    """Bai et al., theorem 1: with kernels that have the input at the present tap and the state at the past one, n levels
-    give at each step what a network gives that started n - 1 steps before, and with as many levels as steps the
-    network itself."""
+    """Bai et al., theorem 1: with kernels that have the input at the present tap and the state at the past one, n
+    levels give at each step what a network gives that started n - 1 steps before, and with as many levels as steps
+    the network itself."""
     m: Any = whole(f"""
         use std.recurrent: trellis, lstm_gate
         block net(x: [B, 3, L], h: [B, 4, 1], c: [B, 4, 1]; u: [16, 3, 2], w: [16, 4, 2], b: [16]) {{
