@@ -196,9 +196,9 @@ def test_first_value() -> None:
     }
     block later(x; value) { return x + value * (x -> f: linear(8)) }
     """
-    m, x = net(USES, "return x -> s: first_value(start(), [later() for _ in 0..3])", blocks=blocks), tokens()
-    v = m.s.first.v(x)
+    m, x = net(USES, "return x -> s: first_value([start(), *[later() for _ in 0..3]])", blocks=blocks), tokens()
+    v = m.s[0].v(x)
     y = x + v
-    for layer in m.s.rest:
+    for layer in list(m.s)[1:]:
         y = y + v * layer.f(y)
     assert equal(m(x), y)
