@@ -1,4 +1,4 @@
-"""Decoders of language models against transformers. In float32, as its norms compute in that whatever the weights are."""
+"""Decoders of language models against transformers. In float32, in which its norms compute whatever the weights are."""
 
 from __future__ import annotations
 
