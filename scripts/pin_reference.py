@@ -148,6 +148,19 @@ def drln() -> nn.Module:
     return model
 
 
+def replknet() -> nn.Module:
+    net = importlib.import_module("replknet").RepLKNet
+    model: nn.Module = net([9, 7, 7, 5], [1, 2, 1, 1], [8, 12, 16, 20], 0.0, 5, num_classes=10, use_sync_bn=False)
+    return model
+
+
+def unireplknet() -> nn.Module:
+    net = importlib.import_module("unireplknet").UniRepLKNet
+    kernels = ((3,), (13,), (13, 3, 13), (13,))
+    model: nn.Module = net(num_classes=10, depths=(1, 1, 3, 1), dims=(8, 12, 16, 20), kernel_sizes=kernels)
+    return model
+
+
 def _module(name: str, package: str = "model") -> Any:
     """A module of a package without the package's own imports, which are all that training needs."""
     bare = types.ModuleType(package)
@@ -199,6 +212,14 @@ RECIPES = {
     "drln": Recipe(
         "github saeed-anwar/DRLN, TestCode/code/model/drln.py", drln, "drln.arch", "drln",
         {"scale": 2, "width": 16}, [[1, 3, 5, 4]],
+    ),
+    "replknet": Recipe(
+        "github DingXiaoH/RepLKNet-pytorch, replknet.py", replknet, "replknet.arch", "replknet",
+        {"kernels": [9, 7, 7, 5], "widths": [8, 12, 16, 20], "depths": [1, 2, 1, 1], "classes": 10}, [[2, 3, 64, 96]],
+    ),
+    "unireplknet": Recipe(
+        "github AILab-CVC/UniRepLKNet, unireplknet.py", unireplknet, "unireplknet.arch", "unireplknet",
+        {"widths": [8, 12, 16, 20], "depths": [1, 1, 3, 1], "sparse": 2, "classes": 10}, [[2, 3, 64, 96]],
     ),
 }  # fmt: skip
 
