@@ -1,15 +1,16 @@
-"""The smallest edit that makes the two sides of a sum equally wide."""
+"""The smallest edit that makes the two sides of a sum equal: equally wide here, equally large in `resizing`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from archlang.elaborate.origins import Made
+from archlang.elaborate.resizing import own, project, sizes_fix
 from archlang.elaborate.values import Wire
 from archlang.records import dataclass
 from archlang.report.diagnostic import Fix, Span
 
-__all__ = ["Side", "widths_fix"]
+__all__ = ["Side", "sides_fix"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +30,33 @@ class Side:
         return size if isinstance(size, int) and features else None
 
 
-def widths_fix(sides: Sequence[Side]) -> tuple[str, Fix] | None:
+def sides_fix(sides: Sequence[Side], operands: Sequence[Span]) -> tuple[str, Fix] | None:
+    """What to change, and the change. operands: as they are written, where they stand beside an operator."""
+    first, second = sides
+    if first.width is not None and second.width is not None:
+        return _widths_fix(sides)
+    if first.wire.builder is not second.wire.builder:
+        return None
+    return sizes_fix(first.wire.builder.graph, [side.wire.value for side in sides], operands)
+
+
+def _widths_fix(sides: Sequence[Side]) -> tuple[str, Fix] | None:
     """What to change, and the change: the number that made one side, else a projection of the second side."""
     first, second = sides
-    if first.width is None or second.width is None or first.dim != second.dim:
+    if first.dim != second.dim:
         return None
     written = [
         (side.made.literal, other.width)
         for side, other in ((first, second), (second, first))
-        if side.made is not None and side.made.literal is not None and _own(side.made.literal)
+        if side.made is not None and side.made.literal is not None and own(side.made.literal)
     ]
     if written:  # what is made later has fewer uses
         place, width = max(written, key=lambda w: w[0].start)
         return f"make both {width} wide", Fix(place, str(width))
-    rank = second.wire.type.rank
-    if second.dim != 1 or not _own(second.span) or "\n" in second.span.text:
+    if second.dim != 1 or not own(second.span) or "\n" in second.span.text:
         return None
-    layer = f"linear({first.width})" if rank == 2 else f"conv({first.width}, 1)"
-    text = second.span.text
-    return "project one side to the width of the other", Fix(second.span, f"({text} -> project: {layer})")
-
-
-def _own(span: Span) -> bool:
-    """Whether the text is the user's to change, and not the library's."""
-    return not span.source.path.startswith(("std/", "zoo/"))
+    text, width = second.span.text, first.width
+    rows = Fix(second.span, f"({text} -> project: linear({width}))") if second.wire.type.rank == 2 else None
+    fix = rows or project(second.wire.type, first.wire.type, second.span)
+    fix = fix or Fix(second.span, f"({text} -> project: conv({width}, 1))")  # and it is the sizes' turn
+    return "project one side to the width of the other", fix

@@ -10,7 +10,7 @@ from archlang.elaborate.errors import fail
 from archlang.elaborate.graph_calls import (
     warn_anonymous,
 )
-from archlang.elaborate.mending import Side, widths_fix
+from archlang.elaborate.mending import Side, sides_fix
 from archlang.elaborate.origins import made_at
 from archlang.elaborate.session import Activation
 from archlang.elaborate.values import (
@@ -130,7 +130,7 @@ def _op_error(cx: Activation, inst: OpInstance, wires: Sequence[Wire], error: Op
     fix = None
     if error.equation is not None and len(error.dims) == 2:
         sides = [Side(wires[i], dim, operands[i], m) for i, dim, m in zip(error.inputs, error.dims, made, strict=True)]
-        fix = widths_fix(sides)
+        fix = sides_fix(sides, inst.wire_spans)
     help = fix[0] if fix is not None else error.help
     return ArchError(
         Diagnostic(error.code, error.message, where, "", tuple(related), help, notes, fix=fix[1] if fix else None)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from archlang.ir.graph import Constraint, Program
-from archlang.report.diagnostic import Diagnostic, Label, Severity, Span
+from archlang.report.diagnostic import Diagnostic, Fix, Label, Severity, Span
 from archlang.shapes.dim import evaluate, size_str
 from archlang.verify.form import requirements
-from archlang.verify.origins import origins
+from archlang.verify.origins import imposing, origins
 
 if TYPE_CHECKING:
     import islpy as isl
@@ -154,9 +154,19 @@ def _unpromised(program: Program, of: Domain, span: Span | None, parts: list[Par
     told = f"{left} {'is not' if c.relation == '==' else 'is less than'} {right}"
     label = f"at {at}: {'none of the cases' if c.cases else told}"
     message = f"not every size that the input declares fits: this needs {text}"
-    return Diagnostic(
-        "ARC0341", message, span, label, origins(program, c), _promise(text), (c.reason,), Severity.WARNING
-    )
+    help, fix = _mended(program, c) or (_promise(text), None)
+    return Diagnostic("ARC0341", message, span, label, origins(program, c), help, (c.reason,), Severity.WARNING, fix)
+
+
+def _mended(program: Program, c: Constraint) -> tuple[str, Fix] | None:
+    """For two sides of a sum, the edit after which they are equal at every size."""
+    at = imposing(program, c)
+    if at is None or len(at[1].inputs) != 2 or c.rule != "broadcast":
+        return None
+    from archlang.elaborate.resizing import operands, sizes_fix
+
+    graph, node, _ = at
+    return sizes_fix(graph, node.inputs, operands(node.span), node)
 
 
 def _example(of: Domain, own: isl.Set) -> dict[str, int]:

@@ -8,7 +8,7 @@ from archlang.ir.graph import Constraint, Graph, Node, Program, Value
 from archlang.report.diagnostic import Label
 from archlang.shapes.dim import Size, size_str, substitute
 
-__all__ = ["origins"]
+__all__ = ["imposing", "origins"]
 
 _OWN = ("out_channels", "out_features")
 
@@ -16,7 +16,7 @@ _OWN = ("out_channels", "out_features")
 def origins(program: Program, constraint: Constraint) -> tuple[Label, ...]:
     """At most one label for each side: the layer that made the size, with the size in the root's terms."""
     found: list[Label] = []
-    at = _imposing(program, constraint)
+    at = imposing(program, constraint)
     if at is None:
         return ()
     graph, node, local = at
@@ -48,7 +48,7 @@ def _terms(program: Program) -> Iterator[tuple[Graph, dict[str, Size]]]:
                 stack.append((node.callee, {name: substitute(s, sizes) for name, s in node.sizes.items()}))
 
 
-def _imposing(program: Program, wanted: Constraint) -> tuple[Graph, Node, Constraint] | None:
+def imposing(program: Program, wanted: Constraint) -> tuple[Graph, Node, Constraint] | None:
     """The node with the constraint's span, in the graph and at the sizes from which it was lifted."""
     for graph, sizes in _terms(program):
         for c in graph.constraints:
