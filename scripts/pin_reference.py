@@ -161,10 +161,68 @@ def unireplknet() -> nn.Module:
     return model
 
 
+_RELU = types.MappingProxyType({"type": "ReLU"})
+
+
+class _ConvModule(nn.Sequential):
+    """Stands for mmcv's."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0,
+        groups: int = 1, conv_cfg: Any = None, norm_cfg: Any = None, act_cfg: Any = _RELU,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=norm_cfg is None
+        )
+        if norm_cfg is not None:
+            self.bn = nn.BatchNorm2d(out_channels)
+        if act_cfg is not None:
+            self.activate = getattr(nn, act_cfg["type"])()
+
+
+class _SeparableModule(nn.Sequential):
+    """Stands for mmcv's DepthwiseSeparableConvModule."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int, **rest: Any) -> None:
+        super().__init__()
+        norm = rest["norm_cfg"]
+        self.depthwise_conv = _ConvModule(
+            in_channels, in_channels, kernel_size, 1, padding, in_channels, None, norm, None
+        )
+        self.pointwise_conv = _ConvModule(in_channels, out_channels, 1, norm_cfg=norm)
+
+
+def lite_hrnet(naive: bool) -> nn.Module:
+    """The body, without mmcv and mmpose."""
+    stands: dict[str, Any] = {name: mock.MagicMock() for name in (
+        "mmcv", "mmcv.cnn", "mmpose", "mmpose.utils", "mmpose.models", "mmpose.models.registry",
+        "mmpose.models.backbones", "mmpose.models.backbones.resnet", "mmpose.models.backbones.utils",
+    )}  # fmt: skip
+    layers = stands["mmcv.cnn"]
+    layers.ConvModule, layers.DepthwiseSeparableConvModule = _ConvModule, _SeparableModule
+    layers.build_conv_layer = lambda cfg, *arguments, **named: nn.Conv2d(*arguments, **named)
+    layers.build_norm_layer = lambda cfg, width: ("bn", nn.BatchNorm2d(width))
+    stands["mmpose.models.backbones.utils"].channel_shuffle = nn.functional.channel_shuffle
+    stands["mmpose.models.registry"].BACKBONES.register_module = lambda: lambda cls: cls
+    widths = [[8, 16], [8, 16, 32], [8, 16, 32, 64]]
+    stages = {
+        "num_modules": [1, 2, 1], "num_branches": [2, 3, 4], "num_blocks": [2] * 3, "with_fuse": [True] * 3,
+        "module_type": ["NAIVE" if naive else "LITE"] * 3, "reduce_ratios": [4] * 3, "num_channels": widths,
+    }  # fmt: skip
+    stem = {"stem_channels": 8, "out_channels": 8, "expand_ratio": 1}
+    with mock.patch.dict(sys.modules, stands):
+        net = _module("models.backbones.litehrnet", "models.backbones").LiteHRNet
+        model: Any = net({"stem": stem, "num_stages": 3, "stages_spec": stages, "with_head": True})
+    model.train = types.MethodType(nn.Module.train, model)  # its own returns nothing
+    result: nn.Module = model
+    return result
+
+
 def _module(name: str, package: str = "model") -> Any:
     """A module of a package without the package's own imports, which are all that training needs."""
-    bare = types.ModuleType(package)
-    bare.__path__ = [str(Path(sys.path[0]) / package)]
+    bare: Any = types.ModuleType(package)
+    bare.__path__ = [str(Path(sys.path[0], *package.split(".")))]
     sys.modules[package] = bare
     return importlib.import_module(name)
 
@@ -220,6 +278,14 @@ RECIPES = {
     "unireplknet": Recipe(
         "github AILab-CVC/UniRepLKNet, unireplknet.py", unireplknet, "unireplknet.arch", "unireplknet",
         {"widths": [8, 12, 16, 20], "depths": [1, 1, 3, 1], "sparse": 2, "classes": 10}, [[2, 3, 64, 96]],
+    ),
+    "lite_hrnet": Recipe(
+        "github HRNet/Lite-HRNet, models/backbones/litehrnet.py", lambda: lite_hrnet(False), "lite_hrnet.arch",
+        "lite_hrnet", {"width": 8, "modules": [1, 2, 1], "ratio": 4, "first": 8}, [[2, 3, 64, 96]],
+    ),
+    "naive_lite_hrnet": Recipe(
+        "github HRNet/Lite-HRNet, models/backbones/litehrnet.py", lambda: lite_hrnet(True), "lite_hrnet.arch",
+        "lite_hrnet", {"width": 8, "modules": [1, 2, 1], "naive": True, "first": 8}, [[2, 3, 64, 96]],
     ),
 }  # fmt: skip
 
