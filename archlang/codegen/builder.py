@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, count
+from itertools import chain as joined
+from itertools import count
 
 from archlang.codegen import exprs as py
 from archlang.codegen.body import (
-    LAYER,
     Body,
-    Check,
     Lent,
-    Loop,
     Method,
     PortSig,
     Returned,
     Select,
-    SizeRead,
     Step,
     StepItem,
     Target,
@@ -25,20 +22,21 @@ from archlang.codegen.body import (
 )
 from archlang.codegen.checks import promises
 from archlang.codegen.construct import Constructor, extern_arguments
-from archlang.codegen.convert import convert
 from archlang.codegen.errors import fail
 from archlang.codegen.flow import reads
 from archlang.codegen.forms import Forms, entry, is_class
 from archlang.codegen.log_dets import contraction, measured, method, op_code
+from archlang.codegen.loops import chain, loop
 from archlang.codegen.names import Scope, identifier
-from archlang.codegen.rebuilding import REBUILD, RUN, UNCHANGED, UNDO
+from archlang.codegen.rebuilding import UNCHANGED, UNDO
+from archlang.codegen.regions import outlined, rebuilt, region
 from archlang.codegen.shared import Shared
+from archlang.codegen.size_reads import size_reads
 from archlang.codegen.statements import Statements
-from archlang.ir.graph import CONTRACTIONS, Child, Graph, Node, Output, Port, TensorType, Value
+from archlang.ir.graph import CONTRACTIONS, Child, Graph, Node, TensorType, Value
 from archlang.ir.paths import Paths, split_index
 from archlang.report.diagnostic import ArchError
 from archlang.reversible import invert, region_from, runs
-from archlang.shapes.dim import Dim, Size, symbols
 
 __all__ = ["build"]
 
@@ -91,7 +89,7 @@ class _Builder:
             inits=() if function else tuple(layout.items()),
             rules=() if function else self.make.rules(),
             base=layout.base(),
-            sizes=self.size_reads((*steps, *checks)),
+            sizes=size_reads(self, (*steps, *checks)),
             steps=steps,
             outputs=self.outputs(),
             types=types,
@@ -106,7 +104,7 @@ class _Builder:
         other = self.within(graph)
         other.inside = not regions
         steps = other.steps()
-        return Body("function", other.ports(), other.lents(), (), (), (), other.size_reads(steps), steps,
+        return Body("function", other.ports(), other.lents(), (), (), (), size_reads(other, steps), steps,
                     other.outputs(), other.names(), other.types())  # fmt: skip
 
     def within(self, graph: Graph) -> _Builder:
@@ -179,12 +177,12 @@ class _Builder:
         while at < len(nodes):
             region = self.region_from(at)
             if len(region) > 1 or (region and region[0].count > 1):
-                found.append(self.outlined(region))
+                found.append(outlined(self, region))
                 at += len(region)
                 continue
-            taken = self.chain(at)
+            taken = chain(self, at)
             if len(taken) > 1 or taken[0].count > 1:
-                found.append(self.loop(taken))
+                found.append(loop(self, taken))
             else:
                 found.extend(self.step(taken[0]))
             at += len(taken)
@@ -250,9 +248,9 @@ class _Builder:
         target = self.targets(node, training=True)
         if node.inverted:
             return Step(target, self.undone(self.module(node), args), node.phase, label, node.span)
-        if self.region(node):
+        if region(self, node):
             flat = tuple(self.index[id(v)] for v in node.outputs)
-            return Step(flat, self.rebuilt([node], self.module(node), args), node.phase, label, node.span)
+            return Step(flat, rebuilt(self, [node], self.module(node), args), node.phase, label, node.span)
         if self.forms.function(callee):
             return Step(target, py.Apply(callee, args), node.phase, label, node.span)
         self.check_instance(node)
@@ -265,50 +263,14 @@ class _Builder:
         plain = len(left) == 1 and left[0].kind == "tensor"
         return TwoWay(target, evaluation, value, plain, len(outputs), node.phase, label, node.span)
 
-    def region(self, node: Node) -> bool:
-        """Whether a call starts a region whose values are rebuilt in the backward pass."""
-        callee = node.callee
-        mine = self.inside or self.forms.has_statements(self.graph)
-        plain = not node.inverted and not node.log_det
-        return not mine and callee is not None and plain and self.forms.has_statements(callee)
-
-    def rebuilt(self, nodes: Sequence[Node], module: py.Py, args: Sequence[py.Py]) -> py.Call:
-        self.shared.help((REBUILD,))
-        random = any(n.callee is not None and self.forms.reversal.random(n.callee) for n in nodes)
-        every = self.forms.reversal.anchors(self.graph, nodes)
-        kwargs: tuple[py.Kwarg, ...] = (py.Kwarg("random", py.Raw("True")),) if random else ()
-        if self.forms.reversal.writes(nodes, carried=True):
-            kwargs += (py.Kwarg("stateful", py.Raw("True")),)
-        if every:
-            kwargs += (py.Kwarg("every", py.Raw(str(every))),)
-        return py.Call(py.Raw(REBUILD.name), (module, *args), kwargs)
-
     def region_from(self, at: int) -> list[Node]:
         """The calls from a node on that can be one region."""
-        return region_from(self.graph.nodes, at, self.region, self.uses)
-
-    def outlined(self, nodes: list[Node]) -> Step:
-        """Several reversible calls as one region, by a method that runs them."""
-        inside = {id(v) for node in nodes for v in node.outputs}
-        read = {id(v) for node in nodes for v in node.inputs}
-        inputs = list({id(v): v for node in nodes for v in node.inputs if id(v) not in inside}.values())
-        results = [v for node in nodes for v in node.outputs if id(v) not in read]
-        ports = [Port(v.name, (v,)) for v in inputs]
-        part = replace(self.graph, inputs=ports, nodes=nodes, outputs=[Output((v,)) for v in results])
-        other = self.within(part)
-        steps = tuple(other.run_block(node) for node in nodes)
-        body = Body("function", other.ports(), other.lents(), (), (), (), (), steps,
-                    other.outputs(), other.names(), other.types())  # fmt: skip
-        name = self.free_name("region")
-        self.outlines.append(Method(name, "int", body))
-        value = self.rebuilt(nodes, py.Get(py.SELF, name), [self.value(v) for v in inputs])
-        target = tuple(self.index[id(v)] for v in results)
-        return Step(target, value, None, self.label(nodes[-1]), nodes[0].span)
+        return region_from(self.graph.nodes, at, lambda node: region(self, node), self.uses)
 
     def free_name(self, wish: str) -> str:
         """Of a method."""
         taken = {*self.make.layout().attributes, *(m.name for m in self.outlines)}
-        return next(n for n in chain([wish], (f"{wish}{i}" for i in count(2))) if n not in taken)
+        return next(n for n in joined([wish], (f"{wish}{i}" for i in count(2))) if n not in taken)
 
     def undone(self, module: py.Py, args: tuple[py.Py, ...]) -> py.Call:
         """A module run backwards; by a function where mypy does not know its class."""
@@ -316,24 +278,6 @@ class _Builder:
             return py.Call(py.Get(module, "inverse"), args)
         self.shared.help((UNDO,))
         return py.Call(py.Raw(UNDO.name), (module, *args))
-
-    def run_block(self, node: Node) -> StepItem:
-        """A call among the statements of a reversible block: the statements of the block that it calls."""
-        ins = [self.value(v) for v in node.inputs]
-        k = len(node.outputs)
-        numbers = [self.index[id(v)] for v in node.outputs]
-        label = self.label(node)
-        if node.count == 1:
-            value = py.Call(RUN, (self.module(node), *self.grouped(node, ins)))
-            return Step(self.shaped(node, numbers), value, node.phase, label, node.span)
-        inside = [*(py.Var(i) for i in numbers), *ins[k:]]
-        modules = self.iterable([node])
-        numbered = split_index(self.paths.canonical(node.path or "")) if modules is None else None
-        passes = py.Leaf(0 if modules is not None else node.count, "depth")
-        value = py.Call(RUN, (LAYER, *self.grouped(node, inside)))
-        initial = tuple(self.index[id(v)] for v in node.inputs[:k])
-        return Loop(self.shaped(node, numbers), tuple(numbers), initial, value, passes, modules, numbered,
-                    node.phase, self.element(node), node.span)  # fmt: skip
 
     def targets(self, node: Node, *, training: bool) -> Target:
         return self.unpacked(node, [self.index[id(v)] for v in node.outputs], training)
@@ -381,57 +325,11 @@ class _Builder:
         return py.Call(py.Raw("nn.ModuleList"), (each,))
 
     # -- runs --------------------------------------------------------------------------------------------------------
-    def chain(self, at: int) -> list[Node]:
-        """The node and those after it that apply consecutive modules, each to the one before's results only."""
-        nodes = self.graph.nodes
-        taken = [nodes[at]]
-        while at + len(taken) < len(nodes) and self.continues(taken[-1], nodes[at + len(taken)]):
-            taken.append(nodes[at + len(taken)])
-        last = taken[-1]
-        if len(taken) > 1 and self.iterable(taken) is None:
-            return taken[:1]
-        return taken if last is not None else []
-
-    def continues(self, node: Node, after: Node) -> bool:
-        if node.path is None or after.path is None or not (self.loopable(node) and self.loopable(after)):
-            return False
-        here, there = split_index(self.paths.canonical(node.path)), split_index(self.paths.canonical(after.path))
-        k = len(node.outputs)
-        return (
-            here is not None
-            and there is not None
-            and here[0] == there[0]
-            and there[1] == here[1] + node.count
-            and node.phase == after.phase
-            and len(after.outputs) == k
-            and after.inputs[:k] == node.outputs
-            and after.inputs[k:] == node.inputs[k:]
-            and all(self.uses[id(v)] == 1 and not v.name for v in node.outputs)
-            and self.shape(node) == self.shape(after)
-        )
-
-    def loopable(self, node: Node) -> bool:
-        if node.inverted or self.region(node):
-            return False
-        if node.op == "call":
-            callee = node.callee
-            assert callee is not None
-            lends = bool(callee.borrowed) or self.forms.function(callee)
-            return not lends and not any(o.training for o in callee.outputs)
-        if node.op in ("weight", "phase") or node.path is None:
-            return False
-        module = py.Raw("layer")
-        ins = [self.value(v) for v in node.inputs]
-        if node.op == "extern":
-            return is_class(node.attrs["target"])
-        return convert(entry(node).call(node.attrs, len(ins)), ins, lambda: module, {}) == py.Call(module, tuple(ins))
-
-    def shape(self, node: Node) -> tuple[object, ...]:
-        """How a node's streams are grouped into arguments and results."""
-        if node.callee is None:
-            return ()
-        ports = tuple((len(p.values), p.kind) for p in node.callee.inputs)
-        return ports, tuple((len(o.values), o.kind) for o in node.callee.outputs)
+    def shaped(self, node: Node, numbers: Sequence[int]) -> Target:
+        """A node's results as they are unpacked."""
+        if node.callee is None or region(self, node):
+            return numbers[0] if len(numbers) == 1 and node.callee is None else tuple(numbers)
+        return self.unpacked(node, numbers)
 
     def iterable(self, nodes: Sequence[Node]) -> py.Py | None:
         first = nodes[0]
@@ -443,62 +341,6 @@ class _Builder:
             whole = slot is not None and slot.path == path and slot.count == count
             return py.Raw(self.slots[slot.path]) if slot is not None and whole else None
         return self.make.layout().run(path, count)
-
-    def loop(self, nodes: Sequence[Node]) -> Loop:
-        first, last = nodes[0], nodes[-1]
-        for node in nodes:
-            self.check_instance(node)
-            self.check_inverse(node)
-        k = len(first.outputs)
-        streams = tuple(self.index[id(v)] for v in last.outputs)
-        initial = tuple(self.index[id(v)] for v in first.inputs[:k])
-        ins = [*(py.Var(i) for i in streams), *(self.value(v) for v in first.inputs[k:])]
-        target = self.shaped(last, streams)
-        value, by_function = self.step_of_loop(first, ins)
-        modules: py.Py | None = None
-        numbered: tuple[str, int] | None = None
-        if not by_function:
-            modules = self.iterable(nodes)
-            if modules is None:  # not in a list: reach each by its number
-                numbered = split_index(self.paths.canonical(first.path or ""))
-                assert numbered is not None
-        total = py.Leaf(sum(n.count for n in nodes) if by_function or numbered else 0, "depth")
-        label = self.element(first)
-        return Loop(target, streams, initial, value, total, modules, numbered, first.phase, label, first.span,
-                    backwards=first.inverted)  # fmt: skip
-
-    def step_of_loop(self, node: Node, ins: list[py.Py]) -> tuple[py.Py, bool]:
-        """What one pass computes, and whether it does so without a module."""
-        if node.callee is not None:
-            args = self.grouped(node, ins)
-            if node.inverted:
-                return self.undone(LAYER, args), False
-            if node.log_det:
-                return measured(self, LAYER, args), False
-            if self.forms.function(node.callee):
-                return py.Apply(node.callee, args), True
-            if self.region(node):
-                return self.rebuilt([node], LAYER, args), False
-            return py.Call(LAYER, args), False
-        if node.op == "extern":
-            return (py.Call(LAYER, tuple(ins)), False) if is_class(node.attrs["target"]) else (
-                self.extern(node, tuple(ins)), True)  # fmt: skip
-        op = entry(node)
-        self.shared.help(op.helpers(node.attrs))
-        used: list[py.Py] = []
-
-        def module() -> py.Py:
-            used.append(LAYER)
-            return LAYER
-
-        value = op_code(self, node, ins, module)
-        return value, not used
-
-    def shaped(self, node: Node, numbers: Sequence[int]) -> Target:
-        """A node's results as they are unpacked."""
-        if node.callee is None or self.region(node):
-            return numbers[0] if len(numbers) == 1 and node.callee is None else tuple(numbers)
-        return self.unpacked(node, numbers)
 
     def element(self, node: Node) -> str:
         """What one of several modules is called: `layers.0` -> `layer`."""
@@ -544,58 +386,9 @@ class _Builder:
         if child is not None and child.graph is not None and child.graph is not node.callee:
             self.shared.same_instance(child, node)
 
-    # -- sizes -------------------------------------------------------------------------------------------------------
-    def size_reads(self, steps: tuple[StepItem | Check, ...]) -> tuple[SizeRead, ...]:
-        needed: set[str] = set()
-        stack: list[object] = list(steps)
-        while stack:
-            top = stack.pop()
-            if isinstance(top, py.Measure):
-                needed |= symbols(top.size)
-            elif isinstance(top, tuple):
-                stack.extend(top)
-            elif hasattr(top, "__dataclass_fields__") and not isinstance(top, (py.Ctor, Graph)):
-                stack.extend(getattr(top, f) for f in top.__dataclass_fields__ if f not in ("span", "graph"))
-        return tuple(self.read(name) for name in self.order(needed))
-
-    def order(self, needed: set[str]) -> list[str]:
-        known = [s for s in self.graph.symbols if s in needed]
-        return known + sorted(needed - set(known))
-
-    def read(self, symbol: str) -> SizeRead:
-        found: SizeRead | None = None
-        for port in self.graph.inputs:
-            for value in port.values:
-                for dim, size in enumerate(value.type.shape):
-                    rule = _solve(size, symbol)
-                    if rule is None:
-                        continue
-                    if rule == (1, 0):
-                        return SizeRead(symbol, self.index[id(value)], dim, 1, 0)
-                    found = found or SizeRead(symbol, self.index[id(value)], dim, *rule)
-        if found is None:
-            fail("ARC0703", f"the size `{symbol}` cannot be read from the inputs of `{self.graph.block}`",
-                 self.graph.span, help="take a wire that has it as a dimension as an input")  # fmt: skip
-        return found
-
 
 def _runs(node: Node) -> Graph:
     """The graph that a call runs."""
     graph = runs(node)
     assert graph is not None
     return graph
-
-
-def _solve(size: Size, symbol: str) -> tuple[int, int] | None:
-    """(scale, offset) where the size is scale * symbol + offset."""
-    if not isinstance(size, Dim) or symbols(size) != {symbol}:
-        return None
-    scale = offset = 0
-    for mono, coefficient in size.terms:
-        if not mono:
-            offset = coefficient
-        elif len(mono) == 1 and mono[0][1] == 1 and str(mono[0][0]) == symbol:
-            scale = coefficient
-        else:
-            return None
-    return (scale, offset) if scale > 0 else None

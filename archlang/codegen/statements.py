@@ -11,6 +11,7 @@ from archlang.codegen.body import Body, Method, Step, StepItem
 from archlang.codegen.convert import convert
 from archlang.codegen.errors import fail
 from archlang.codegen.forms import entry
+from archlang.codegen.regions import run_block
 from archlang.ir.graph import CONTRACTIONS, Graph, Node, Output, Port, Value
 from archlang.ir.graph import Step as Taken
 from archlang.reversible import Backwards, may_vanish
@@ -121,7 +122,7 @@ class Statements:
                 pair = (py.Raw(text) for text in _PAIRS[step.node.op])
                 return self.call(step.made, "update", self.var(old), *pair, fn, *reads)
         if step.kind == "apply" and self.runs(step.node):
-            return self.builder.run_block(step.node)
+            return run_block(self.builder, step.node)
         return self.together(group)
 
     def can_jump(self, group: Sequence[Taken]) -> bool:

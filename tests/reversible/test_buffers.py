@@ -157,7 +157,7 @@ def compared(module: Any, net: nn.Module, run: Callable[[], list[Tensor | None]]
 def test_gradients(name: str, run: Callable[..., list[Tensor | None]]) -> None:
     """Of regions whose branches read vectors that each forward in training moves, against plain autograd's."""
     module, net, _ = network(REGIONS[name])
-    assert "stateful=True" in generate(program(BRANCH + REGIONS[name], "net"), source_name="net.arch")
+    assert "replay=[Carried]" in generate(program(BRANCH + REGIONS[name], "net"), source_name="net.arch")
     compared(module, net, lambda: run(net, [t.requires_grad_() for t in streams()]))
 
 

@@ -91,3 +91,19 @@ def test_the_network_comes_first() -> None:
     names = re.findall(r"^(?:class|def) (\w+)", text, re.M)
     assert names.index("Outer") + 1 == names.index("rebuild")
     assert "\n# -- Training without stored activations -" in text
+
+
+PLAIN = """
+use std.reversible: coupling
+block net(a: [B, 8], b: [B, 8]) { return (a, b) -> body: chain([coupling(linear(8), BRANCH) for _ in 0..3]) }
+"""
+
+
+@pytest.mark.parametrize(("branch", "parts"), [("linear(8)", []), ("drop_path(0.1)", ["Draws"])])
+def test_only_what_is_needed_is_copied(branch: str, parts: list[str]) -> None:
+    text = generate(program(PLAIN.replace("BRANCH", branch), "net"), source_name="net.arch")
+    copied = text[text.index("# -- Training") :]
+    assert [name for name in ("Draws", "Carried") if f"class {name}" in copied] == parts
+    assert [name for name in ("add", "update", "apply", "new", "jumping") if f"def {name}(" in copied] == ["add"]
+    assert len(copied.splitlines()) < 400 + 40 * len(parts)
+    assert "_reparametrize_module" not in text

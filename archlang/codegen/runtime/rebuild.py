@@ -1,92 +1,55 @@
 """Training without stored activations: what files with reversible blocks carry along.
 
-The generator copies the definitions below into the files that need them. The compiler
-does not import this.
+The generator copies what a file needs of the definitions below. The compiler does not
+import this.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.stateless import _reparametrize_module
 
 
 def rebuild(
-    block: Any,
-    *inputs: Any,
-    random: bool = False,
-    stateful: bool = False,
-    every: int = 0,
-    keep: int = 0,
+    block: Any, *inputs: Any, replay: Sequence[Any] = (), every: int = 0, keep: int = 0
 ) -> tuple[Any, ...]:
-    """What a reversible block, or a method that runs several, returns.
+    """What a reversible block returns, or a method that runs several.
 
     Autograd keeps nothing else: the backward pass computes from the results what was
-    in between. random: some block draws random numbers. stateful: some block reads
-    buffers that it changes in training. every: after so many blocks the streams are
-    kept, too, which stops rounding errors. keep: so many last blocks keep their graphs,
-    and are not evaluated again.
+    in between. replay: what a second evaluation must find as the first did, besides
+    modes and autocast. every: after so many blocks the streams are kept, too, which
+    stops rounding errors. keep: so many last blocks keep their graphs, and are not
+    evaluated again.
     """
     steps = Steps()
-    first = [steps.numbers(i) for i in inputs]
-    results = flat(
-        steps.run(block, *first)
-        if isinstance(block, nn.Module)
-        else block(steps, *first)
-    )
-    hooks = (
-        "_forward_hooks",
-        "_forward_pre_hooks",
-        "_backward_hooks",
-        "_backward_pre_hooks",
-    )
-    hooked = any(
-        getattr(m, kind) for b in steps.blocks for m in b.modules() for kind in hooks
-    )
-    if (
-        not torch.is_grad_enabled()
-        or hooked
-        or ((random or stateful) and torch.compiler.is_compiling())
-    ):
-        return tuple(
-            flat(
-                block(*inputs)
-                if isinstance(block, nn.Module)
-                else block(Plain(), *inputs)
-            )
-        )
+    results = flat(steps.run(block, *steps.numbers(inputs)))
+    plain = not torch.is_grad_enabled() or hooked(steps.blocks)
+    if plain or (replay and torch.compiler.is_compiling()):
+        return tuple(flat(Plain().run(block, *inputs)))
     values = dict(enumerate(t for t in flat(inputs) if isinstance(t, Tensor)))
     regions: dict[int, list[Step]] = {}
     for step in steps.all:
-        kept = step.block > len(steps.blocks) - keep
-        regions.setdefault(
-            -1 if kept else step.block // every if every else 0, []
-        ).append(step)
+        kept = step.block > steps.number - keep
+        number = -1 if kept else step.block // every if every else 0
+        regions.setdefault(number, []).append(step)
     for number, region in regions.items():
         if number >= 0:
-            run_region(region, values, random, stateful)
+            run_region(region, values, replay)
         else:
             for step in region:
                 step.run(values, set())
     return tuple(values[i] for i in results)
 
 
-def replaced(module: nn.Module | None, tensors: dict[str, Any]) -> Any:
-    """Within it, the module has these weights and buffers."""
-    if module is None or not tensors:
-        return nullcontext()
-    return _reparametrize_module(module, tensors, tie_weights=True)
-
-
 class Plain:
     """Blocks one after the other, as they are."""
 
-    def run(self, block: nn.Module, *streams: Any) -> Any:
-        return block(*streams)
+    def run(self, block: Any, *inputs: Any) -> Any:
+        return block(*inputs) if isinstance(block, nn.Module) else block(self, *inputs)
 
 
 class Step(NamedTuple):
@@ -97,32 +60,18 @@ class Step(NamedTuple):
 
     x: tuple[int, ...]
     y: tuple[int, ...]
-    do: Callable[..., Any]
-    undo: Callable[..., Any]
-    fn: Callable[..., Any] | None  # without it, do and undo take the reads themselves
+    do: Any
+    undo: Any
+    fn: Any  # without it, do and undo take the reads themselves
     reads: tuple[int, ...]
-    owner: nn.Module  # has the weights of fn, or of do where there is no fn
+    owner: nn.Module  # has the weights
     block: int
-    jumps: bool  # what fn computes can jump: its reads are kept, and not rebuilt
-
-    @property
-    def weighted(self) -> bool:
-        """Whether `do` may have weights."""
-        return self.fn is None or bound(self.do)
+    jumps: bool  # what is computed can jump: what it is computed from is kept
 
     def run(self, values: dict[int, Any], own: set[int]) -> None:
-        """One step forward. The tensors of `own` may change in place: no one sees."""
         reads = [values[i] for i in self.reads]
         extra = reads if self.fn is None else flat(self.fn(*reads))
-        x = [values.pop(i) for i in self.x]
-        if (
-            self.do is torch.add
-            and self.x[0] in own
-            and torch.result_type(x[0], extra[0]) == x[0].dtype
-        ):
-            values[self.y[0]] = x[0].add_(extra[0])
-        else:
-            values.update(zip(self.y, flat(self.do(*x, *extra)), strict=True))
+        change(values, own, self.x, self.y, self.do, extra)
 
 
 class Steps:
@@ -132,21 +81,26 @@ class Steps:
         self.all: list[Step] = []
         self.blocks: list[nn.Module] = []
         self.inside: list[nn.Module] = []  # whose statements these are
+        self.number = 0  # of the last block that has statements of its own
         self.streams = 0
         self.jumps = False
 
     def numbers(self, item: Any) -> Any:
         """New numbers in the place of tensors."""
-        if isinstance(item, list):
+        if isinstance(item, (tuple, list)):
             return [self.numbers(i) for i in item]
         self.streams += isinstance(item, Tensor)
         return self.streams - 1 if isinstance(item, Tensor) else item
 
-    def run(self, block: Any, *streams: Any) -> Any:
+    def run(self, block: Any, *inputs: Any) -> Any:
         """The block's statements; gives the numbers of what it returns."""
+        if not isinstance(block, nn.Module):
+            return block(self, *inputs)
+        if self.all and self.all[-1].block == self.number:
+            self.number += 1
         self.blocks.append(block)
         self.inside.append(block)
-        results = block.statements(self, *streams)
+        results = block.statements(self, *inputs)  # type: ignore[operator]
         self.inside.pop()
         return results
 
@@ -155,13 +109,12 @@ class Steps:
         self.jumps = True
         return self
 
-    def add(self, x: int, fn: Callable[..., Any] | None, *reads: int) -> int:
+    def add(self, x: int, fn: Any, *reads: int) -> int:
         """x += fn(*reads)"""
-        return self.update(x, torch.add, torch.sub, fn, *reads)
+        self.append((x,), (x,), torch.add, torch.sub, fn, reads)
+        return x
 
-    def update(
-        self, x: int, do: Any, undo: Any, fn: Callable[..., Any] | None, *reads: int
-    ) -> int:
+    def update(self, x: int, do: Any, undo: Any, fn: Any, *reads: int) -> int:
         """x = do(x, fn(*reads))"""
         self.append((x,), (x,), do, undo, fn, reads)
         return x
@@ -181,9 +134,7 @@ class Steps:
         self.append(x, y, do, undo, None, reads)
         return y
 
-    def new(
-        self, fn: Callable[..., Any] | None, *reads: int, results: int = 1
-    ) -> tuple[int, ...]:
+    def new(self, fn: Any, *reads: int, results: int = 1) -> tuple[int, ...]:
         """New streams fn(*reads), from nothing that is a stream."""
         y = self.more(results)
         self.append((), y, lambda *made: made, lambda *made: (), fn, reads)
@@ -193,39 +144,51 @@ class Steps:
         self.streams += count
         return tuple(range(self.streams - count, self.streams))
 
-    def append(
-        self,
-        x: tuple[int, ...],
-        y: tuple[int, ...],
-        do: Any,
-        undo: Any,
-        fn: Any,
-        reads: Any,
-    ) -> None:
-        used = do if fn is None else fn
-        alone = isinstance(used, nn.Module) and (fn is None or not bound(do))
-        owner = used if alone else self.inside[-1]
-        block = len(self.blocks)
-        self.all.append(Step(x, y, do, undo, fn, reads, owner, block, self.jumps))
+    def append(self, x: Any, y: Any, do: Any, undo: Any, fn: Any, reads: Any) -> None:
+        modules = [f for f in (do, fn) if isinstance(f, nn.Module)]
+        methods = any(
+            isinstance(getattr(f, "__self__", 0), nn.Module) for f in (do, fn)
+        )
+        owner = modules[0] if modules and not methods else self.inside[-1]
+        step = Step(x, y, do, undo, fn, reads, owner, self.number, self.jumps)
+        self.all.append(step)
         self.jumps = False
-
-
-def bound(call: Any) -> bool:
-    """Whether it is a module's method."""
-    return isinstance(getattr(call, "__self__", None), nn.Module)
 
 
 def flat(item: Any) -> list[Any]:
     """What is in lists of lists."""
-    return (
-        [i for part in item for i in flat(part)]
-        if isinstance(item, (tuple, list))
-        else [item]
-    )
+    if not isinstance(item, (tuple, list)):
+        return [item]
+    return [i for part in item for i in flat(part)]
+
+
+def hooked(blocks: list[nn.Module]) -> bool:
+    """Whether someone wants to see each evaluation."""
+    modules = {m for block in blocks for m in block.modules()}
+    kinds = ("forward", "forward_pre", "backward", "backward_pre")
+    return any(getattr(m, f"_{kind}_hooks") for m in modules for kind in kinds)
+
+
+def change(
+    values: dict[int, Any], own: set[int], old: Any, new: Any, do: Any, extra: list[Any]
+) -> None:
+    """The streams `old` become the streams `new` = do(*old, *extra).
+
+    own: the streams whose tensors no one else sees, and which may change in place.
+    """
+    x = [values.pop(i) for i in old]
+    fresh = do in (torch.add, torch.sub)
+    if fresh and old[0] in own and alike(x[0], extra[0]):
+        made = [x[0].add_(extra[0], alpha=1 if do is torch.add else -1)]
+    else:
+        made = flat(do(*x, *extra))
+    values.update(zip(new, made, strict=True))
+    own.difference_update(old)
+    own.update(new if fresh else ())
 
 
 def run_region(
-    steps: list[Step], values: dict[int, Any], random: bool, stateful: bool
+    steps: list[Step], values: dict[int, Any], replay: Sequence[Any]
 ) -> None:
     """Replaces the values of the streams by those after the steps."""
     used = {i for s in steps for i in (*s.x, *s.reads)}
@@ -236,144 +199,140 @@ def run_region(
             outputs.pop(i, None)
         outputs.update(dict.fromkeys(s.y))
     modules = list(dict.fromkeys(m for s in steps for m in s.owner.modules()))
-    weights = list(
-        dict.fromkeys(p for m in modules for p in m.parameters(recurse=False))
-    )
+    weights = dict.fromkeys(p for m in modules for p in m.parameters(recurse=False))
     tensors = [values[i] for i in inputs]
-    first = (
-        None
-        if torch.compiler.is_compiling()
-        else Evaluation(modules, tensors, random, stateful)
-    )
-    given = (steps, inputs, list(outputs), first, *tensors, *weights)
+    compiling = torch.compiler.is_compiling()
+    again = None if compiling else Again(modules, tensors, replay)
+    given = (steps, inputs, list(outputs), again, *tensors, *weights)
     results = Region.apply(*given)  # type: ignore[no-untyped-call]
     for i in {i for s in steps for i in s.x}:
         values.pop(i, None)
     values.update(zip(outputs, results, strict=True))
 
 
-class Evaluation:
+class Again:
     """What a second evaluation of a region must find as the first one did."""
 
     def __init__(
-        self,
-        modules: list[nn.Module],
-        tensors: list[Tensor],
-        random: bool,
-        stateful: bool,
+        self, modules: list[nn.Module], tensors: list[Tensor], replay: Sequence[Any]
     ) -> None:
-        self.modes = [(m, m.training) for m in modules]
-        norms = [
-            m
-            for m in modules
-            if isinstance(m, nn.modules.batchnorm._NormBase) and m.training
+        self.modes = {m: m.training for m in modules}
+        self.devices = sorted({t.device for t in tensors}, key=str)
+        kinds = sorted({"cpu", *(d.type for d in self.devices)})
+        dtypes = [torch.get_autocast_dtype(kind) for kind in kinds]
+        enabled = [torch.is_autocast_enabled(kind) for kind in kinds]
+        self.autocast = list(zip(kinds, dtypes, enabled, strict=True))
+        # Statistics of a batch are written in training, and not read.
+        norms = [m for m in modules if m.training and hasattr(m, "track_running_stats")]
+        self.written = norms
+        others = [m for m in modules if m not in norms]
+        self.read = [b for m in others for b in m.buffers(recurse=False)]
+        self.replay = [kind(self) for kind in replay]
+
+    @contextmanager
+    def backward(self) -> Iterator[None]:
+        """The modules' modes as they were; what is written goes to copies."""
+        modes = {m: m.training for m in self.modes}
+        buffers = [
+            (m, *b) for m in self.written for b in m.named_buffers(recurse=False)
         ]
-        self.written = [(m, name) for m in norms for name in m._buffers]  # and not read
-        self.read = [
-            b
-            for m in modules
-            if m not in norms
-            for b in m._buffers.values()
-            if b is not None
-        ]
-        devices = sorted({"cpu", *(t.device.type for t in tensors)})
-        self.autocast = [
-            (d, torch.get_autocast_dtype(d), torch.is_autocast_enabled(d))
-            for d in devices
-        ]
-        self.generators = (
-            sorted({t.device for t in tensors if t.device.type != "cpu"}, key=str)
-            if random
-            else None
-        )
-        self.drawn: dict[int, list[Tensor]] = {}
-        self.stateful = stateful
-        # By step, buffers that it changed, and what they were before.
+        try:
+            for m, mode in self.modes.items():
+                m.training = mode
+            for m, name, buffer in buffers:
+                setattr(m, name, buffer.clone())
+            yield
+        finally:
+            for m, mode in modes.items():
+                m.training = mode
+            for m, name, buffer in buffers:
+                setattr(m, name, buffer)
+
+    def step(self, number: int, owner: nn.Module, first: bool) -> ExitStack:
+        """Without autocast's cache: its weights are of an evaluation without graph."""
+        stack = ExitStack()
+        for kind, dtype, enabled in () if first else self.autocast:
+            cast = torch.autocast(kind, dtype, enabled, cache_enabled=False)
+            stack.enter_context(cast)
+        for part in self.replay:
+            stack.enter_context(part.step(number, owner, first))
+        return stack
+
+
+class Draws:
+    """A step draws the random numbers that it drew first."""
+
+    def __init__(self, again: Again) -> None:
+        self.devices = [d for d in again.devices if d.type != "cpu"]
+        self.before: dict[int, list[Tensor]] = {}
+
+    @contextmanager
+    def step(self, number: int, owner: nn.Module, first: bool) -> Iterator[None]:
+        now = self.states()
+        if first:
+            self.before[number] = now
+        self.draw(self.before[number])
+        yield
+        if not first:
+            self.draw(now)
+
+    def states(self) -> list[Tensor]:
+        """Of the generators of the CPU, and of the devices that the streams are on."""
+        others = [torch.get_device_module(d).get_rng_state(d) for d in self.devices]
+        return [torch.get_rng_state(), *others]
+
+    def draw(self, states: list[Tensor]) -> None:
+        torch.set_rng_state(states[0])
+        for device, state in zip(self.devices, states[1:], strict=True):
+            torch.get_device_module(device).set_rng_state(state, device)
+
+
+class Carried:
+    """A step reads buffers that it changes as they were.
+
+    Where weights change, too, the module initialised itself, and does not again.
+    """
+
+    def __init__(self, again: Again) -> None:
+        self.again = again
         self.before: dict[int, list[tuple[nn.Module, str, Tensor]]] = {}
 
     @contextmanager
-    def again(self) -> Iterator[None]:
-        """The modules' modes as they were; what is written goes to copies."""
-        modes = [(m, m.training) for m, _ in self.modes]
-        buffers = [(m, name, m._buffers[name]) for m, name in self.written]
-        try:
-            for m, mode in self.modes:
-                m.training = mode
-            for m, name, buffer in buffers:
-                m._buffers[name] = None if buffer is None else buffer.clone()
-            yield
-        finally:
-            for m, mode in modes:
-                m.training = mode
-            for m, name, buffer in buffers:
-                m._buffers[name] = buffer
-
-    @contextmanager
-    def step(self, number: int, owner: nn.Module) -> Iterator[None]:
-        """Autocast, generators and changing buffers as the first time.
-
-        Without autocast's cache: weights cast in the first evaluation have no graph.
-        """
-        with ExitStack() as stack:
-            for device, dtype, enabled in self.autocast:
-                stack.enter_context(
-                    torch.autocast(device, dtype, enabled, cache_enabled=False)
-                )
-            now = self.states()
-            if self.drawn.setdefault(number, now) is now:
-                stack.enter_context(self.watch(number, owner))
-            else:
-                self.draw(self.drawn[number])
-                stack.callback(self.draw, now)
-                for m, name, buffer in self.before.get(number, ()):
-                    stack.callback(m._buffers.__setitem__, name, m._buffers[name])
-                    m._buffers[name] = buffer.clone()
-            yield
+    def step(self, number: int, owner: nn.Module, first: bool) -> Iterator[None]:
+        if first:
+            with self.watch(number, owner):
+                yield
+            return
+        now = [(m, name, getattr(m, name)) for m, name, _ in self.before[number]]
+        for m, name, buffer in self.before[number]:
+            setattr(m, name, buffer.clone())
+        yield
+        for m, name, buffer in now:
+            setattr(m, name, buffer)
 
     @contextmanager
     def watch(self, number: int, owner: nn.Module) -> Iterator[None]:
-        """Notes which buffers change, statistics aside. They are not `read`, then.
+        """Notes which buffers change, statistics aside, and what they were."""
 
-        Where weights change, too, the module initialised itself, and does not again.
-        """
-
-        def weights(m: nn.Module) -> list[int]:
+        def versions(m: nn.Module) -> list[int]:
             return [p._version for p in m.parameters(recurse=False)]
 
         found = [
-            (m, name, b, b._version, b.clone(), weights(m))
-            for m in (owner.modules() if self.stateful else ())
-            if m.training and not isinstance(m, nn.modules.batchnorm._NormBase)
-            for name, b in m._buffers.items()
-            if b is not None
+            (m, name, b, b._version, b.clone(), versions(m))
+            for m in owner.modules()
+            if m.training and m not in self.again.written
+            for name, b in m.named_buffers(recurse=False)
         ]
         yield
         changed = [
             (m, name, b, copy)
             for m, name, b, version, copy, before in found
-            if (m._buffers[name] is not b or b._version != version)
-            and weights(m) == before
+            if (getattr(m, name) is not b or b._version != version)
+            and versions(m) == before
         ]
         self.before[number] = [(m, name, copy) for m, name, _, copy in changed]
-        self.read = [b for b in self.read if all(b is not c for _, _, c, _ in changed)]
-
-    def states(self) -> list[Tensor]:
-        """Of the CPU's generator, and those of the devices that the streams are on."""
-        if self.generators is None:
-            return []
-        return [
-            torch.get_rng_state(),
-            *(torch.get_device_module(d).get_rng_state(d) for d in self.generators),
-        ]
-
-    def draw(self, states: list[Tensor]) -> None:
-        for device, state in zip(
-            (None, *(self.generators or ())), states, strict=False
-        ):
-            if device is None:
-                torch.set_rng_state(state)
-            else:
-                torch.get_device_module(device).set_rng_state(state, device)
+        moved = {id(b) for _, _, b, _ in changed}
+        self.again.read = [b for b in self.again.read if id(b) not in moved]
 
 
 class Region(torch.autograd.Function):
@@ -381,258 +340,172 @@ class Region(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        steps: list[Step],
-        inputs: list[int],
-        outputs: list[int],
-        first: Any,
-        *tensors: Any,
+        ctx: Any, steps: Any, inputs: Any, outputs: Any, again: Any, *tensors: Any
     ) -> Any:
         values: dict[int, Any] = dict(zip(inputs, tensors, strict=False))
         own: set[int] = set()
-        kept: dict[int, list[Tensor]] = {}
+        kept: list[Any] = []
         for number, step in enumerate(steps):
-            x = [values[i] for i in step.x]
-            reads = [values[i] for i in step.reads]
-            with nullcontext() if first is None else first.step(number, step.owner):
+            x, reads = [values[i] for i in step.x], [values[i] for i in step.reads]
+            with (
+                nullcontext() if again is None else again.step(number, step.owner, True)
+            ):
                 step.run(values, own)
-            if len(x) == len(step.y) and [t.dtype for t in x] != [
-                values[i].dtype for i in step.y
-            ]:
-                kept[number] = x  # a promotion cannot be undone
-            elif step.jumps and step.fn is None:
-                kept[number] = x
-            elif step.fn is not None and first is not None:
-                own.update(step.y)
-            if step.jumps:
-                kept[number] = [*kept.get(number, ()), *reads]
-                own.difference_update(step.reads)
-        only_read = [i for i in inputs if i in values and i not in outputs]
-        ctx.steps, ctx.inputs, ctx.outputs = steps, inputs, outputs
-        ctx.first, ctx.only_read = first, only_read
-        ctx.kept = {number: len(x) for number, x in kept.items()}
+            now = [values[i].dtype for i in step.y]
+            promoted = len(x) == len(now) and [t.dtype for t in x] != now
+            lost = promoted or (step.jumps and step.fn is None)
+            kept.append((x if lost else [], reads if step.jumps else []))
+            own.difference_update(step.reads if step.jumps else ())
+        ctx.steps, ctx.inputs, ctx.outputs, ctx.again = steps, inputs, outputs, again
+        ctx.known = [*outputs, *(i for i in inputs if i in values and i not in outputs)]
+        ctx.kept = [(len(x), len(reads)) for x, reads in kept]
         ctx.set_materialize_grads(False)
-        results = [values[i] for i in outputs]
-        constants = [] if first is None else first.read
-        before = [t for x in kept.values() for t in x]
-        weights = tensors[len(inputs) :]
-        ctx.save_for_backward(
-            *results, *(values[i] for i in only_read), *weights, *before, *constants
-        )
-        return tuple(results)
+        read = [] if again is None else again.read
+        known = [values[i] for i in ctx.known]
+        ctx.save_for_backward(*tensors[len(inputs) :], *known, *flat(kept), *read)
+        return tuple(values[i] for i in outputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        saved = list(ctx.saved_tensors)
-        known = [*ctx.outputs, *ctx.only_read]
-        weights = saved[
-            len(known) : len(known) + len(ctx.needs_input_grad) - 4 - len(ctx.inputs)
-        ]
-        rest = iter(saved[len(known) + len(weights) :])
-        kept = {
-            number: [next(rest) for _ in range(count)]
-            for number, count in ctx.kept.items()
-        }
-        needed = {
-            i
-            for i, need in zip(ctx.inputs, ctx.needs_input_grad[4:], strict=False)
-            if need
-        }
-        needs: list[list[bool]] = []
-        for s in ctx.steps:
-            needs.append([i in needed for i in (*s.x, *s.reads)])
-            if any(needs[-1]) or any(p.requires_grad for p in s.owner.parameters()):
-                needed.update(s.y)
-        way = Rewind(
-            dict(zip(known, saved, strict=False)),
-            dict(zip(ctx.outputs, gradients, strict=True)),
-            ctx.first,
-        )
-        del saved
-        with nullcontext() if ctx.first is None else ctx.first.again():
+        wanted = ctx.needs_input_grad[4:]
+        count = len(wanted) - len(ctx.inputs)
+        weights, saved = ctx.saved_tensors[:count], iter(ctx.saved_tensors[count:])
+        values = {i: next(saved) for i in ctx.known}
+        kept = [[[next(saved) for _ in range(n)] for n in both] for both in ctx.kept]
+        way = Rewind(values, dict(zip(ctx.outputs, gradients, strict=True)), ctx.again)
+        needed = {i for i, need in zip(ctx.inputs, wanted, strict=False) if need}
+        needs = []
+        for step in ctx.steps:
+            needs.append([i in needed for i in (*step.x, *step.reads)])
+            if any(needs[-1]) or any(p.requires_grad for p in step.owner.parameters()):
+                needed.update(step.y)
+        with nullcontext() if ctx.again is None else ctx.again.backward():
             for number in reversed(range(len(ctx.steps))):
-                way.undo(number, ctx.steps[number], needs[number], kept.get(number))
-        given = [way.gradients.get(i) for i in ctx.inputs]
-        return None, None, None, None, *given, *(way.weights.get(w) for w in weights)
+                way.undo(number, ctx.steps[number], needs[number], *kept[number])
+        given = [way.gradients.get(key) for key in (*ctx.inputs, *weights)]
+        return None, None, None, None, *given
 
 
 class Rewind:
     """Steps back through a region: rebuilds values, and takes the gradients along."""
 
-    def __init__(
-        self,
-        values: dict[int, Any],
-        gradients: dict[int, Any],
-        first: Evaluation | None,
-    ) -> None:
-        self.values, self.gradients, self.first = values, gradients, first
-        self.weights: dict[Any, Any] = {}
-        self.own: set[int] = set()  # streams whose tensors no one else sees
-        self.own_gradients: set[int] = set()
-        # Whether this way back is compiled, or differentiated in turn.
-        self.higher = first is None or torch.is_grad_enabled()
+    def __init__(self, values: Any, gradients: Any, again: Again | None) -> None:
+        self.values: dict[int, Any] = values
+        self.gradients: dict[Any, Any] = gradients  # of streams, and of weights
+        self.again = again
+        self.own: set[int] = set()
 
-    def undo(
-        self, number: int, step: Step, needs: list[bool], kept: list[Tensor] | None
-    ) -> None:
-        """Evaluates fn once: its result rebuilds x, its graph has the gradients."""
-        count = len(step.x)
-        reads = [self.values[i] for i in step.reads]
-        ys = [self.values.pop(i) for i in step.y]
+    def give(self, key: Any, gradient: Any) -> None:
+        if gradient is not None:
+            before = self.gradients.get(key)
+            self.gradients[key] = gradient if before is None else before + gradient
+
+    def undo(self, number: int, step: Step, needs: Any, x: Any, exact: Any) -> None:
+        """The values before the step, and the gradients with respect to them.
+
+        x, exact: x and the reads as they were, where they are kept.
+        """
+        parameters = step.owner.named_parameters()
+        weights = {name: p for name, p in parameters if p.requires_grad}
+        # A weight's hooks are for its whole gradient, and not for this part of it.
+        hooks = any(p._backward_hooks for p in weights.values())
+        graph = hooks or torch.is_grad_enabled()
         gys = [self.gradients.pop(i, None) for i in step.y]
-        live = any(g is not None for g in gys)
-        if step.jumps and kept is not None:
-            exact = kept[len(kept) - len(reads) :]
-            kept = kept[: len(kept) - len(reads)] or None
-            if self.higher:  # the rebuilt ones have the graph
-                pairs = zip(reads, exact, strict=True)
-                exact = [r + (e - r).detach() for r, e in pairs]
-            reads = exact
-            self.values.update(zip(step.reads, reads, strict=True))
-            self.own.difference_update(step.reads)
-        extra, pull = reads, None
-        if step.fn is not None:
-            extra, pull = self.evaluate(
-                number, step, step.fn, step.owner, reads, needs[count:], live
-            )
-        if kept is not None:
-            x = kept
-        elif step.do is torch.add and step.x[0] in self.own:
-            x = [ys[0].sub_(extra[0])]
-        else:
-            x = flat(step.undo(*ys, *extra))
-        self.values.update(zip(step.x, x, strict=True))
-        self.own.difference_update(step.y)
-        if kept is None and step.fn is not None and not self.higher:
-            self.own.update(step.x)
-        if not live:
+        undo = (lambda *_: x) if x else step.undo
+        if exact:
+            self.correct(step, exact, graph)
+        if graph or self.again is None:
+            self.traced(number, step, weights, undo, gys)
             return
-        if step.do is torch.add and (extra[0].shape, extra[0].dtype) == (
-            ys[0].shape,
-            ys[0].dtype,
-        ):
-            found = [*gys, *gys]  # of x, then of extra
-        else:
-            self.own_gradients.difference_update(step.y)
-            module = step.owner if step.weighted else None
-            inner = needs[count:] if step.fn is None else [True] * len(extra)
-            _, pull_do = self.evaluate(
-                number,
-                step,
-                step.do,
-                module,
-                [*x, *extra],
-                [*needs[:count], *inner],
-                live,
-            )
-            found = pull_do(gys)
-        self.gradients.update(zip(step.x, found, strict=False))
-        for i, gradient in zip(
-            step.reads,
-            found[count:] if pull is None else pull(found[count:]),
-            strict=True,
-        ):
-            before = self.gradients.get(i)
-            if before is None or gradient is None:
-                self.gradients[i] = before if gradient is None else gradient
-            elif i in self.own_gradients and before.dtype == gradient.dtype:
-                before.add_(gradient)
+        with self.again.step(number, step.owner, False):
+            self.once(step, weights, undo, gys, needs)
+
+    def correct(self, step: Step, exact: list[Tensor], graph: bool) -> None:
+        """The reads as they were; where the graph matters, that of the rebuilt ones."""
+        self.own.difference_update(step.reads)
+        for i, e in zip(step.reads, exact, strict=True):
+            before = self.values[i]
+            self.values[i] = before + (e - before).detach() if graph else e
+
+    def once(self, step: Step, weights: Any, undo: Any, gys: Any, needs: Any) -> None:
+        """fn is evaluated once: its result rebuilds x, its graph has the gradients."""
+
+        def leaves(streams: Any, needs: Any) -> list[Tensor]:
+            pairs = zip(streams, needs, strict=True)
+            return [self.values[i].detach().requires_grad_(n) for i, n in pairs]
+
+        x, reads = [], leaves(step.reads, needs[len(step.x) :])
+        with torch.set_grad_enabled(any(g is not None for g in gys)):
+            roots = reads if step.fn is None else flat(step.fn(*reads))
+            with torch.no_grad():
+                extra = [root.detach() for root in roots]
+                change(self.values, self.own, step.y, step.x, undo, extra)
+            if step.do is torch.add and alike(self.values[step.x[0]], extra[0]):
+                self.give(step.x[0], gys[0])
             else:
-                self.gradients[i] = before + gradient
-                if not self.higher:
-                    self.own_gradients.add(i)
+                x = leaves(step.x, needs[: len(step.x)])
+                roots = flat(step.do(*x, *roots))
+        keys = [*step.x[: len(x)], *step.reads, *weights.values()]
+        sources = zip(keys, (*x, *reads, *weights.values()), strict=True)
+        wanted = {key: t for key, t in sources if t.requires_grad}
+        pairs = zip(roots, gys, strict=True)
+        live = [(root, g) for root, g in pairs if g is not None and root.requires_grad]
+        if wanted and live:
+            ends, given = zip(*live, strict=True)
+            del extra, roots
+            found = torch.autograd.grad(
+                ends, [*wanted.values()], given, allow_unused=True
+            )
+            for key, gradient in zip(wanted, found, strict=True):
+                self.give(key, gradient)
 
-    def evaluate(
-        self,
-        number: int,
-        step: Step,
-        fn: Any,
-        module: nn.Module | None,
-        inputs: list[Tensor],
-        needs: list[bool],
-        live: bool,
-    ) -> tuple[list[Tensor], Callable[[list[Any]], list[Any]]]:
-        """fn(*inputs), and what takes its gradients to the inputs and the weights."""
-        weights = (
-            {}
-            if module is None
-            else {n: p for n, p in module.named_parameters() if p.requires_grad}
-        )
-        with (
-            nullcontext() if self.first is None else self.first.step(number, step.owner)
-        ):
-            if self.higher:
-                return self.evaluate_higher(fn, module, inputs, weights)
-            # The hooks of a weight are for its whole gradient, and not for this part.
-            hooked = {n: p for n, p in weights.items() if p._backward_hooks}
-            used = weights | {n: p.detach().requires_grad_() for n, p in hooked.items()}
-            with torch.set_grad_enabled(live), replaced(module, used if hooked else {}):
-                leaves = [
-                    t.detach().requires_grad_(need)
-                    for t, need in zip(inputs, needs, strict=True)
-                ]
-                roots = flat(fn(*leaves))
-
-        def pull(gradients: list[Any]) -> list[Any]:
-            pairs = [
-                (r, g)
-                for r, g in zip(roots, gradients, strict=True)
-                if g is not None and r.requires_grad
-            ]
-            wanted = [leaf for leaf in leaves if leaf.requires_grad]
-            wanted += used.values()
-            if not pairs or not wanted:
-                return [None] * len(leaves)
-            ends, given = zip(*pairs, strict=True)
-            found = torch.autograd.grad(ends, wanted, given, allow_unused=True)
-            storages = {g.untyped_storage().data_ptr() for g in given}
-            if any(
-                g is not None and g.untyped_storage().data_ptr() in storages
-                for g in found
-            ):
-                self.own_gradients.clear()  # handed on as they are
-            rest = iter(found)
-            of_inputs = [next(rest) if leaf.requires_grad else None for leaf in leaves]
-            self.add_weights(weights, dict(zip(weights, rest, strict=True)))
-            return of_inputs
-
-        return [r.detach() for r in roots], pull
-
-    def evaluate_higher(
-        self,
-        fn: Any,
-        module: nn.Module | None,
-        inputs: list[Tensor],
-        weights: dict[str, Any],
-    ) -> tuple[list[Tensor], Callable[[list[Any]], list[Any]]]:
+    def traced(
+        self, number: int, step: Step, weights: Any, undo: Any, gys: Any
+    ) -> None:
         """The same, such that torch.compile and autograd can see through it."""
-        moving = [i for i, t in enumerate(inputs) if t.is_floating_point()]
+        owner, again = step.owner, self.again
 
-        def call(tensors: list[Any], weights: dict[str, Any]) -> list[Any]:
-            args = dict(enumerate(inputs)) | dict(zip(moving, tensors, strict=True))
-            if module is None:
-                return flat(fn(*args.values()))
-            state = {n: b.clone() for n, b in module.named_buffers()}
-            with replaced(module, {**weights, **state}):
-                return flat(fn(*args.values()))
+        def run(fn: Any, weights: Any, given: list[Any]) -> list[Any]:
+            with nullcontext() if again is None else again.step(number, owner, False):
+                buffers = {name: b.clone() for name, b in owner.named_buffers()}
+                return call(fn, owner, {**weights, **buffers}, given)
 
-        found: Any = torch.func.vjp(call, [inputs[i] for i in moving], weights)
-        out, back = found
+        def whole(tensors: list[Any], weights: Any) -> list[Any]:
+            left = iter(tensors)
+            given = [next(left) if t.is_floating_point() else t for t in inputs]
+            x, reads = given[: len(step.x)], given[len(step.x) :]
+            extra = reads if step.fn is None else run(step.fn, weights, reads)
+            return run(step.do, weights, [*x, *extra])
 
-        def pull(gradients: list[Any]) -> list[Any]:
-            filled = [
-                torch.zeros_like(o) if g is None else g
-                for o, g in zip(out, gradients, strict=True)
-            ]
-            of_inputs, of_weights = back(filled)
-            self.add_weights(weights, of_weights)
-            placed = dict(zip(moving, of_inputs, strict=True))
-            return [placed.get(i) for i in range(len(inputs))]
-
-        return out, pull
-
-    def add_weights(self, weights: dict[str, Any], gradients: dict[str, Any]) -> None:
+        reads = [self.values[i] for i in step.reads]
+        extra = reads if step.fn is None else run(step.fn, weights, reads)
+        self.own.clear()
+        change(self.values, set(), step.y, step.x, undo, extra)
+        if all(g is None for g in gys):
+            return
+        keys = (*step.x, *step.reads)
+        inputs = [self.values[i] for i in keys]
+        moving = [t for t in inputs if t.is_floating_point()]
+        results: Any
+        results, back = torch.func.vjp(whole, moving, weights)  # type: ignore[misc]
+        pairs = zip(results, gys, strict=True)
+        of_inputs, of_weights = back(
+            [torch.zeros_like(r) if g is None else g for r, g in pairs]
+        )
+        left = iter(of_inputs)
+        for key, t in zip(keys, inputs, strict=True):
+            self.give(key, next(left) if t.is_floating_point() else None)
         for name, weight in weights.items():
-            before, gradient = self.weights.get(weight), gradients[name]
-            if gradient is not None:
-                self.weights[weight] = gradient if before is None else before + gradient
+            self.give(weight, of_weights[name])
+
+
+def alike(x: Tensor, extra: Tensor) -> bool:
+    return (x.shape, x.dtype) == (extra.shape, extra.dtype)
+
+
+def call(fn: Any, owner: nn.Module, tensors: Any, inputs: list[Any]) -> list[Any]:
+    """fn(*inputs) with these in the place of the owner's weights and buffers."""
+    holder = nn.ModuleList([owner])
+    holder.forward = lambda *given: fn(*given)
+    renamed = {f"0.{name}": t for name, t in tensors.items()}
+    return flat(torch.func.functional_call(holder, renamed, tuple(inputs)))
