@@ -219,6 +219,15 @@ def lite_hrnet(naive: bool) -> nn.Module:
     return result
 
 
+def deeplabv3_plus() -> nn.Module:
+    """With one unit in each stage of the body."""
+    smp: Any = importlib.import_module("segmentation_models_pytorch")
+    table = smp.encoders.encoders["resnet50"]["params"]
+    with mock.patch.dict(table, layers=[1, 1, 1, 1]):
+        model: nn.Module = smp.DeepLabV3Plus("resnet50", encoder_weights=None, classes=5, decoder_aspp_dropout=0.0)
+    return model
+
+
 def _module(name: str, package: str = "model") -> Any:
     """A module of a package without the package's own imports, which are all that training needs."""
     bare: Any = types.ModuleType(package)
@@ -286,6 +295,10 @@ RECIPES = {
     "naive_lite_hrnet": Recipe(
         "github HRNet/Lite-HRNet, models/backbones/litehrnet.py", lambda: lite_hrnet(True), "lite_hrnet.arch",
         "lite_hrnet", {"width": 8, "modules": [1, 2, 1], "naive": True, "first": 8}, [[2, 3, 64, 96]],
+    ),
+    "deeplabv3_plus": Recipe(
+        "segmentation-models-pytorch, DeepLabV3Plus", deeplabv3_plus, "deeplabv3_plus.arch", "deeplabv3_plus",
+        {"depths": [1, 1, 1, 1], "classes": 5, "drop": 0.0}, [[2, 3, 48, 64]],
     ),
 }  # fmt: skip
 
