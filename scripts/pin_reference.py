@@ -228,6 +228,15 @@ def deeplabv3_plus() -> nn.Module:
     return model
 
 
+def gridformer() -> nn.Module:
+    registry = mock.MagicMock()
+    registry.ARCH_REGISTRY.register = lambda: lambda cls: cls
+    with mock.patch.dict(sys.modules, {"basicsr": mock.MagicMock(), "basicsr.utils.registry": registry}):
+        net = _module("basicsr.archs.GridFormer_arch", "basicsr.archs").GridFormer
+    model: nn.Module = net(dim=8, num_blocks=[1, 1, 2], growthRate=4, nDenselayer=2, heads=[1, 2, 2])
+    return model
+
+
 def _module(name: str, package: str = "model") -> Any:
     """A module of a package without the package's own imports, which are all that training needs."""
     bare: Any = types.ModuleType(package)
@@ -299,6 +308,10 @@ RECIPES = {
     "deeplabv3_plus": Recipe(
         "segmentation-models-pytorch, DeepLabV3Plus", deeplabv3_plus, "deeplabv3_plus.arch", "deeplabv3_plus",
         {"depths": [1, 1, 1, 1], "classes": 5, "drop": 0.0}, [[2, 3, 48, 64]],
+    ),
+    "gridformer": Recipe(
+        "github TaoWangzj/GridFormer, basicsr/archs/GridFormer_arch.py", gridformer, "gridformer.arch", "gridformer",
+        {"width": 8, "blocks": [1, 1, 2], "heads": [1, 2, 2], "layers": 2, "growth": 4}, [[1, 3, 24, 16]],
     ),
 }  # fmt: skip
 
