@@ -1,9 +1,10 @@
 """Reversible training measured: memory and time of generated networks, of checkpointing, and of the peers from PyPI.
 
     MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 OMP_NUM_THREADS=1 \\
-        python benchmarks/reversible.py memory|time [--kind conv|transformer] [--blocks 4 16] [--rounds 7]
+        python benchmarks/reversible.py memory|time|conditions [--kind conv|transformer] [--blocks 4 16] [--rounds 7]
 
-Peers that are installed take part: `pip install memcnn revtorch revlib reformer-pytorch`, in an environment of its own.
+Peers that are installed take part (`reversible_peers.py`); `conditions` prints which of them are right under which
+conditions of everyday training.
 Time is CPU time of one thread, medians over rounds in which all variants take turns; it is noisy on a shared machine.
 """
 
@@ -12,18 +13,24 @@ from __future__ import annotations
 import argparse
 import gc
 import statistics
+import sys
 import time
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import archlang
+from benchmarks.reversible_conditions import conditions
+from benchmarks.reversible_peers import installed
 
 SPECS = {
     "conv": """
@@ -83,62 +90,6 @@ class Network:
             return a, b
 
         return run
-
-
-# -- peers -------------------------------------------------------------------------------------------------------------
-def peers(network: Network) -> dict[str, Step]:
-    """The same blocks in the wrappers of other packages, as far as they are installed."""
-    found: dict[str, Step] = {}
-    blocks = network.body
-    try:
-        import revlib
-
-        chain = revlib.ReversibleSequential(
-            *[f for b in blocks for f in (b.f, b.g)], split_dim=NARROW[len(network.shape)]
-        )
-        found["revlib"] = lambda a, b: chain(torch.cat([b, a], NARROW[len(network.shape)])).chunk(
-            2, NARROW[len(network.shape)]
-        )
-    except ImportError:
-        pass
-    try:
-        import revtorch
-
-        stack = nn.ModuleList(
-            [revtorch.ReversibleBlock(b.f, b.g, split_along_dim=NARROW[len(network.shape)]) for b in blocks]
-        )
-        sequence = revtorch.ReversibleSequence(stack)
-        found["revtorch"] = lambda a, b: sequence(torch.cat([a, b], NARROW[len(network.shape)])).chunk(
-            2, NARROW[len(network.shape)]
-        )
-    except ImportError:
-        pass
-    try:
-        import memcnn
-
-        modules = [memcnn.InvertibleModuleWrapper(memcnn.AdditiveCoupling(b.f, b.g), keep_input=False) for b in blocks]
-        if len(network.shape) == 4:
-            found["memcnn"] = lambda a, b: _through(modules, torch.cat([a, b], 1) * 1).chunk(2, 1)
-    except ImportError:
-        pass
-    try:
-        from reformer_pytorch.reversible import ReversibleSequence
-
-        reformer = ReversibleSequence(nn.ModuleList(nn.ModuleList([b.f, b.g]) for b in blocks))
-        if len(network.shape) == 3:
-            found["reformer-pytorch"] = lambda a, b: reformer(torch.cat([a, b], -1)).chunk(2, -1)
-    except ImportError:
-        pass
-    return found
-
-
-NARROW = {4: 1, 3: 2}  # the dimension that peers split
-
-
-def _through(modules: list[Any], x: Tensor) -> Tensor:
-    for module in modules:
-        x = module(x)
-    return x
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
@@ -219,21 +170,21 @@ def variants(network: Network, depth: int) -> dict[str, Step]:
     found: dict[str, Step] = {
         "plain": network.plain,
         "archlang": network.rebuilt(),
-        "archlang, last kept": network.rebuilt(keep=1),
     }
-    for kept in sorted({depth // 4, depth // 2}):
+    for kept in sorted({1, depth // 8, depth // 4, depth // 4 + depth // 16, depth // 2} - {0}):
         found[f"archlang, {kept} kept"] = network.rebuilt(keep=kept)
-    for length in (1, 2, 4):
+    for length in (1, 2, 4, 8):
         if length < depth:
             found[f"checkpoint of {length}"] = network.checkpointed(length)
     return found
 
 
-def measure(kind: str, depth: int, rounds: int) -> None:
+def measure(kind: str, depth: int, rounds: int, with_peers: bool) -> None:
     network = Network(kind, depth)
     found = variants(network, depth)
-    for name, peer in peers(network).items():
-        found[name] = peer
+    if with_peers:
+        dim = 1 if kind == "conv" else 2
+        found |= {name: peer(network.body, dim) for name, peer in installed(len(network.shape)).items()}
     inputs = network.inputs()
     times: dict[str, list[float]] = {name: [] for name in found}
     for number in range(rounds + 1):
@@ -258,16 +209,20 @@ def measure(kind: str, depth: int, rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("memory", "time"))
+    parser.add_argument("what", choices=("memory", "time", "conditions"))
     parser.add_argument("--kind", choices=tuple(SPECS), nargs="+", default=list(SPECS))
     parser.add_argument("--blocks", type=int, nargs="+", default=[4, 16, 64])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--no-peers", dest="peers", action="store_false")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.what == "conditions":
+        conditions()
+        return
     for kind in args.kind:
         for depth in args.blocks:
             if args.what == "time":
-                measure(kind, depth, args.rounds)
+                measure(kind, depth, args.rounds, args.peers)
                 continue
             network = Network(kind, depth)
             print(f"{kind}, {depth} blocks")
