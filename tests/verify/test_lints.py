@@ -36,6 +36,38 @@ HIT = {
     ),
     "input": ("block net(x: [B, 8], y: [B, 8]) { return x }\n", "ARC0421", "y"),
     "name": (body("let n = 3", "return x"), "ARC0422", "n"),
+    "name that only its own updates read": (
+        body("let k = 3", "n = 0", "for _ in 0..k { n = n + 1 }", "return x"),
+        "ARC0422",
+        "n",
+    ),
+    "list whose elements are replaced": (body("xs = [0, 0]", "xs[0] = 1", "return x"), "ARC0422", "xs"),
+    "name under which a loop has its own": (
+        body("let n = 3", "return x * sum([n for n in 0..3])"),
+        "ARC0422",
+        "n",
+    ),
+    "parameter under which a loop has its own": (
+        "block net(i: int = 3)(x: [B, 8]) {\ny = x\nfor i in 0..2 { y = y * i }\nreturn y }\n",
+        "ARC0421",
+        "i",
+    ),
+    "parameter under which a function has its own": (
+        "block net(n: int = 3)(x: [B, 8]) {\nlet f = fn(n) => n + 1\nreturn x * f(2) }\n",
+        "ARC0421",
+        "n",
+    ),
+    "one of two loop variables": (
+        body("y = x", 'for i, w in enumerate([8, 8]) { y = y -> "c{i}": conv(8, 1) }', "return y"),
+        "ARC0422",
+        "w",
+    ),
+    "constant of a reversible block": (
+        "reversible block u(a, b) {\nlet n = 3\na += b -> c: conv(4, 1) }\n"
+        "block net(x: [B, 4, H, W], y: [B, 4, H, W]) { return (x, y) -> u: u }\n",
+        "ARC0422",
+        "n",
+    ),
     "weight": (body("weight w: [3] = ones", "return x"), "ARC0422", "w"),
     "nested function": (body("fn f(a: int) => a", "return x"), "ARC0422", "f"),
     "loop variable": (body("y = x", "for i in 0..2 { y = y -> relu }", "return y"), "ARC0422", "i"),
@@ -45,6 +77,17 @@ HIT = {
     "true": (body("y = if true then relu(x) else tanh(x)", "return y"), "ARC0423", "true"),
     "comparison": (body("y = x -> relu", "if 1 > 2 { y = y -> tanh }", "return y"), "ARC0423", "1 > 2"),
     "not": (body("y = if not (false or true) then x else relu(x)", "return y"), "ARC0423", "not (false or true)"),
+    "sum of numbers": (body("y = x -> relu", "if 1 + 1 == 2 { y = y -> tanh }", "return y"), "ARC0423", "1 + 1 == 2"),
+    "strings": (body("y = x -> relu", 'if "a" == "b" { y = y -> tanh }', "return y"), "ARC0423", '"a" == "b"'),
+    "in a list": (body("y = x -> relu", "if -1 in [1, 2] { y = y -> tanh }", "return y"), "ARC0423", "-1 in [1, 2]"),
+    "itself": ("block net(n: int = 1)(x: [B, 8]) { return if n == n then relu(x) else x }\n", "ARC0423", "n == n"),
+    "asked twice": (
+        "block net(n: int = 1)(x: [B, 8]) {\nif n > 1 { x = x -> relu } else if n > 1 { x = x -> tanh }\nreturn x }\n",
+        "ARC0423",
+        "n > 1",
+    ),
+    "loop over nothing": (body("y = x", "for _ in 3..3 { y = y -> relu }", "return y"), "ARC0423", "3..3"),
+    "loop over no elements": (body("return add([x, *[relu(x) for _ in []], x])"), "ARC0423", "[]"),
     "guard": (body("return concat([x, x -> relu if true])"), "ARC0423", "true"),
     "after return": (body("return x", "return relu(x)"), "ARC0423", "return relu(x)"),
     "identity": (body("return x -> identity -> relu"), "ARC0424", "identity"),
@@ -56,6 +99,19 @@ HIT = {
     "pool": (body("return x -> maxpool(1)"), "ARC0424", "maxpool(1)"),
     "product": (body("return x * 1"), "ARC0424", "x * 1"),
     "sum": (body("return x + 0"), "ARC0424", "x + 0"),
+    "sum of one": (body("return add([x])"), "ARC0424", "add([x])"),
+    "resizing": (body("return x -> interpolate(scale_factor=1)"), "ARC0424", "interpolate(scale_factor=1)"),
+    "resizing to its size": (body("return x -> interpolate([H, W])"), "ARC0424", "interpolate([H, W])"),
+    "slice": (body("return x[:, 0:]"), "ARC0424", "x[:, 0:]"),
+    "pattern": (body('return rearrange(x, "b c h w -> b  c h w")'), "ARC0424", 'rearrange(x, "b c h w -> b  c h w")'),
+    "shuffle": (body("return x -> channel_shuffle(1)"), "ARC0424", "channel_shuffle(1)"),
+    "roll": (body("return x -> roll(0, dims=2)"), "ARC0424", "roll(0, dims=2)"),
+    "relu twice": (body("y = x -> relu", "return relu(y)"), "ARC0424", "relu(y)"),
+    "relu twice through a block": (
+        "block unit(y) { return y -> c: conv(8, 1) -> relu }\n" + body("return x -> u: unit -> relu"),
+        "ARC0424",
+        "relu",
+    ),
     "concat": (body("return concat([x])"), "ARC0424", "concat([x])"),
     "two norms": (body("return x -> a: layernorm2d -> b: batchnorm"), "ARC0425", "b: batchnorm"),
     "two norms through a block": (
@@ -64,6 +120,21 @@ HIT = {
         "b: batchnorm",
     ),
     "bias": (body("return x -> c: conv(8, 1) -> b: batchnorm"), "ARC0426", "c: conv(8, 1)"),
+    "bias before a norm of each channel": (
+        body("return x -> c: conv(8, 1) -> g: groupnorm(8)"),
+        "ARC0426",
+        "c: conv(8, 1)",
+    ),
+    "bias in a loop": (
+        body('for i in 0..2 { x = x -> "c{i}": conv(8, 1) -> "b{i}": batchnorm }', "return x"),
+        "ARC0426",
+        '"c{i}": conv(8, 1)',
+    ),
+    "bias of a layer that is passed in": (
+        "use std.schemes: residual\n" + body("return x -> r: residual(conv(8, 1) -> batchnorm)"),
+        "ARC0426",
+        "conv(8, 1)",
+    ),
     "bias of a linear layer": (
         "block net(x: [B, 8]) { return x -> c: linear(8) -> b: batchnorm }\n",
         "ARC0426",
@@ -84,6 +155,15 @@ HIT = {
         "ARC0427",
         "y + z",
     ),
+    "sum of three": (
+        body(
+            "y = x -> a: conv(8, 1)",
+            "z = x -> b: conv(8, 1, bias=false) -> n: batchnorm",
+            "return add([z, y, x -> c: conv(8, 1, bias=false) -> m: batchnorm])",
+        ),
+        "ARC0427",
+        "add([z, y, x -> c: conv(8, 1, bias=false) -> m: batchnorm])",
+    ),
     "norm that starts at one": (
         body("return x + (x -> n: layernorm2d(init=ones))"),
         "ARC0427",
@@ -96,6 +176,11 @@ HIT = {
         body("weight m: [8, 8] = eye", 'h = einsum("b c h w, c d -> b d h w", x, m)', "return x -> relu"),
         "ARC0429",
         'einsum("b c h w, c d -> b d h w", x, m)',
+    ),
+    "label of a loop's name": (
+        body("y = x", "for k in 0..1 { y = y * k -> k: conv(8, 1) }".replace("y * k", "(y * k)"), "return y"),
+        "ARC0428",
+        "k",
     ),
     "remark": (body("return x  # allow ARC0424: there is nothing", ""), "ARC0430", "ARC0424"),
     "misspelt remark": (body("return x  # allow ARC9424", ""), "ARC0430", "ARC9424"),
@@ -116,6 +201,12 @@ MISS = {
     "parameter in a type": "block net(n: int = 8)(x: [B, n]) { return x }\n",
     "parameter of a lambda": "block wrap(make: block)(y) { return y -> m: make(8, 1) }\n"
     + body("return x -> w: wrap(fn(width, stride) => conv(width, 1))"),
+    "parameter in a promise": "block net(k: int = 2)(x: [B, 8, H, W]) where H % k == 0 { return x -> relu }\n",
+    "parameter in a label": 'block u(i: int)(y) { return y -> "c{i}": conv(8, 1) }\n' + body("return x -> _: u(1)"),
+    "name that an element reads": body("let k = 1", "return add([x * k for _ in 0..2])"),
+    "name that a later clause reads": body("return x * sum([i * j for i in 0..3 for j in 0..i])"),
+    "names of a function in a block": "block net(x: [B, 8, H, W]) {\nfn wide(n: int) {\nlet m = 2 * n\nreturn m }\n"
+    "return x -> c: conv(wide(4), 1) }\n",
     "used by a claim": "fn f() => 8\n" + body("return x") + "verify net() { params <= f() }\n",
     "open condition": "block net(n: int = 1)(x: [B, 8]) { return if n > 0 then x -> relu else x }\n",
     "training": body("if training { y = x -> relu } else { y = x }", "return y"),
@@ -146,6 +237,13 @@ MISS = {
     ),
     "bias that is read by others": body("y = x -> c: conv(8, 1)", "return y + (y -> relu -> b: batchnorm)"),
     "bias and another reader": body("y = x -> c: conv(8, 1)", "return (y -> b: batchnorm) * y"),
+    "bias of a layer that is used twice": body(
+        "c = conv(8, 1)", "d = x -> relu -> c", "return (x -> c -> b: batchnorm) * d"
+    ),
+    "bias of a layer that is lent": "block norm(c: module)(y) { return y -> c -> b: batchnorm }\n"
+    + body("c = conv(8, 1)", "return (x -> n: norm(c)) * (x -> tanh -> c)"),
+    "slice by a parameter": "block net(n: int = 0)(x: [B, 8]) { return x[:, n:] }\n",
+    "relu of several": body("y = x -> relu", "return (y + x) -> relu"),
     "no bias": body("return x -> c: conv(8, 1, bias=false) -> b: batchnorm"),
     "bias of tokens": "block net(x: [B, 4, 8]) { return x -> c: linear(8) -> b: batchnorm }\n",
     "label of its own name": body("head = x -> head: conv(8, 1)", "return head"),
@@ -164,6 +262,14 @@ MISS = {
 @pytest.mark.parametrize("case", MISS)
 def test_is_not_warned_of(case: str) -> None:
     assert warned(MISS[case]) == []
+
+
+def test_functions_that_only_call_each_other_are_not_used() -> None:
+    text = "fn a(n: int) => b(n)\nfn b(n: int) => if n > 0 then a(n) else c(n)\nfn c(n: int) => n\n"
+    both = [("ARC0420", "a"), ("ARC0420", "b")]
+    assert warned(text + body("return x")) == both  # and when they are gone, `c`
+    assert warned(text + body("return x * c(1)")) == both
+    assert warned(text + body("return x * b(0)")) == []
 
 
 def test_errors_cannot_be_allowed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from archlang.elaborate.errors import warning
@@ -14,9 +15,20 @@ __all__ = ["check"]
 
 
 def check(links: Links) -> Iterator[Site]:
+    shared = _shared(links)
     for link in links.all():
         if link.maker.span is not None and _biased(link.maker):
-            yield link.maker.span, _finding(link) if _lost(link) else None
+            lost = _lost(link) and id(link.maker) not in shared
+            yield link.maker.span, _finding(link) if lost else None
+
+
+def _shared(links: Links) -> set[int]:
+    """Nodes whose layer is used at several places, or was lent: elsewhere its bias may count."""
+    found: set[int] = set()
+    for graph in links.program.graphs:
+        lent = Counter(path for node in graph.nodes for path in (*node.paths, *node.modules.values()))
+        found |= {id(n) for n in graph.nodes for path in n.paths if lent[path] > 1 or path in graph.borrowed}
+    return found
 
 
 def _biased(node: Node) -> bool:
@@ -26,7 +38,11 @@ def _biased(node: Node) -> bool:
 
 
 def _lost(link: Link) -> bool:
-    return link.reader is not None and link.reader.op in ("batchnorm", "instancenorm") and link.alone
+    reader = link.reader
+    if reader is None or not link.alone:
+        return False
+    by_channel = reader.op == "groupnorm" and reader.attrs.get("num_groups") == reader.attrs.get("num_features")
+    return reader.op in ("batchnorm", "instancenorm") or by_channel
 
 
 def _finding(link: Link) -> Diagnostic:

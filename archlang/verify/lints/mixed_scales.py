@@ -10,6 +10,7 @@ of a branch, a small number as in LayerScale), a layer that starts at zero.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 
 from archlang.elaborate.errors import warning
 from archlang.ir.graph import Init, Node, Value
@@ -21,16 +22,20 @@ from archlang.verify.lints.sites import Site
 __all__ = ["check"]
 
 
+_MOST = 4  # wires of a sum: more are no residual
+
+
 def check(links: Links) -> Iterator[Site]:
     for graph in links.program.graphs:
         for node in graph.nodes:
-            if node.op == "add" and len(node.inputs) == 2 and node.span is not None:
-                yield node.span, _judged(links, node)
+            if node.op == "add" and 2 <= len(node.inputs) <= _MOST and node.span is not None:
+                pairs = combinations(node.inputs, 2)
+                yield node.span, next((d for pair in pairs if (d := _judged(links, node, pair)) is not None), None)
 
 
-def _judged(links: Links, node: Node) -> Diagnostic | None:
-    left, right = (_source(links, value) for value in node.inputs)
-    branches = not _leads(links, *node.inputs) and not _leads(links, *reversed(node.inputs))
+def _judged(links: Links, node: Node, pair: tuple[Value, Value]) -> Diagnostic | None:
+    left, right = (_source(links, value) for value in pair)
+    branches = not _leads(links, *pair) and not _leads(links, *reversed(pair))
     for normed, other in ((left, right), (right, left)):
         norm = links.makers.get(id(normed))
         if norm is None or norm.op not in NORMS or _start(norm) not in (None, 1):

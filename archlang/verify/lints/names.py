@@ -9,7 +9,7 @@ from archlang.records import dataclass, field_names
 from archlang.report.diagnostic import Span
 from archlang.syntax import tree
 
-__all__ = ["Bound", "bindings", "bound_by", "children", "meant", "reads", "walk"]
+__all__ = ["Bound", "bindings", "bound_by", "children", "loop_variables", "meant", "reads", "walk"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +51,42 @@ def walk(node: Any) -> Iterator[tree.Node]:
         stack.extend(reversed(children(item)))
 
 
-def reads(node: Any) -> set[str]:
-    """The names that a piece of syntax reads: all that it mentions but for those that it only binds."""
+def reads(node: Any, *, updates: bool = True) -> set[str]:
+    """The names that a piece of syntax reads and does not bind itself: loops, comprehensions and functions have their
+    own. updates: whether `n = n + 1` reads `n`; that `xs[0] = e` replaces a part of `xs` never counts."""
     names: set[str] = set()
     stack = [node]
     while stack:
         item = stack.pop()
         if isinstance(item, tree.Name):
             names.add(item.id)
-            continue
-        if isinstance(item, (tree.Let, tree.Assign, tree.For, tree.Clause)):
-            stack.extend(_read_in_target(item.target))
-            stack.extend(child for child in children(item) if child is not item.target)
+        elif isinstance(item, (tree.For, tree.Comprehension, tree.Function, tree.Lambda)):
+            names |= _scoped(item, updates)
+        elif isinstance(item, (tree.Let, tree.Assign)):
+            own = set() if updates else _targets(item.target)
+            names |= reads((item.value, *_read_in_target(item.target)), updates=updates) - own
         else:
             stack.extend(children(item))
     return names
+
+
+def _scoped(node: tree.For | tree.Comprehension | tree.Function | tree.Lambda, updates: bool) -> set[str]:
+    if isinstance(node, tree.For):
+        return reads(node.iterable, updates=updates) | (reads(node.body, updates=updates) - _targets(node.target))
+    if isinstance(node, (tree.Function, tree.Lambda)):
+        around = tuple(part for p in node.params for part in (p.default, p.type) if part is not None)
+        inner = {p.name for p in node.params}
+        inner |= {b.name for n in walk(node.body) if isinstance(n, tree.Let) for b in bound_by(n.target, "")}
+        return reads(around, updates=updates) | (reads(node.body, updates=updates) - inner)
+    found = reads(node.element, updates=updates)
+    for clause in reversed(node.clauses):
+        found |= reads(clause.conditions, updates=updates)
+        found = reads(clause.iterable, updates=updates) | (found - _targets(clause.target))
+    return found
+
+
+def _targets(target: Any) -> set[str]:
+    return {bound.name for bound in bound_by(target, "")}
 
 
 def _read_in_target(target: Any) -> list[Any]:
@@ -73,6 +94,8 @@ def _read_in_target(target: Any) -> list[Any]:
         return []
     if isinstance(target, (tree.TupleDisplay, tree.ListDisplay)):
         return [part for item in target.items for part in _read_in_target(item)]
+    if isinstance(target, tree.Index):
+        return [*_read_in_target(target.value), *target.items]
     return _read_in_target(target.value) if isinstance(target, tree.Star) else [target]
 
 
@@ -87,14 +110,29 @@ def bound_by(target: Any, what: str) -> Iterator[Bound]:
         yield from bound_by(target.value, what)
 
 
-def bindings(node: Any) -> Iterator[Bound]:
-    """Everything that statements and comprehensions below a node bind."""
+def bindings(node: Any, *, nested: bool = True) -> Iterator[Bound]:
+    """What statements below a node bind, for all that follows. nested: also inside of functions."""
+    inside = {id(n) for f in walk(node) if isinstance(f, tree.Function) for n in walk(f.body)} if not nested else ()
     for item in walk(node):
+        if id(item) in inside:
+            continue
         if isinstance(item, (tree.Let, tree.Assign)):
             yield from bound_by(item.target, "name")
-        elif isinstance(item, (tree.For, tree.Clause)):
-            yield from bound_by(item.target, "loop variable")
         elif isinstance(item, tree.Weight):
             yield Bound(item.name, item.name_span, item.kind)
         elif isinstance(item, tree.Function):
             yield Bound(item.name, item.name_span, "function")
+
+
+def loop_variables(node: Any) -> Iterator[tuple[Bound, set[str]]]:
+    """The variables of loops and comprehensions below a node, and the names that are read where they are known."""
+    for item in walk(node):
+        if isinstance(item, tree.For):
+            seen = reads(item.body)
+            yield from ((bound, seen) for bound in bound_by(item.target, "loop variable"))
+        elif isinstance(item, tree.Comprehension):
+            for i, clause in enumerate(item.clauses):
+                seen = reads(clause.conditions) | reads(
+                    tree.Comprehension(item.span, item.element, item.clauses[i + 1 :])
+                )
+                yield from ((bound, seen) for bound in bound_by(clause.target, "loop variable"))

@@ -20,6 +20,7 @@ __all__ = ["check"]
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"|[A-Za-z_]\w*(\s*=(?!=))?')
 _NUMBER = re.compile(r"^[01](\.0*)?\s*[-+*/]|[-+*/]\s*[01](\.0*)?$")  # at an end of an infix expression
 _LITERALS = frozenset(("true", "false", "none", "inf"))
+_IDEMPOTENT = ("abs", "ceil", "floor", "relu", "relu6", "round", "sign")
 _DROPOUTS = ("alpha_dropout", "drop_path", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout")
 
 
@@ -29,8 +30,8 @@ def check(links: Links) -> Iterator[Site]:
             rule = _RULES.get(node.op)
             if rule is None or node.span is None:
                 continue
-            why = rule(node, node.attrs)
-            if why is None or not _written(graph, node):
+            why = _again(links, node) if node.op in _IDEMPOTENT else rule(node, node.attrs)
+            if why is None or (node.op not in _IDEMPOTENT and not _written(graph, node)):
                 yield node.span, None
                 continue
             message = f"`{node.op}` changes nothing here: {why}"
@@ -43,9 +44,12 @@ def _written(graph: Graph, node: Node) -> bool:
     text = node.span.text
     if node.op in ("mul", "add", "sub", "div", "pow") and not text.startswith(node.op):
         return _NUMBER.search(text) is not None
-    if node.op not in text or "(" not in text:
+    if node.op == "index":
+        text = text[text.rindex("[") :] if "[" in text else ""
+    elif node.op not in text or "(" not in text:
         return True  # the bare name of the op, or a list that holds it
-    text = text[text.index("(", text.index(node.op)) :]
+    else:
+        text = text[text.index("(", text.index(node.op)) :]
     words = (m.group() for m in _WORD.finditer(text) if m.group(1) is None and not m.group().startswith('"'))
     flowing = {v.name for v in node.inputs}
     return all(w in _LITERALS or w in graph.symbols or w in flowing for w in words)
@@ -109,6 +113,37 @@ def _right(node: Node) -> bool:
     return not node.attrs.get("reverse") or node.op in ("add", "mul")
 
 
+def _sum(node: Node, attrs: Mapping[str, Any]) -> str | None:
+    return _single(node, attrs) if attrs.get("other") is None else _factor(0)(node, attrs)
+
+
+def _resized(node: Node, attrs: Mapping[str, Any]) -> str | None:
+    return _same_shape(node, attrs) if len(node.inputs) == 1 else None
+
+
+def _sliced(node: Node, attrs: Mapping[str, Any]) -> str | None:
+    whole = all(isinstance(item, tuple) and item[2] in (None, 1) for item in attrs["items"])
+    return "it takes all of the wire" if whole and node.inputs[0].type == node.outputs[0].type else None
+
+
+def _rearranged(node: Node, attrs: Mapping[str, Any]) -> str | None:
+    left, _, right = attrs["pattern"].partition("->")
+    return "both sides of the pattern are the same" if left.split() == right.split() else None
+
+
+def _one(name: str) -> _Rule:
+    return lambda node, attrs: f"`{name}` is 1" if attrs[name] == 1 else None
+
+
+def _roll(node: Node, attrs: Mapping[str, Any]) -> str | None:
+    return "it shifts by 0" if not any(attrs["shifts"]) else None
+
+
+def _again(links: Links, node: Node) -> str | None:
+    made = links.maker(node.inputs[0])
+    return f"its input is the result of `{node.op}`" if made is not None and made[0].op == node.op else None
+
+
 def _pad(node: Node, attrs: Mapping[str, Any]) -> str | None:
     return "there is nothing to pad" if not any(attrs.get("pad", (1,))) else None
 
@@ -131,7 +166,15 @@ _RULES: dict[str, _Rule] = {
     "mul": _factor(1),
     "div": _factor(1),
     "pow": _factor(1),
-    "add": _factor(0),
+    "add": _sum,
+    "interpolate": _resized,
+    "index": _sliced,
+    "rearrange": _rearranged,
+    "channel_shuffle": _one("groups"),
+    "pixel_shuffle": _one("upscale_factor"),
+    "pixel_unshuffle": _one("downscale_factor"),
+    "roll": _roll,
     "sub": _factor(0),
     **dict.fromkeys(_DROPOUTS, _dropout),
+    **dict.fromkeys(_IDEMPOTENT, _single),
 }

@@ -11,7 +11,7 @@ from archlang.elaborate import LoadedModule
 from archlang.elaborate.errors import warning
 from archlang.report.diagnostic import Diagnostic, Span
 from archlang.syntax import tree
-from archlang.verify.lints.names import bindings, bound_by, reads, walk
+from archlang.verify.lints.names import bindings, bound_by, loop_variables, reads, walk
 
 __all__ = ["check"]
 
@@ -19,7 +19,7 @@ __all__ = ["check"]
 def check(module: LoadedModule) -> Iterator[Diagnostic]:
     for block in module.blocks.values():
         names = {p.name: p.name_span for p in (*block.params, *(block.inputs or ()))}
-        for bound in bindings(block.body):
+        for bound in (*bindings(block.body), *(bound for bound, _ in loop_variables(block.body))):
             names.setdefault(bound.name, bound.span)
         own = _under_own_name(block)
         for node in walk((block.body, block.alias or ())):

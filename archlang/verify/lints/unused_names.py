@@ -9,7 +9,7 @@ from archlang.elaborate.entry import can_be_root
 from archlang.elaborate.errors import warning
 from archlang.report.diagnostic import Diagnostic
 from archlang.syntax import tree
-from archlang.verify.lints.names import Bound, bindings, bound_by, meant, reads, walk
+from archlang.verify.lints.names import Bound, bindings, bound_by, loop_variables, meant, reads, walk
 
 __all__ = ["check"]
 
@@ -19,24 +19,30 @@ def check(module: LoadedModule) -> Iterator[Diagnostic]:
         if isinstance(item, tree.Block):
             yield from _in_block(item)
         if isinstance(item, (tree.Block, tree.Function)):
+            for bound, inside in loop_variables(item):
+                if bound.name not in inside and not meant(bound.name):
+                    yield _unread(bound)
+            around = reads(item.body, updates=False)
             for inner in walk(item):
                 if isinstance(inner, tree.Function):
                     yield from _in_function(inner)
-            if isinstance(item, tree.Function):
-                yield from _names(item.body, reads(item.body))
+                    yield from _names(inner.body, around | reads(inner.body, updates=False))
     yield from _in_file(module)
 
 
 def _in_block(block: tree.Block) -> Iterator[Diagnostic]:
-    whole = [block.body, block.alias or (), block.result or ()]
+    whole = [block.body, block.alias or (), block.result or (), block.where or ()]
     inputs = block.inputs or ()
     whole += [part for p in (*block.params, *inputs) for part in (p.default or (), p.type or ())]
     seen = {name for part in whole for name in reads(part)}
     yield from _parameters(block.params, seen, f"`{block.name}`", "parameter")
+    read = {name for part in whole for name in reads(part, updates=False)}
     if block.reversible:  # streams come back by themselves
+        streams = {b.name for s in walk(block.body) if isinstance(s, tree.Assign) for b in bound_by(s.target, "")}
+        yield from _names(block.body, read | streams)
         return
     yield from _parameters(inputs, seen, f"`{block.name}`", "input")
-    yield from _names(block.body, seen)
+    yield from _names(block.body, read)
 
 
 def _in_function(function: tree.Function) -> Iterator[Diagnostic]:
@@ -58,7 +64,7 @@ def _parameters(params: tuple[tree.Param, ...], seen: set[str], owner: str, what
 
 def _names(body: object, seen: set[str]) -> Iterator[Diagnostic]:
     told: set[str] = set()
-    for bound in bindings(body):
+    for bound in bindings(body, nested=False):
         if bound.name not in seen and bound.name not in told and not meant(bound.name):
             told.add(bound.name)
             yield _unread(bound)
