@@ -76,7 +76,38 @@ class _Trellis(nn.Module):
         return (scores[-1] if isinstance(scores, tuple) else scores), states, early
 
 
+class _Skip(nn.Module):
+    """A shortcut is listed once, under the name that the network itself has for it."""
+
+    def __init__(self, kind: str, gate: str, depth: int) -> None:
+        super().__init__()
+        without_gpu()
+        torch.set_default_dtype(torch.float64)
+        code: Any = importlib.import_module("cifar.models")
+        self.__dict__ |= getattr(code, kind)(code.BasicBlock, [depth] * 3, gate_type=gate).__dict__
+        self.run = getattr(code, kind).forward
+        for name, layer in self.named_children():
+            if "_layer" in name and layer.downsample is not None:
+                shared = layer._modules.pop("downsample")
+                layer.downsample = lambda x, shared=shared: shared(x)
+
+    def forward(self, image: Any) -> Any:
+        return self.run(self, image)
+
+
 RECIPES = {
+    "skipnet_two": Recipe(
+        "github ucbdrive/skipnet, cifar/models.py", lambda: _Skip("ResNetFeedForwardSP", "ffgate1", 2),
+        "skipnet.arch", "skipnet", {"depth": 2, "gates": "two"}, [[4, 3, 32, 32]],
+    ),
+    "skipnet_one": Recipe(
+        "github ucbdrive/skipnet, cifar/models.py", lambda: _Skip("ResNetFeedForwardSP", "ffgate2", 2),
+        "skipnet.arch", "skipnet", {"depth": 2, "gates": "one"}, [[4, 3, 32, 32]],
+    ),
+    "skipnet_recurrent": Recipe(
+        "github ucbdrive/skipnet, cifar/models.py", lambda: _Skip("ResNetRecurrentGateSP", "rnn", 2),
+        "skipnet.arch", "skipnet", {"depth": 2, "gates": "recurrent"}, [[4, 3, 32, 32]],
+    ),
     "trellisnet_pixels": Recipe(
         "github locuslab/trellisnet, seq_MNIST_CIFAR/model.py",
         lambda: _Trellis("seq_MNIST_CIFAR", ninp=2, nhid=6, nout=4, nlevels=5, dilation=[1, 1, 2, 4]),

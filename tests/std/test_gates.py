@@ -1,0 +1,37 @@
+"""Gates that decide by sample what is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tests.std.nets import equal, noise, whole
+
+
+def test_a_hard_gate_has_the_gradient_of_what_it_rounds() -> None:
+    m: Any = whole("""
+        use std.gates: hard
+        block net(x: [B, 3]) -> [B, 3] { return hard(sigmoid(x), 0.6) }
+    """)
+    x = noise(4, 3).requires_grad_()
+    y = m(x)
+    assert equal(y, (x.sigmoid() > 0.6).double())
+    (ours,) = torch.autograd.grad((y * noise(4, 3, seed=1)).sum(), x)
+    (theirs,) = torch.autograd.grad((x.sigmoid() * noise(4, 3, seed=1)).sum(), x)
+    assert equal(ours, theirs)
+
+
+def test_a_layer_that_is_skipped_or_not() -> None:
+    m: Any = whole("""
+        use std.gates: skippable
+        block net(x: [B, 3]; gate: [B, 1]) {
+            return (x; gate) -> a: skippable(f: linear(3)) -> b: skippable(f: linear(2), s: linear(2))
+        }
+    """)
+    x = noise(3, 3)
+    for on, gate in ((False, 0.0), (True, 1.0)):
+        h = m.a.f(x) if on else x
+        assert equal(m(x, torch.full((3, 1), gate).double()), (m.b.f if on else m.b.s)(h))
+    half = (m.a.f(x) + x) / 2
+    assert equal(m(x, torch.full((3, 1), 0.5).double()), (m.b.f(half) + m.b.s(half)) / 2)
