@@ -96,6 +96,18 @@ class _Skip(nn.Module):
 
 
 RECIPES = {
+    "sret": Recipe(
+        "github szq0214/SReT, SReT.py",
+        lambda: importlib.import_module("SReT").SReT(
+            image_size=32, patch_size=16, stride=8, base_dims=[4] * 3, depth=[4, 2, 2], recursive_num=[2, 1, 1],
+            groups1=[4, 2, 1], groups2=[1, 1, 1], heads=[2, 4, 8], mlp_ratio=3, np_mlp_ratio=2, num_classes=10,
+            drop_path_rate=0.0,
+        ),
+        "sret.arch", "sret",
+        {"base": 4, "heads": [2, 4, 8], "ratios": [3.0, 2.0], "slices": [[4, 1], [2, 1], [1, 1]], "cores": [2, 1, 1],
+         "size": 32, "classes": 10, "drop": 0.0},
+        [[2, 3, 32, 32]],
+    ),
     "skipnet_two": Recipe(
         "github ucbdrive/skipnet, cifar/models.py", lambda: _Skip("ResNetFeedForwardSP", "ffgate1", 2),
         "skipnet.arch", "skipnet", {"depth": 2, "gates": "two"}, [[4, 3, 32, 32]],

@@ -1,4 +1,4 @@
-"""Wires without inputs: full, arange, linspace, eye, and the random bernoulli and randint.
+"""Wires without inputs: full, arange, linspace, eye, and the random bernoulli, rand, randint and randn.
 
 Such a wire must land on the module's device, and a floating one in the module's element type, also after `.to(...)`.
 The code takes both from a reference tensor: the wire `like` where there is one (`x.new_full(...)`, `torch.arange(n,
@@ -266,29 +266,62 @@ class Randint(_Constant):
         return torch.empty(attrs["shape"], dtype=dtype, device=device).random_(attrs["low"], attrs["high"])
 
 
-@register
-class Bernoulli(_Constant):
-    """Ones with probability p, else zeros: `bernoulli(0.9, [B, 1, 1, 1])` keeps nine samples of ten."""
+class _Drawn(_Constant):
+    """Base of random floats: the method `method` fills a fresh tensor."""
 
-    name, maker = "bernoulli", "torch.empty"
     random = True
-    params = (Param("p", "float"), Param("shape", "sizes", ()), Param("dtype", "dtype?", None))
+    maker = "torch.empty"
+    method: ClassVar[str]
+    params = (Param("shape", "sizes"), Param("dtype", "dtype?", None))
 
     def shape(self, attrs: Attrs, cx: Context) -> tuple[Size, ...]:
-        if not 0 <= attrs["p"] <= 1:
-            raise OpError("ARC0242", f"`bernoulli`: p is {attrs['p']}, and lies between 0 and 1", param="p")
         return tuple(attrs["shape"])
 
     def arguments(self, attrs: Attrs) -> tuple[Attr, ...]:
         return (attrs["shape"],)
 
+    def filling(self, attrs: Attrs) -> tuple[Attr, ...]:
+        """Arguments of the method."""
+        return ()
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         empty = super().call(attrs, inputs)
         if attrs["same"]:
             empty = Method(self.like(attrs), "new_empty", (Lit(attrs["shape"]),))
-        return Method(empty, "bernoulli_", (Lit(attrs["p"]),))
+        return Method(empty, self.method, tuple(Lit(a) for a in self.filling(attrs)))
 
     def value(self, attrs: Attrs, dtype: Any, device: Any) -> Any:
         import torch
 
-        return torch.zeros(attrs["shape"], dtype=dtype, device=device).bernoulli_(attrs["p"])
+        empty = torch.zeros(attrs["shape"], dtype=dtype, device=device)
+        return getattr(empty, self.method)(*self.filling(attrs))
+
+
+@register
+class Rand(_Drawn):
+    """Numbers drawn evenly from [0, 1), in training and in evaluation."""
+
+    name, method = "rand", "uniform_"
+
+
+@register
+class Randn(_Drawn):
+    """Numbers drawn from the standard normal distribution, in training and in evaluation."""
+
+    name, method = "randn", "normal_"
+
+
+@register
+class Bernoulli(_Drawn):
+    """Ones with probability p, else zeros: `bernoulli(0.9, [B, 1, 1, 1])` keeps nine samples of ten."""
+
+    name, method = "bernoulli", "bernoulli_"
+    params = (Param("p", "float"), Param("shape", "sizes", ()), Param("dtype", "dtype?", None))
+
+    def shape(self, attrs: Attrs, cx: Context) -> tuple[Size, ...]:
+        if not 0 <= attrs["p"] <= 1:
+            raise OpError("ARC0242", f"`bernoulli`: p is {attrs['p']}, and lies between 0 and 1", param="p")
+        return super().shape(attrs, cx)
+
+    def filling(self, attrs: Attrs) -> tuple[Attr, ...]:
+        return (attrs["p"],)

@@ -318,6 +318,7 @@ CASES: list[tuple[str, Sequence[TensorType], dict[str, Any]]] = [
     *(("linspace", ins, {"start": 0, "end": 1, "steps": H}) for ins in ([], [T(2)])),
     *(("eye", ins, a) for ins in ([], [T(2)]) for a in ({"n": N}, {"n": 2, "m": H}, {"n": 3, "dtype": BOOL})),
     *(("randint", ins, {"low": 2, "high": 9, "shape": (B, 5)}) for ins in ([], [T(2)])),
+    *((name, ins, {"shape": (B, 1, 50)}) for ins in ([], [T(2)]) for name in ("rand", "randn")),
     *(("bernoulli", ins, {"p": 0.6, "shape": (B, 1, 50)}) for ins in ([], [T(2)])),
     ("rearrange", [x4], {"pattern": "b c h w -> b (h w) c"}),
     ("rearrange", [x4], {"pattern": "b c (h p) (w q) -> b (h w) (p q c)", "axes": (("p", 2), ("q", 2))}),

@@ -26,7 +26,8 @@ def test_a_layer_that_is_skipped_or_not() -> None:
     m: Any = whole("""
         use std.gates: skippable
         block net(x: [B, 3]; gate: [B, 1]) {
-            return (x; gate) -> a: skippable(f: linear(3)) -> b: skippable(f: linear(2), s: linear(2))
+            x = (x; gate) -> a: skippable(f: linear(3))
+            return (x; gate) -> b: skippable(f: linear(2), s: linear(2))
         }
     """)
     x = noise(3, 3)

@@ -81,3 +81,45 @@ def test_levels_of_a_trellis_are_dilated_in_turn() -> None:
         h, c = z + 0.5 * old, z
         assert equal(result.states[level], h)
     assert equal(result.c, c)
+
+
+def test_recursive() -> None:
+    m: Any = whole("""
+        use std.recurrent: recursive
+        block net(x: [B, T, 4]) {
+            return x -> r: recursive(core: (linear(4) -> tanh), [own: linear(4), linear(4), linear(4)])
+        }
+    """)
+    x = noise(2, 3, 4)
+    y = x
+    for part in (m.r.own, m.r.get_submodule("1"), m.r.get_submodule("2")):
+        y = part(torch.tanh(m.r.core.get_submodule("0")(y)))
+    assert equal(m(x), y)
+    assert len(list(m.parameters())) == 2 * 4
+
+
+def test_slices_are_by_themselves() -> None:
+    m: Any = whole("""
+        use std.recurrent: sliced
+        block net(x: [B, T, 4]) { return x -> s: sliced(f: attention(2), 3) }
+    """)
+    x = noise(2, 12, 4)
+    assert equal(m(x), torch.cat([m.s.f(part) for part in x.chunk(3, 1)], 1))
+
+
+def test_mixed_slices_are_a_partition() -> None:
+    """Each token gives what attention gives within some set of four, and the sets cover all tokens once."""
+    m: Any = whole("""
+        use std.recurrent: sliced
+        block slice_sum(x) { return x + 0 * x + reduce_sum(x, 1, keepdim=true) }
+        block net(x: [B, T, 1]) { return x -> s: sliced(slice_sum, 3, mixed=true) }
+    """)
+    x = 2.0 ** torch.arange(12).double().reshape(1, 12, 1)
+    drawn = set()
+    for _ in range(3):
+        sums = (m(x) - x).flatten().long().tolist()
+        members = [tuple(i for i in range(12) if total >> i & 1) for total in sums]
+        assert all(i in mine and len(mine) == 4 for i, mine in enumerate(members))
+        assert sorted(i for mine in set(members) for i in mine) == list(range(12))
+        drawn.add(tuple(members))
+    assert len(drawn) == 3
