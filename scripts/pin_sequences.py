@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -95,7 +96,38 @@ class _Skip(nn.Module):
         return self.run(self, image)
 
 
+class _Raven(nn.Module):
+    """In double precision throughout, the table of rotations, too, which is no buffer here; the tied table once."""
+
+    def __init__(self, steps: int, through: int, **sizes: Any) -> None:
+        super().__init__()
+        torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
+        bare = types.ModuleType("recpre")
+        bare.__path__ = [str(Path(sys.path[0]) / "recpre")]
+        sys.modules["recpre"] = bare
+        code: Any = importlib.import_module("recpre.raven_modeling_minimal")
+        torch_float, torch.float32 = torch.float32, torch.float64
+        code.RavenForCausalLM._tied_weights_keys = None  # what it has is for another release
+        model = code.RavenForCausalLM(code.RavenConfig(**sizes))
+        torch.float32 = torch_float
+        model.lm_head.weight = model.transformer.wte.weight
+        model.freqs_cis = model._buffers.pop("freqs_cis").double()
+        self.transformer, self.steps = model.transformer, (steps - through, through)
+        self.run = [model]
+
+    def forward(self, ids: Any, state: Any) -> Any:
+        return self.run[0](ids, input_states=state, num_steps=torch.tensor(self.steps)).logits
+
+
 RECIPES = {
+    "recurrent_depth": Recipe(
+        "github seal-rg/recurrent-pretraining, recpre/raven_modeling_minimal.py",
+        lambda: _Raven(3, 2, n_embd=16, n_heads=2, intermediate_size=24, vocab_size=11, block_size=8, n_layers=6,
+                       n_layers_in_prelude=1, n_layers_in_recurrent_block=2, n_layers_in_coda=1),
+        "recurrent_depth.arch", "from_state",
+        {"width": 16, "heads": 2, "hidden": 24, "layers": [1, 2, 1], "steps": 3, "through": 2, "vocabulary": 11},
+        [{"below": 11, "shape": [2, 6]}, [2, 6, 16]],
+    ),
     "sret": Recipe(
         "github szq0214/SReT, SReT.py",
         lambda: importlib.import_module("SReT").SReT(

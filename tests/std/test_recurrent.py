@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -123,3 +124,25 @@ def test_mixed_slices_are_a_partition() -> None:
         assert sorted(i for mine in set(members) for i in mine) == list(range(12))
         drawn.add(tuple(members))
     assert len(drawn) == 3
+
+
+@pytest.mark.parametrize("through", ["none", "2"])
+def test_looped_is_unrolled(through: str) -> None:
+    """Three steps with one core are three cores with its weights; gradients are summed over the steps they reach."""
+    m: Any = whole(f"""
+        use std.recurrent: looped
+        block core(s, x) {{ return tanh((s -> u: linear(4)) + (x -> w: linear(4))) }}
+        block net(s: [B, 4], x: [B, 3]) {{ return (s; x) -> l: looped(core(), 3, {through}) }}
+    """)
+    s, x = noise(2, 4), noise(2, 3, seed=1)
+    core = next(m.l.children())
+    cores = [copy.deepcopy(core) for _ in range(3)]
+    y = s
+    for i, one in enumerate(cores):
+        y = torch.tanh(one.u(y.detach() if through == "2" and i == 1 else y) + one.w(x))
+    assert equal(m(s, x), y)
+    m(s, x).square().sum().backward()
+    y.square().sum().backward()
+    for name, p in core.named_parameters():
+        steps = [dict(one.named_parameters())[name].grad for one in cores]
+        assert equal(p.grad, sum(g for g in steps if g is not None))
