@@ -151,6 +151,12 @@ class _Bounded(Op):
     def layers(self, attrs: Attrs) -> int:
         return 1
 
+    def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        """As in evaluation: two a MAC; for each element of the weight one to scale it, and two to measure the norm, but
+        for the norm "2" of a convolution, which is a convolution."""
+        counted = attrs["norm"] == "2" and len(self.shape(attrs)) > 2
+        return 2 * self.macs(ins, outs, attrs) + prod(self.shape(attrs), start=1 if counted else 3)
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:

@@ -40,6 +40,20 @@ def test_nothing_is_kept_where_nothing_is_learned() -> None:
     assert of("return x -> conv(8, 1) -> relu -> conv(8, 1)").saved == 4 * 8 * B * H * W * 2
 
 
+def test_bounded_layers_measure_and_scale_their_weights() -> None:
+    """A product with the weight is two operations an element of it, whatever goes through the layer besides."""
+    sizes = {"B": 2, "H": 4, "W": 5}
+    for layer, through, weight, measured in (
+        ('lipschitz_conv(6, 3, norm="1")', 2 * 20, 6 * 8 * 9, 0),
+        ("lipschitz_conv(6, 3)", 2 * 20, 6 * 8 * 9, 20),  # by a convolution of one image
+        ('flatten -> lipschitz_linear(6, norm="inf")', 2, 6 * 160, 0),
+        ("flatten -> lipschitz_linear(6)", 2, 6 * 160, 0),
+    ):
+        found = of(f"return x -> {layer}", sizes, "x: [B, 8, 4, 5]")
+        assert found.macs == (through + measured) * weight
+        assert found.flops == 2 * found.macs + (1 if measured else 3) * weight
+
+
 def test_views_share_memory() -> None:
     found = of("a, b = x -> halves\nreturn concat([b, a])", {"B": 1, "H": 4, "W": 4})
     assert found.peak.known == 2 * 8 * 16 * 4
