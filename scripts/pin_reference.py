@@ -237,6 +237,12 @@ def gridformer() -> nn.Module:
     return model
 
 
+def sinenet(mode: str, disentangled: bool) -> nn.Module:
+    net = _module("pdearena.modules.sinenet_dual", "pdearena.modules").sinenet
+    model: nn.Module = net(1, 1, 1, 1, 4, 1, 8, mode, mult=1.5, num_waves=2, disentangle=disentangled)
+    return model
+
+
 def _module(name: str, package: str = "model") -> Any:
     """A module of a package without the package's own imports, which are all that training needs."""
     bare: Any = types.ModuleType(package)
@@ -312,6 +318,14 @@ RECIPES = {
     "gridformer": Recipe(
         "github TaoWangzj/GridFormer, basicsr/archs/GridFormer_arch.py", gridformer, "gridformer.arch", "gridformer",
         {"width": 8, "blocks": [1, 1, 2], "heads": [1, 2, 2], "layers": 2, "growth": 4}, [[1, 3, 24, 16]],
+    ),
+    "sinenet": Recipe(
+        "github divelab/AIRS, OpenPDE/SineNet", lambda: sinenet("circular", True), "sinenet.arch", "sinenet",
+        {"waves": 2, "growth": 1.5, "width": 8, "mode": "circular"}, [[1, 4, 3, 32, 48]],
+    ),
+    "sinenet_tangled": Recipe(
+        "github divelab/AIRS, OpenPDE/SineNet", lambda: sinenet("zeros", False), "sinenet.arch", "sinenet",
+        {"waves": 2, "growth": 1.5, "width": 8, "disentangled": False}, [[1, 4, 3, 32, 48]],
     ),
 }  # fmt: skip
 
