@@ -243,6 +243,34 @@ def sinenet(mode: str, disentangled: bool) -> nn.Module:
     return model
 
 
+def tunet() -> nn.Module:
+    """Without spaces in its names."""
+    net = _dlsia("tunet").TUNet
+    model: Any = net((24, 32), 3, 2, 4, 6, growth_rate=1.5, hidden_rate=1.3)
+    for names in (model.step_up, model.step_down):
+        for i, old in names.items():
+            names[i] = old.lower().replace(" ", "_")
+            model._modules[names[i]] = model._modules.pop(old)
+    result: nn.Module = model
+    return result
+
+
+def _dlsia(name: str) -> Any:
+    stands = {
+        "dlsia": mock.MagicMock(),
+        "dlsia.core": mock.MagicMock(),
+        "dlsia.core.helpers": mock.MagicMock(),
+    }  # it plots
+    with mock.patch.dict(sys.modules, stands):
+        return _module(f"dlsia.core.networks.{name}", "dlsia.core.networks")
+
+
+def msdnet() -> nn.Module:
+    net = _dlsia("msdnet").MixedScaleDenseNetwork
+    model: nn.Module = net(3, 2, num_layers=7, layer_width=2, max_dilation=5)
+    return model
+
+
 def _module(name: str, package: str = "model") -> Any:
     """A module of a package without the package's own imports, which are all that training needs."""
     bare: Any = types.ModuleType(package)
@@ -326,6 +354,14 @@ RECIPES = {
     "sinenet_tangled": Recipe(
         "github divelab/AIRS, OpenPDE/SineNet", lambda: sinenet("zeros", False), "sinenet.arch", "sinenet",
         {"waves": 2, "growth": 1.5, "width": 8, "disentangled": False}, [[1, 4, 3, 32, 48]],
+    ),
+    "tunet": Recipe(
+        "github phzwart/dlsia, dlsia/core/networks/tunet.py", tunet, "dlsia.arch", "tunet",
+        {"depth": 4, "width": 6, "growth": 1.5, "hidden": 1.3, "channels": 3, "classes": 2}, [[2, 3, 24, 32]],
+    ),
+    "msdnet": Recipe(
+        "github phzwart/dlsia, dlsia/core/networks/msdnet.py", msdnet, "dlsia.arch", "msdnet",
+        {"layers": 7, "width": 2, "cycle": 5, "channels": 3, "classes": 2}, [[2, 3, 24, 32]],
     ),
 }  # fmt: skip
 
