@@ -12,7 +12,7 @@ from archlang.elaborate.arguments import Arg, Args
 from archlang.elaborate.bounds import deep_stack
 from archlang.elaborate.builder import Builder
 from archlang.elaborate.calls import instantiate, to_module
-from archlang.elaborate.copying import free_names
+from archlang.elaborate.copying import free_names, structure_key
 from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.expressions import evaluate
 from archlang.elaborate.loader import LoadedModule
@@ -21,6 +21,7 @@ from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation, Limits, Session, StopElaboration
 from archlang.elaborate.values import BlockInstance, BlockTemplate, Instance, LabelText, Streams, Wire
 from archlang.ir.graph import Graph, Program, TensorType, Value
+from archlang.ir.sizes import fitting
 from archlang.records import dataclass
 from archlang.report.diagnostic import ArchError, Diagnostic, Severity, Span
 from archlang.report.suggest import nearest
@@ -178,6 +179,7 @@ def _root(cx: Activation, instance: Instance, template: BlockTemplate) -> Graph:
 
 def _built(cx: Activation, instance: Instance, name: str, types: Sequence[TensorType], span: Span) -> Graph:
     """Applies an instance to inputs of given types in a scratch graph, and returns the graph it made."""
+    structure = structure_key(instance, {})
     outer = Builder(Graph("(design)", "(design)", span))
     inner = Activation(cx.session, cx.module, Scope(cx.module.scope, frame=True), outer, "")
     wires = [Wire(Value(t), outer, span) for t in types]
@@ -192,7 +194,19 @@ def _built(cx: Activation, instance: Instance, name: str, types: Sequence[Tensor
     graph.block = name
     if name not in cx.session.names:
         graph.name = name
+    cx.session.built.setdefault(structure, []).append(graph)
     return graph
+
+
+def _fitted(session: Session, instance: Instance, types: Sequence[TensorType]) -> Graph | None:
+    """A graph of the same design, made before for open sizes, that these sizes fit: what follows from open sizes holds
+    for all. None where one is refused, so that the refusal speaks of numbers."""
+    for graph in session.built.get(structure_key(instance, {}), ()):
+        sizes = fitting(graph, types)
+        if sizes is not None:
+            session.given = sizes
+            return graph
+    return None
 
 
 def _streams(instance: Instance, wires: list[Wire]) -> Streams:
@@ -296,7 +310,7 @@ def elaborate_design(
                 help = "say what it is applied to: `verify net() on [B, 3, H, W] { ... }`"
                 fail("ARC0320", "this design's inputs have no types", verify.design.span, "no types here", help=help)
             return _root(cx, value, value.block)
-        return _built(cx, value, value.default_name, types, verify.design.span)
+        return _fitted(session, value, types) or _built(cx, value, value.default_name, types, verify.design.span)
 
     graph = _guarded(session, run)
     return Elaborated(Program.of(graph, session.given), session.diagnostics, graph.block, session.steps)

@@ -61,12 +61,14 @@ class Session:
     last_call: tuple[str, Span, int] | None = None
     root: Span | None = None  # where the design itself is declared: no call led to it
     given: dict[str, Size] = field(default_factory=dict)  # the design's own symbols -> sizes of its declared inputs
+    built: dict[Any, list[Graph]] = field(default_factory=dict)  # structure of a design -> its graphs
     abstract: int = 0  # > 0 while a comprehension is tried for an interval of its variable
 
     def after(self, other: Session | None) -> Session:
         """This session, with the graphs that another one of the same file has made."""
         if other is not None:
             self.memo, self.names, self.slots, self.emitted = other.memo, other.names, other.slots, other.emitted
+            self.built = other.built
         return self
 
     @property

@@ -1,14 +1,15 @@
-"""Equality of sizes under the equations that a graph requires."""
+"""Sizes and what a graph requires of them: equality under its equations, and whether given sizes meet them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import lru_cache
 
-from archlang.shapes.dim import Dim, Monomial, Size
+from archlang.ir.graph import Graph, TensorType
+from archlang.shapes.dim import Dim, Monomial, Size, substitute
 
-__all__ = ["Equalities"]
+__all__ = ["Equalities", "fitting"]
 
 _Row = dict[Monomial, Fraction]
 
@@ -63,3 +64,24 @@ def _lead(row: _Row) -> Monomial:
 def _rank(mono: Monomial) -> tuple[int, tuple[tuple[str, int], ...]]:
     """The order of monomials: by degree, then by name."""
     return sum(power for _, power in mono), tuple((str(atom), power) for atom, power in mono)
+
+
+def fitting(graph: Graph, types: Sequence[TensorType]) -> dict[str, Size] | None:
+    """What the graph's symbols stand for where its inputs have these types; None where they cannot, or where a need of
+    the graph fails by form."""
+    own = [v.type for port in graph.inputs for v in port.values]
+    if len(own) != len(types):
+        return None
+    sizes: dict[str, Size] = {}
+    for mine, given in zip(own, types, strict=True):
+        if mine.dtype != given.dtype or mine.rank != given.rank:
+            return None
+        for size, value in zip(mine.shape, given.shape, strict=True):
+            wanted = size if isinstance(size, int) else sizes.setdefault(str(size), value)
+            if value != wanted:
+                return None
+    for c in graph.constraints:
+        rest = substitute(c.left - c.right, sizes)
+        if isinstance(rest, int) and (rest < 0 or (rest and c.relation == "==")):
+            return None
+    return sizes

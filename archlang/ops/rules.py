@@ -199,6 +199,8 @@ def broadcast(op: str, ins: Sequence[TensorType], cx: Context) -> tuple[Size, ..
             if size == 1:
                 size, owner = here, i
                 continue
+            if here == size:
+                continue
             left, right = _sides(len(ins), owner, i)
             equal_ranks = ins[owner].rank == x.rank
             dim = rank - back if equal_ranks else -back

@@ -45,9 +45,18 @@ class Signals:
 
     def __init__(self, calibrated: bool) -> None:
         self.calibrated = calibrated
+        self._gains: dict[int, float | None] = {}  # id of a node -> see `_gain`
+        self._makers: dict[int, dict[int, Node]] = {}  # id of a graph -> which node makes a value
+        self._known: dict[tuple[int, *tuple[float, ...]], Activation] = {}
 
     def forward(self, graph: Graph, inputs: Sequence[float]) -> Activation:
         """The RMS of every value, from those of the inputs in order."""
+        key = (id(graph), *inputs)
+        if key not in self._known:
+            self._known[key] = self._forward(graph, inputs)
+        return self._known[key]
+
+    def _forward(self, graph: Graph, inputs: Sequence[float]) -> Activation:
         here = Activation(graph)
         here.rms.update(zip((id(v) for port in graph.inputs for v in port.values), inputs, strict=True))
         for node in graph.nodes:
@@ -105,7 +114,8 @@ class Signals:
         if name in ("mul", "div"):
             return _product(name, attrs, ins)
         if name in _NORMS:
-            scale = _spread(_decl(graph, node, "weight"), [1]) if _decl(graph, node, "weight") is not None else 1.0
+            scale = self._gain(graph, node)
+            assert scale is not None
             if name == "batchnorm" and not self.calibrated:
                 return scale * ins[0], [scale]
             return scale, [scale / max(ins[0], 1e-12)] + [0.0] * (len(ins) - 1)
@@ -114,18 +124,33 @@ class Signals:
             if name in _BOUNDED and ins[0] > 1:
                 return gain, [gain / ins[0]]
             return gain * ins[0], [gain] + [0.0] * (len(ins) - 1)
-        decl = _decl(graph, node, "weight")
-        if decl is not None and len(decl.shape) >= 2 and _multiplies(node):
-            gain = _spread(decl, decl.shape)
-            return gain * ins[0], [gain] + [0.0] * (len(ins) - 1)
+        weight = self._gain(graph, node)
+        if weight is not None:
+            return weight * ins[0], [weight] + [0.0] * (len(ins) - 1)
         if name == "concat":
             return math.hypot(*ins) / math.sqrt(len(ins)), [1.0] * len(ins)
         return max(ins), [1.0] * len(ins)
 
+    def _gain(self, graph: Graph, node: Node) -> float | None:
+        """What the weight of a layer multiplies an RMS by, found once; None where no weight does."""
+        key = id(node)
+        if key not in self._gains:
+            decl = _decl(graph, node, "weight")
+            gain: float | None = None
+            if node.op in _NORMS:
+                gain = _spread(decl, [1])
+            elif decl is not None and len(decl.shape) >= 2 and _multiplies(node):
+                gain = _spread(decl, decl.shape)
+            self._gains[key] = gain
+        return self._gains[key]
+
     # -- errors ----------------------------------------------------------------------------------------------------
     def errors(self, here: Activation, known: Mapping[int, float], wanted: Value) -> float:
         """The error of a value, from those of the streams that it is made from."""
-        makers = {id(v): node for node in here.graph.nodes for v in node.outputs}
+        makers = self._makers.get(id(here.graph))
+        if makers is None:
+            makers = {id(v): node for node in here.graph.nodes for v in node.outputs}
+            self._makers[id(here.graph)] = makers
         found = dict(known)
         pending = [wanted]
         while pending:

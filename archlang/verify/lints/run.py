@@ -31,7 +31,7 @@ _GRAPH = (no_op.check, double_norm.check, lost_bias.check, mixed_scales.check, u
 def lint(module: LoadedModule, programs: Sequence[Program]) -> list[Diagnostic]:
     """The warnings of a file, suppressed ones included (see `allow`). `programs`: its designs, as far as they build."""
     found = [finding for check in _TREE for finding in check(module)]
-    views = [Links(program) for program in programs]
+    views = [Links(program) for program in {id(program.root): program for program in programs}.values()]
     for check in _GRAPH:
         sites: list[Site] = [site for view in views for site in check(view)]
         found += everywhere(sites)
