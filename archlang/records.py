@@ -106,6 +106,7 @@ else:
 
     def _init(cls, fields, frozen):
         names = {"_missing": _MISSING, "_set": object.__setattr__}
+        slots = frozen and "__slots__" in cls.__dict__  # whose descriptors are the fastest way past `__setattr__`
         positional, keyword, body = [], [], []
         for name, item in fields.items():
             value = name
@@ -118,7 +119,11 @@ else:
             else:
                 default = ""
             (keyword if item.type[1] else positional).append(name + default)
-            body.append(f" _set(self, {name!r}, {value})" if frozen else f" self.{name} = {value}")
+            if slots:
+                names[f"_set_{name}"] = getattr(cls, name).__set__
+                body.append(f" _set_{name}(self, {value})")
+            else:
+                body.append(f" _set(self, {name!r}, {value})" if frozen else f" self.{name} = {value}")
         if hasattr(cls, "__post_init__"):
             body.append(" self.__post_init__()")
         star = ["*"] if keyword else []

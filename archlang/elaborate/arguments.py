@@ -63,7 +63,7 @@ DTYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)  # not frozen: there are many, and they are made in half the time
 class Arg:
     """An evaluated argument."""
 
@@ -73,7 +73,7 @@ class Arg:
     items: tuple[Span, ...] = ()  # the elements, where a list is written out
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Args:
     """The evaluated arguments of a call."""
 
@@ -86,7 +86,7 @@ def bind(cx: Activation, what: str, params: Sequence[tree.Param], args: Args, sp
     """Assigns arguments to parameters by place and name; unknown, missing and doubled ones are errors."""
     bound: dict[str, Arg] = {}
     plain = [p for p in params if not p.star]
-    rest = next((p for p in params if p.star), None)
+    rest = next((p for p in params if p.star), None) if len(plain) < len(params) else None
     if len(args.positional) > len(plain) and rest is None:
         extra = args.positional[len(plain)]
         takes = arguments_text(len(plain))
@@ -152,9 +152,20 @@ def type_text(type: tree.Type) -> str:
     return type.span.text
 
 
+_PARAMETER_KINDS: dict[str, tuple[Any, ...]] = {
+    "int": (int, Dim),
+    "float": (float,),
+    "bool": (bool,),
+    "str": (str,),
+    "fn": (Fn, Builtin),
+    "dtype": (str,),
+}
+_PLAIN = {(int, "int"), (Dim, "int"), (float, "float"), (bool, "bool"), (str, "str")}  # most arguments: as they are
+
+
 def coerce(cx: Activation, value: Any, type: tree.Type | None, span: Span, what: str, arg: Arg | None = None) -> Any:
     """The value as the declared type, or a diagnostic. Templates become instances where a module is expected."""
-    if type is None:
+    if type is None or (value.__class__, getattr(type, "name", None)) in _PLAIN:
         return value
     if value is None and _optional(type):
         return None
@@ -220,18 +231,10 @@ def _coerce_named(cx: Activation, value: Any, type: tree.NamedType, span: Span, 
         _refuse(value, type, span, what)
     if name == "float" and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    kinds: dict[str, tuple[Any, ...]] = {
-        "int": (int, Dim),
-        "float": (float,),
-        "bool": (bool,),
-        "str": (str,),
-        "fn": (Fn, Builtin),
-        "dtype": (str,),
-    }
     if name == "any":
         return value
-    if name in kinds:
-        if isinstance(value, kinds[name]) and not (name == "int" and isinstance(value, bool)):
+    if name in _PARAMETER_KINDS:
+        if isinstance(value, _PARAMETER_KINDS[name]) and not (name == "int" and isinstance(value, bool)):
             return value
         _refuse(value, type, span, what)
     fail(
@@ -339,14 +342,18 @@ _KINDS = {
 }
 
 
+_ACCEPTED: dict[str, tuple[Any, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "size": (int, Dim)}
+_ELEMENTS = {"ints": "int", "sizes": "size", "floats": "float"}
+
+
 def _checked(kind: str, value: Any) -> Any:
     """The value in the form that op entries expect, or _WRONG where it does not fit."""
     if kind == "init":
         from archlang.ops.init import as_init
 
         return as_init(value) or _WRONG
-    if kind in ("ints", "sizes", "floats"):
-        element = {"ints": "int", "sizes": "size", "floats": "float"}[kind]
+    element = _ELEMENTS.get(kind)
+    if element is not None:
         if isinstance(value, (list, tuple)):
             items = tuple(_checked(element, v) for v in expand(value))
             return _WRONG if any(v is _WRONG for v in items) else items
@@ -357,8 +364,7 @@ def _checked(kind: str, value: Any) -> Any:
         return value if kind == "bool" else _WRONG
     if kind == "dtype":
         return DTYPES.get(value, _WRONG) if isinstance(value, str) else _WRONG
-    accepted: dict[str, tuple[Any, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "size": (int, Dim)}
-    if isinstance(value, accepted.get(kind, ())):
+    if isinstance(value, _ACCEPTED.get(kind, ())):
         return value
     if kind == "float" and isinstance(value, Dim):
         return value

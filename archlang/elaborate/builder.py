@@ -43,6 +43,7 @@ class Builder:
     declared: dict[int, Span] = field(default_factory=dict)  # id of an input's value -> its declaration
     given: dict[int, Wire] = field(default_factory=dict)  # id of an input's value -> the caller's wire
     first_use: dict[str, Span] = field(default_factory=dict)  # path of a module -> where it was first applied
+    needed: set[object] = field(default_factory=set)  # keys of the graph's constraints
 
     # -- paths ---------------------------------------------------------------------------------------------------------
     def reserve(self, path: str, span: Span) -> None:
@@ -176,13 +177,12 @@ class Builder:
         """Records what a node needs of symbolic sizes."""
         if not constraints:
             return
-        known = {c.key for c in self.graph.constraints}
         for c in constraints:
             if c.phase is not None and self.phase not in (None, c.phase):
                 continue  # what training needs of an arm that runs in evaluation only
             c = replace(c, span=c.span or span, phase=c.phase or self.phase)
-            if c.key not in known:
-                known.add(c.key)
+            if c.key not in self.needed:
+                self.needed.add(c.key)
                 self.graph.constraints.append(c)
 
     # -- children ------------------------------------------------------------------------------------------------------
@@ -280,8 +280,13 @@ def shape_at(graph: Graph, key: str) -> tuple[int, ...] | None:
     return None
 
 
+_GOOD: set[str] = set()  # labels that were looked at
+
+
 def check_label(path: str, span: Span) -> None:
     """Refuses labels that cannot be attributes of an nn.Module."""
+    if path in _GOOD:
+        return
     for part in path.split("."):
         if not part:
             fail("ARC0406", f"the label `{path}` has an empty segment", span, help='dots separate names: "a.b"')
@@ -301,6 +306,8 @@ def check_label(path: str, span: Span) -> None:
             )
     if keyword.iskeyword(path) and span.text == path:
         fail("ARC0409", f"`{path}` is a Python keyword", span, help=f'as a label it needs quotes: "{path}": ...')
+    if not keyword.iskeyword(path):
+        _GOOD.add(path)
 
 
 def check_methods(graph: Graph) -> None:

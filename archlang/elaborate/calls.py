@@ -9,6 +9,7 @@ from archlang.elaborate.apply import apply
 from archlang.elaborate.arguments import Arg, Args, arguments_text, bind, coerce, op_argument, op_parameters
 from archlang.elaborate.bounds import charge
 from archlang.elaborate.builtins import call_builtin
+from archlang.elaborate.dispatch import evaluate
 from archlang.elaborate.errors import fail
 from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation
@@ -57,7 +58,7 @@ def evaluate_call(
     cx: Activation, call: tree.Call, label: LabelText | None = None, flowing: Streams | None = None
 ) -> Any:
     """A call expression; `flowing` are the wires left of `->`, where it is a step of a flow."""
-    from archlang.elaborate.expressions import evaluate, evaluate_lazily
+    from archlang.elaborate.expressions import evaluate_lazily
 
     func = evaluate(cx, call.func)
     if isinstance(func, Builtin) and func.name in ("floor", "ceil"):
@@ -69,8 +70,6 @@ def evaluate_call(
 
 
 def evaluate_args(cx: Activation, call: tree.Call) -> Args:
-    from archlang.elaborate.expressions import evaluate
-
     positional: list[Arg] = []
     named: dict[str, Arg] = {}
     context: list[Arg] = []
@@ -141,7 +140,6 @@ def labelled(value: Any, label: LabelText | None) -> Any:
 # -- functions ---------------------------------------------------------------------------------------------------------
 def call_function(cx: Activation, fn: Fn, args: Args, span: Span) -> Any:
     """Runs a function of the elaboration language in the caller's graph."""
-    from archlang.elaborate.expressions import evaluate
     from archlang.elaborate.statements import run_function
 
     bound = bind(cx, fn.name, fn.params, args, span)
@@ -162,8 +160,6 @@ def call_function(cx: Activation, fn: Fn, args: Args, span: Span) -> Any:
 
 def _argument(callee: Activation, param: tree.Param, bound: Mapping[str, Arg], span: Span) -> tuple[Any, Span]:
     """The argument given, or the default evaluated where the parameter stands (earlier parameters are visible)."""
-    from archlang.elaborate.expressions import evaluate
-
     if param.name in bound:
         return bound[param.name].value, bound[param.name].span
     if param.default is None:
@@ -234,8 +230,6 @@ def block_arguments(cx: Activation, template: BlockTemplate | ExternTemplate, ar
 
 def _alias_instance(cx: Activation, template: BlockTemplate, values: dict[str, Any], span: Span) -> Instance:
     """`block resnet50(...) = resnet([3, 4, 6, 3], ...)`: what stands right of `=`, with the parameters bound."""
-    from archlang.elaborate.expressions import evaluate
-
     scope = Scope(template.module.scope, frame=True)
     for param in template.tree.params:
         scope.bind(param.name, values[param.name], param.name_span, fixed=True, kind="parameter")
@@ -266,7 +260,7 @@ def _op_instance(op: Op, args: Args, span: Span) -> OpInstance:
             "one too many",
             help=f"its parameters are {', '.join(params)}" if params else None,
         )
-    collects = next((p for p in op.params if p.kind == "axes"), None) if len(op.params) > len(params) else None
+    collects = next(p for p in op.params if p.kind == "axes") if len(op.params) > len(params) else None
     axes: list[tuple[str, Any]] = []
     for name, arg in (*zip(params, args.positional, strict=False), *args.named.items()):
         if name not in params:

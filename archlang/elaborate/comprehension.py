@@ -7,6 +7,7 @@ from typing import Any
 
 from archlang.elaborate.bounds import bounded
 from archlang.elaborate.builtins import check_length
+from archlang.elaborate.dispatch import evaluate
 from archlang.elaborate.errors import fail
 from archlang.elaborate.session import Activation, NeedConcrete, Split
 from archlang.elaborate.values import IndexRange, Instance, Phase, Run, describe, expand
@@ -28,7 +29,7 @@ def comprehension(cx: Activation, expr: tree.Comprehension) -> list[Any]:
 
 
 def _clause(cx: Activation, expr: tree.Comprehension, depth: int, values: list[Any]) -> None:
-    from archlang.elaborate.expressions import condition, evaluate
+    from archlang.elaborate.expressions import condition
     from archlang.elaborate.statements import assign_target
 
     if depth == len(expr.clauses):
@@ -68,8 +69,6 @@ def iterate(cx: Activation, value: Any, expr: tree.Expr) -> Any:
 
 def _by_intervals(cx: Activation, expr: tree.Comprehension, clause: tree.Clause, items: range) -> list[Any] | None:
     """The elements with equal modules gathered in runs, or None where each must be evaluated by itself."""
-    from archlang.elaborate.expressions import evaluate
-
     if not isinstance(clause.target, tree.Name):
         return None
     values: list[Any] = []

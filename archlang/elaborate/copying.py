@@ -41,7 +41,7 @@ def copy_instance(instance: Instance, seen: dict[int, Any], leaf: Leaf | None = 
     copy: Instance
     common = {"span": instance.span, "label": instance.label, "arrow": instance.arrow}
     if isinstance(instance, OpInstance):
-        copy = OpInstance(**common, op=instance.op, args=instance.args, arg_spans=instance.arg_spans)  # type: ignore[arg-type]
+        copy = OpInstance(**common, op=instance.op, args=instance.args, arg_spans=instance.arg_spans, key=instance.key)  # type: ignore[arg-type]
     elif isinstance(instance, BlockInstance):
         copy = BlockInstance(**common, block=instance.block, args={})  # type: ignore[arg-type]
         copy.args.update({k: map_modules(v, seen, leaf) for k, v in instance.args.items()})
@@ -79,8 +79,13 @@ def map_modules(value: Any, seen: dict[int, Any], leaf: Leaf | None = None) -> A
     return value
 
 
+_PLAIN = frozenset((bool, int, float, str, type(None)))
+
+
 def structure_key(value: Any, ids: dict[int, int]) -> Any:
     """A hashable that is equal for values which lead to the same graph; `ids` numbers modules by first occurrence."""
+    if value.__class__ in _PLAIN:
+        return (value.__class__, value)
     if isinstance(value, (Instance, Run)):
         if id(value) in ids:
             return ("same", ids[id(value)])
@@ -104,8 +109,6 @@ def structure_key(value: Any, ids: dict[int, int]) -> Any:
         return (type(value).__name__, value.name)
     if isinstance(value, Wire):
         return ("wire", id(value.value))
-    if isinstance(value, (bool, int, float, str)) or value is None:
-        return (type(value).__name__, value)
     return value
 
 
@@ -116,7 +119,10 @@ def _instance_key(instance: Instance, ids: dict[int, int]) -> Any:
 
 def _kind_key(instance: Instance, ids: dict[int, int]) -> tuple[Any, ...]:
     if isinstance(instance, OpInstance):
-        return (instance.op.name, *((k, structure_key(v, ids)) for k, v in instance.args.items()))
+        if instance.key is None:  # its arguments are plain data
+            args = ((k, structure_key(v, ids)) for k, v in instance.args.items())
+            instance.key = (instance.op.name, *args)
+        return instance.key
     if isinstance(instance, BlockInstance):
         return (id(instance.block.tree), *((k, structure_key(v, ids)) for k, v in instance.args.items()))
     if isinstance(instance, ExternInstance):

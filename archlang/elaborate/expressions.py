@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from archlang.elaborate import operators
@@ -11,6 +10,7 @@ from archlang.elaborate.bounds import bounded, charge
 from archlang.elaborate.builtins import check_length, floor_of_quotient, text_of
 from archlang.elaborate.calls import apply_step, call_value, evaluate_args, evaluate_call, labelled, to_module
 from archlang.elaborate.comprehension import comprehension
+from archlang.elaborate.dispatch import EVALUATE, evaluate
 from archlang.elaborate.errors import fail
 from archlang.elaborate.names import lookup
 from archlang.elaborate.session import Activation, NeedConcrete
@@ -37,15 +37,6 @@ from archlang.shapes.dim import Dim
 from archlang.syntax import tree
 
 __all__ = ["condition", "evaluate", "evaluate_label", "evaluate_lazily"]
-
-
-def evaluate(cx: Activation, expr: tree.Expr) -> Any:
-    """The value of an expression."""
-    session = cx.session
-    session.steps += 1
-    if session.steps > session.limits.steps:
-        session.tick(expr.span, 0)  # refuses
-    return _EVALUATE[expr.__class__](cx, expr)
 
 
 # -- literals and names ------------------------------------------------------------------------------------------------
@@ -369,7 +360,7 @@ def _misplaced(cx: Activation, expr: tree.Expr) -> Any:
     fail("ARC0267", f"{what} cannot stand here", expr.span)
 
 
-_EVALUATE: dict[type, Callable[[Activation, Any], Any]] = {
+EVALUATE |= {
     tree.Number: _number,
     tree.Bool: _bool,
     tree.NoneLit: _none,

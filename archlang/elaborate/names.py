@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from archlang.elaborate.arguments import DTYPES
@@ -72,6 +73,7 @@ def lookup(cx: Activation, name: tree.Name) -> Any:
     )
 
 
+@cache
 def builtin(name: str) -> Any:
     """What the language itself provides under a name."""
     if name == "training":

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from archlang.elaborate.bounds import bounded
+from archlang.elaborate.dispatch import evaluate
 from archlang.elaborate.errors import fail
 from archlang.elaborate.session import Activation, Split
 from archlang.elaborate.values import (
@@ -335,7 +336,6 @@ def wire_attribute(wire: Wire, expr: tree.Attribute) -> Any:
 
 def index_wire(cx: Activation, wire: Wire, expr: tree.Index) -> Any:
     """`x[..., 0, 1:]` as the op `index`."""
-    from archlang.elaborate.expressions import evaluate
 
     def bound(e: tree.Expr | None) -> Any:
         if e is None:
@@ -374,8 +374,6 @@ def _apply_index(cx: Activation, wire: Wire, items: tuple[Any, ...], span: Span)
 
 def index_list(cx: Activation, items: Any, expr: tree.Index) -> Any:
     """`xs[i]`, `xs[1:]` on lists, tuples and strings."""
-    from archlang.elaborate.expressions import evaluate
-
     if len(expr.items) != 1:
         fail("ARC0269", "a list has one index", expr.span)
     item = expr.items[0]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from archlang.elaborate.arguments import DTYPES
+from archlang.elaborate.dispatch import evaluate
 from archlang.elaborate.errors import fail
 from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation
@@ -120,8 +121,6 @@ def _is_size(cx: Activation, name: str) -> bool:
 
 
 def _dim_value(cx: Activation, dim: tree.Expr) -> Size:
-    from archlang.elaborate.expressions import evaluate
-
     value = evaluate(cx, dim)
     if isinstance(value, bool) or not isinstance(value, (int, Dim)):
         fail("ARC0323", "a size must be an int", dim.span)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from archlang.elaborate.dispatch import evaluate
 from archlang.elaborate.errors import fail
 from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation
@@ -32,8 +33,6 @@ class in_phase:
 
 def either(cx: Activation, phase: Phase, expr: tree.Conditional) -> Any:
     """`if training then a else b` on wires."""
-    from archlang.elaborate.expressions import evaluate
-
     first, second = (expr.then, expr.otherwise) if phase.training else (expr.otherwise, expr.then)
     with in_phase(cx, True, expr.span):
         train = evaluate(cx, first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from archlang.elaborate.dispatch import evaluate
 from archlang.elaborate.errors import fail
 from archlang.elaborate.session import Activation
 from archlang.ir.graph import Constraint
@@ -143,8 +144,6 @@ def _size(cx: Activation, expr: tree.Expr) -> Size:
         if not isinstance(right, int) or right < 1:
             fail("ARC0333", f"`{size_str(right)}` is no positive number to divide by", expr.right.span)
         return left // right if expr.op == "//" else left - right * (left // right)
-    from archlang.elaborate.expressions import evaluate  # which applies blocks, which keep promises
-
     value: Any = evaluate(cx, expr)
     if isinstance(value, bool) or not isinstance(value, (int, Dim)):
         fail("ARC0323", "a size must be an int", expr.span)

@@ -149,7 +149,8 @@ class Activation:
 
     def nested(self) -> Activation:
         """The same activation with an inner scope."""
-        return replace(self, scope=Scope(self.scope))
+        scope = Scope(self.scope)
+        return Activation(self.session, self.module, scope, self.builder, self.block, self.new_streams, self.moves)
 
     def graph_builder(self, span: Span) -> Builder:
         """The builder, where wires can be made."""

@@ -62,7 +62,7 @@ class Wire:
         return self.value.type
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Streams:
     """What flows through `->`: wires, lists of wires or `none` for the inputs, and context after `;`."""
 
@@ -112,6 +112,7 @@ class OpInstance(Instance):
     arg_spans: Mapping[str, Span] = field(default_factory=dict)
     wire_spans: tuple[Span, ...] = ()  # the operands as written, where they are written beside the op
     op_span: Span | None = None  # the infix operator
+    key: tuple[Any, ...] | None = None  # see `copying.structure_key`
 
     @property
     def default_name(self) -> str:
@@ -313,7 +314,7 @@ def expand(items: Sequence[Any]) -> list[Any]:
 
 def settled(value: Any) -> Any:
     """A list whose owned runs are spelt out: only fresh, unnamed runs stay runs."""
-    if isinstance(value, list):
+    if value.__class__ is list:
         spelt = (v.instances() if isinstance(v, Run) and v.owner is not None else (settled(v),) for v in value)
         return [one for group in spelt for one in group]
     return value
@@ -321,9 +322,10 @@ def settled(value: Any) -> Any:
 
 def has_wire(value: Any) -> bool:
     """Whether a value is a wire, or a list or tuple that holds one."""
-    if isinstance(value, Wire):
+    kind = value.__class__
+    if kind is Wire:
         return True
-    return isinstance(value, (list, tuple)) and any(has_wire(item) for item in value)
+    return (kind is list or isinstance(value, tuple)) and any(map(has_wire, value))
 
 
 def describe(value: Any) -> str:

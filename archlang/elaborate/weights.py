@@ -6,6 +6,7 @@ from typing import Any
 
 from archlang.elaborate.arguments import DTYPES
 from archlang.elaborate.builder import check_label
+from archlang.elaborate.dispatch import evaluate
 from archlang.elaborate.errors import fail
 from archlang.elaborate.session import Activation
 from archlang.elaborate.values import Wire, describe
@@ -20,8 +21,6 @@ __all__ = ["declare_weight"]
 
 def declare_weight(cx: Activation, stmt: tree.Weight) -> Wire:
     """Adds the tensor to the graph at hand and gives the wire that reads it."""
-    from archlang.elaborate.expressions import evaluate
-
     builder = cx.graph_builder(stmt.span)
     shape = tuple(_extent(cx, dim, stmt) for dim in stmt.type.dims)
     dtype = DTYPES.get(stmt.type.dtype or "float", "")
@@ -52,8 +51,6 @@ def declare_weight(cx: Activation, stmt: tree.Weight) -> Wire:
 
 
 def _extent(cx: Activation, dim: tree.Expr, stmt: tree.Weight) -> int:
-    from archlang.elaborate.expressions import evaluate
-
     if isinstance(dim, tree.Ellipsis):
         fail("ARC0329", "every extent of a weight must be written", dim.span)
     value: Any = evaluate(cx, dim)
@@ -74,8 +71,6 @@ def _extent(cx: Activation, dim: tree.Expr, stmt: tree.Weight) -> int:
 
 
 def _initialiser(cx: Activation, stmt: tree.Weight, shape: tuple[int, ...]) -> Init:
-    from archlang.elaborate.expressions import evaluate
-
     if stmt.init is None:
         fail(
             "ARC0285",

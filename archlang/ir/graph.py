@@ -219,7 +219,7 @@ class Constraint:
     @property
     def key(self) -> tuple[object, ...]:
         """What it asks, without who asks it and where."""
-        cases = tuple(tuple(c.key for c in case) for case in self.cases)
+        cases = tuple(tuple(c.key for c in case) for case in self.cases) if self.cases else ()
         return self.left, self.right, self.relation, self.phase, cases
 
     @property
@@ -229,7 +229,9 @@ class Constraint:
 
     def at(self, sizes: Mapping[str, Size]) -> Constraint:
         """The same with sizes put in for symbols."""
-        cases = tuple(tuple(c.at(sizes) for c in case) for case in self.cases)
+        if not sizes:
+            return self
+        cases = tuple(tuple(c.at(sizes) for c in case) for case in self.cases) if self.cases else ()
         return replace(self, left=substitute(self.left, sizes), right=substitute(self.right, sizes), cases=cases)
 
     def holds(self, sizes: Mapping[str, int]) -> bool:

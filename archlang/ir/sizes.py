@@ -7,7 +7,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from archlang.ir.graph import Graph, TensorType
-from archlang.shapes.dim import Dim, Monomial, Size, substitute
+from archlang.shapes.dim import Dim, Monomial, Size
 
 __all__ = ["Equalities", "fitting"]
 
@@ -80,8 +80,4 @@ def fitting(graph: Graph, types: Sequence[TensorType]) -> dict[str, Size] | None
             wanted = size if isinstance(size, int) else sizes.setdefault(str(size), value)
             if value != wanted:
                 return None
-    for c in graph.constraints:
-        rest = substitute(c.left - c.right, sizes)
-        if isinstance(rest, int) and (rest < 0 or (rest and c.relation == "==")):
-            return None
-    return sizes
+    return None if any(c.phase is None and c.at(sizes).known is False for c in graph.constraints) else sizes

@@ -47,7 +47,7 @@ class Signals:
         self.calibrated = calibrated
         self._gains: dict[int, float | None] = {}  # id of a node -> see `_gain`
         self._makers: dict[int, dict[int, Node]] = {}  # id of a graph -> which node makes a value
-        self._known: dict[tuple[int, *tuple[float, ...]], Activation] = {}
+        self._known: dict[tuple[float, ...], Activation] = {}
 
     def forward(self, graph: Graph, inputs: Sequence[float]) -> Activation:
         """The RMS of every value, from those of the inputs in order."""

@@ -77,7 +77,9 @@ def test_sizes_that_an_open_design_refuses_are_refused_in_numbers() -> None:
     free, taken, refused = designs(load(read_bytes(text.encode())))
     assert free.done is not None and taken.done is not None and refused.done is None
     assert taken.done.program.root is free.done.program.root
-    assert [d.code for d in refused.findings] == ["ARC0350"] and "7 on the left and 6 on the right" in refused.findings[0].message
+    assert [d.code for d in refused.findings] == ["ARC0350"] and "7 on the left and 6 on the right" in refused.findings[
+        0
+    ].message
 
 
 def test_designs_that_are_equal_keep_their_names_and_mistakes() -> None:

@@ -14,7 +14,7 @@ __all__ = ["check"]
 
 def check(links: Links) -> Iterator[Site]:
     """A norm that is read by others as well (a pre-norm layer on a normalised stream) is meant."""
-    for link in links.all():
+    for link in links.all:
         reader, maker = link.reader, link.maker
         if reader is None or reader.op not in NORMS or reader.span is None:
             continue

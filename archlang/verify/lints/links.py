@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 from archlang.ir.graph import Graph, Node, Program, Value
 from archlang.records import dataclass
@@ -68,8 +69,12 @@ class Links:
                 return node
             value = self.inputs(node.callee)[places[0]]
 
-    def all(self) -> Iterator[Link]:
+    @cached_property
+    def all(self) -> list[Link]:
         """Every place where one op's result goes on, the joints inside runs of equal children included."""
+        return list(self._all())
+
+    def _all(self) -> Iterator[Link]:
         for graph in self.program.graphs:
             root = graph is self.program.root
             for node in graph.nodes:

@@ -16,7 +16,7 @@ __all__ = ["check"]
 
 def check(links: Links) -> Iterator[Site]:
     shared = _shared(links)
-    for link in links.all():
+    for link in links.all:
         if link.maker.span is not None and _biased(link.maker):
             lost = _lost(link) and id(link.maker) not in shared
             yield link.maker.span, _finding(link) if lost else None
