@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import cached_property
 
 from archlang.analyze.active import active
 from archlang.analyze.largest import Largest
@@ -16,16 +17,14 @@ from archlang.analyze.tree import Block, tree
 from archlang.ir.graph import Program
 from archlang.ir.walk import Counts, counts
 from archlang.ops.eager import Ghost, Tape
-from archlang.records import dataclass
 from archlang.reversible import rebuildable
 from archlang.shapes.dim import Size, symbol, symbols
 
 __all__ = ["Cost", "at_peak", "cost"]
 
 
-@dataclass(frozen=True)
 class Cost:
-    """Figures of a program, in the symbols of its inputs that have no number yet.
+    """Figures of a program, in the symbols of its inputs that have no number yet. Each is computed when it is asked for.
 
     Operations (`macs`, `flops`, `traffic`, `by_op`) and `peak` are those of a forward pass in evaluation; `saved` is
     what one in training keeps for the backward pass. `active` counts the parameters that a pass in evaluation reads.
@@ -33,18 +32,65 @@ class Cost:
     of `saved` is not known.
     """
 
-    sizes: dict[str, int]
-    parameters: Counts
-    active: int
-    work: Work
-    training: Work
-    by_op: dict[str, tuple[int, Work]]
-    peak: Largest
-    reach: Reach | None
-    depth: int
-    critical: Largest
-    uncounted: tuple[str, ...]
-    tree: Block
+    def __init__(self, program: Program, sizes: Mapping[str, int], rebuild: bool) -> None:
+        self.program = program
+        self.sizes = dict(sizes)
+        self._rebuild = rebuild
+        self._env = _sizes(program, sizes)
+        self._plans = Plans()
+
+    @cached_property
+    def parameters(self) -> Counts:
+        return counts(self.program)
+
+    @cached_property
+    def active(self) -> int:
+        return active(self.program, training=False)
+
+    @cached_property
+    def _evaluation(self) -> Trace:
+        return _trace(self.program, Tracer(self._plans, training=False, grad=False), self._env)
+
+    @cached_property
+    def _training(self) -> Trace:
+        rebuilt = rebuildable(self.program) if self._rebuild else ()
+        return _trace(self.program, Tracer(self._plans, True, True, rebuilt), self._env)
+
+    @property
+    def work(self) -> Work:
+        return self._evaluation.work
+
+    @property
+    def training(self) -> Work:
+        return self._training.work
+
+    @property
+    def by_op(self) -> dict[str, tuple[int, Work]]:
+        return self._evaluation.by_op
+
+    @cached_property
+    def peak(self) -> Largest:
+        return peak(self._evaluation)
+
+    @cached_property
+    def reach(self) -> Reach | None:
+        return Transfer(self._plans, Field()).total(self.program.root, self._env)
+
+    @cached_property
+    def depth(self) -> int:
+        return Transfer(self._plans, Depth()).total(self.program.root, self._env) or 0
+
+    @cached_property
+    def critical(self) -> Largest:
+        return Transfer(self._plans, Macs()).total(self.program.root, self._env) or Largest((0,))
+
+    @cached_property
+    def uncounted(self) -> tuple[str, ...]:
+        return tuple(sorted(self._training.uncounted))
+
+    @cached_property
+    def tree(self) -> Block:
+        return tree(self.program, self._training, self._evaluation)
 
     @property
     def macs(self) -> Size:
@@ -73,27 +119,7 @@ def cost(program: Program, sizes: Mapping[str, int] | None = None, rebuild: bool
 
     With symbols left, formulas hold wherever none of them is 0 or 1 (a size of 1 can make a copy unnecessary).
     """
-    given = dict(sizes or {})
-    root, env = program.root, _sizes(program, given)
-    plans = Plans()
-    evaluation = _trace(program, Tracer(plans, training=False, grad=False), env)
-    training = _trace(program, Tracer(plans, True, True, rebuildable(program) if rebuild else ()), env)
-    depth = Transfer(plans, Depth()).total(root, env)
-    critical = Transfer(plans, Macs()).total(root, env)
-    return Cost(
-        given,
-        counts(program),
-        active(program, training=False),
-        evaluation.work,
-        training.work,
-        evaluation.by_op,
-        peak(evaluation),
-        Transfer(plans, Field()).total(root, env),
-        depth or 0,
-        critical or Largest((0,)),
-        tuple(sorted(training.uncounted)),
-        tree(program, training, evaluation),
-    )
+    return Cost(program, sizes or {}, rebuild)
 
 
 def at_peak(program: Program, sizes: Mapping[str, int] | None = None) -> list[tuple[str, Size]]:

@@ -180,9 +180,11 @@ class Builder:
         for c in constraints:
             if c.phase is not None and self.phase not in (None, c.phase):
                 continue  # what training needs of an arm that runs in evaluation only
-            c = replace(c, span=c.span or span, phase=c.phase or self.phase)
-            if c.key not in self.needed:
-                self.needed.add(c.key)
+            if c.span is None or c.phase is not self.phase:
+                c = replace(c, span=c.span or span, phase=c.phase or self.phase)
+            key = c.key
+            if key not in self.needed:
+                self.needed.add(key)
                 self.graph.constraints.append(c)
 
     # -- children ------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from archlang.elaborate.values import (
 )
 from archlang.ir.graph import Constraint, Graph, Output, TensorType
 from archlang.report.diagnostic import Span
-from archlang.shapes.dim import never_text, non_negative, size_str, substitute
+from archlang.shapes.dim import difference, never_text, non_negative, size_str, substitute
 
 __all__ = [
     "add_outputs",
@@ -169,9 +169,10 @@ def _lift_constraints(
         if c.rule == "promise":  # what the callee's declaration promises, its callers have to keep
             c = as_need(c, graph.block, span)
         here = c.at(local.sizes)
-        if here.known or (c.relation == ">=" and non_negative(here.left - here.right)):
+        known = here.known
+        if known or (c.relation == ">=" and non_negative(difference(here.left, here.right))):
             continue
-        if here.known is False and c.phase is None:  # else the other phase may do
+        if known is False and c.phase is None:  # else the other phase may do
             _never(cx, graph, c, here, wires, span)
         lifted.append(here)
     builder.need(lifted, span)

@@ -28,7 +28,7 @@ from typing import Any, Union
 
 from archlang.records import dataclass, field, replace
 from archlang.report.diagnostic import Span
-from archlang.shapes.dim import Size, evaluate, size_str, substitute, symbols
+from archlang.shapes.dim import Size, difference, evaluate, size_str, substitute, symbols
 
 __all__ = [
     "CONTRACTIONS",
@@ -251,10 +251,10 @@ class Constraint:
             found = [[c.known for c in case] for case in self.cases]
             met = any(all(case) for case in found)
             return True if met else False if all(False in case for case in found) else None
-        difference = self.left - self.right
-        if not isinstance(difference, int):
+        rest = difference(self.left, self.right)
+        if not isinstance(rest, int):
             return None
-        return difference == 0 or (self.relation == ">=" and difference > 0)
+        return rest == 0 or (self.relation == ">=" and rest > 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,6 +20,7 @@ __all__ = [
     "Size",
     "at_least",
     "ceil_div",
+    "difference",
     "evaluate",
     "exact_div",
     "never_text",
@@ -193,6 +194,12 @@ def symbol(name: str) -> Dim:
 def ceil_div(a: Size, b: Size) -> Size:
     """`a / b` rounded up."""
     return -((-a) // b)
+
+
+@lru_cache(maxsize=1 << 14)
+def difference(left: Size, right: Size) -> Size:
+    """`left - right`; the same questions are asked of the sizes of every layer."""
+    return left - right
 
 
 def exact_div(a: Size, b: Size) -> Size | None:

@@ -96,7 +96,7 @@ class Measured:
 
     @cached_property
     def cost(self) -> Cost:
-        """Memory as well, which takes longest. Raises Unknown where an extern block hides what it needs."""
+        """All other figures. Raises Unknown where an extern block hides what it needs."""
         from archlang.analyze import cost
 
         for graph in self.program.graphs:
