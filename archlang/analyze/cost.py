@@ -24,7 +24,7 @@ __all__ = ["Cost", "at_peak", "cost"]
 
 
 class Cost:
-    """Figures of a program, in the symbols of its inputs that have no number yet. Each is computed when it is asked for.
+    """Figures of a program, in the symbols of its inputs that have no number yet, each computed when asked for.
 
     Operations (`macs`, `flops`, `traffic`, `by_op`) and `peak` are those of a forward pass in evaluation; `saved` is
     what one in training keeps for the backward pass. `active` counts the parameters that a pass in evaluation reads.
