@@ -272,7 +272,7 @@ class _Drawn(_Constant):
     random = True
     maker = "torch.empty"
     method: ClassVar[str]
-    params = (Param("shape", "sizes"), Param("dtype", "dtype?", None))
+    params: ClassVar[tuple[Param, ...]] = (Param("shape", "sizes"), Param("dtype", "dtype?", None))
 
     def shape(self, attrs: Attrs, cx: Context) -> tuple[Size, ...]:
         return tuple(attrs["shape"])
