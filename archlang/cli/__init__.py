@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-__all__ = ["main"]
+__all__ = ["console", "main"]
 
 COMMANDS = {
     "check": "find mistakes in specs",
@@ -24,6 +24,21 @@ exit status: 0 fine, 1 findings in a spec, 2 wrong command line or files that ca
 3 an error in archc itself, 130 interrupted
 
 `archc COMMAND --help` says more about a command."""
+
+
+def console() -> int:
+    """The command line of a process of its own. Graphs and syntax trees live until it ends: looking for garbage in them
+    finds none, and nobody needs them taken apart at the end."""
+    import gc
+    import os
+
+    gc.set_threshold(200_000)
+    status = main()
+    if "torch" not in sys.modules:  # which has threads to stop
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 def main(argv: Sequence[str] | None = None) -> int:

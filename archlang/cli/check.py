@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
 from typing import TYPE_CHECKING
 
 from archlang.cli.arguments import Parser, add_limits, limits, positive
@@ -38,22 +36,17 @@ def run(args: argparse.Namespace) -> int:
     known = Results(f"max_bytes={args.max_bytes}", args.cache and not shows)
     found = {path: known.get(path) for path in files}
     new = [path for path in files if found[path] is None]
-    with _few_collections():
-        found.update(
-            zip(new, mapped(lambda path: _check(path, args, known), new, 1 if shows else args.jobs), strict=True)
-        )
+    new, jobs = (new, 1) if shows else (_longest_first(new), args.jobs)
+    found.update(zip(new, mapped(lambda path: _check(path, args, known), new, jobs), strict=True))
     return report([finding for path in files for finding in found[path] or ()], files, args)
 
 
-@contextmanager
-def _few_collections() -> Iterator[None]:
-    """Graphs and syntax trees live as long as their file is checked: looking for garbage in them finds none."""
-    before = gc.get_threshold()
-    gc.set_threshold(200_000, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
+def _longest_first(paths: list[str]) -> list[str]:
+    """The order that keeps several processes busy to the end. The shortest comes first of all: it is done before they
+    are started, so that what all import is there."""
+    size = {path: os.path.getsize(path) if os.path.exists(path) else 0 for path in paths}
+    order = sorted(paths, key=size.__getitem__, reverse=True)
+    return order[-1:] + order[:-1]
 
 
 def _check(path: str, args: argparse.Namespace, known: Results) -> list[Diagnostic]:
