@@ -30,7 +30,7 @@ TOLERANCE = 1e-9  # of a number, relative to the norm of the tensors that it sta
 def noise(name: str, shape: Sequence[int]) -> Tensor:
     """Evenly in [-1, 1), the same for the same name everywhere."""
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-    return 2 * torch.rand(*shape, generator=generator, dtype=torch.float64) - 1
+    return 2 * torch.rand(tuple(shape), generator=generator, dtype=torch.float64) - 1
 
 
 def fill(model: nn.Module) -> None:

@@ -1,0 +1,89 @@
+"""Recipes for pin_reference.py: references of several streams, and of layers that see all before them.
+
+    python scripts/pin_streams.py NAME CHECKOUT
+
+Beside torch they need einops and, for hyper-connections, torch-einops-utils; MUDDFormer needs transformers.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+from pin_reference import Recipe, main  # noqa: E402
+
+
+class Streams(nn.Module):
+    """Three small layers between hyper-connections of four streams."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        code: Any = importlib.import_module("hyper_connections.hyper_connections")
+        self.layers = nn.ModuleList(
+            code.HyperConnections(4, dim=6, layer_index=i, branch=nn.Sequential(nn.Linear(6, 10), nn.GELU(), nn.Linear(10, 6)))
+            for i in range(3)
+        )
+        self.expand, self.reduce = code.get_expand_reduce_stream_functions(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.expand(x)
+        for layer in self.layers:
+            x = layer(x)
+        result: Tensor = self.reduce(x)
+        return result
+
+
+class _Float64:
+    """torch, whose float32 is float64: the code computes in float32 whatever its weights are."""
+
+    float32 = torch.float64
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+def mudd(name: str, **config: Any) -> nn.Module:
+    """A decoder of 4 layers with 2 heads of 32 features; its angles are not rounded to 16 bits."""
+    low = name.lower()
+    sizes = {"n_layer": 4, "n_head": 2, "dim": 64, "vocab_size": 50, "block_size": 16, "is_training": True}
+    code: Any = importlib.import_module(f"{low}.modeling_{low}")
+    code.torch = _Float64()
+    torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign, assignment]
+    settings = getattr(importlib.import_module(f"{low}.configuration_{low}"), f"{name}Config")(**sizes, **config)
+    model: Any = getattr(code, name)(settings)
+    model.setup_caches(2, 8)
+    turned = getattr(model, "rotary_ndims", 32)
+    turns = 1 / 10000.0 ** (torch.arange(0, turned, 2).to(torch.float32) / turned)
+    angles = torch.outer(torch.arange(16).to(torch.float32), turns)
+    model.freqs_cis = torch.stack([angles.cos(), angles.sin()], -1).double()
+    run = model.forward
+    model.forward = lambda ids: run(ids, return_tensor=True)
+    result: nn.Module = model
+    return result
+
+
+TOKENS = [{"shape": [2, 7], "below": 50}]
+RECIPES = {
+    "hyper_connections": Recipe(
+        "github lucidrains/hyper-connections, hyper_connections/hyper_connections.py", Streams,
+        "../tests/parity/pinned/hyper_connections.arch", "net", {}, [[2, 5, 6]],
+    ),
+    "muddformer": Recipe(
+        "github Caiyun-AI/MUDDFormer, pytorch/muddformer",
+        lambda: mudd("MUDDFormer", intermediate_size=256, use_qk_norm=True), "muddformer.arch", "muddformer",
+        {"width": 64, "depth": 4, "heads": 2, "hidden": 256, "vocabulary": 50}, TOKENS,
+    ),
+    "muddpythia": Recipe(
+        "github Caiyun-AI/MUDDFormer, pytorch/muddpythia", lambda: mudd("MUDDPythia", use_qk_norm=True),
+        "muddformer.arch", "muddpythia", {"width": 64, "depth": 4, "heads": 2, "vocabulary": 50}, TOKENS,
+    ),
+}  # fmt: skip
+
+if __name__ == "__main__":
+    main(RECIPES, *sys.argv[1:])
