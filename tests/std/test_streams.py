@@ -32,7 +32,7 @@ def test_hyper_connections_start_as_pre_norm(n: int, dynamic: str) -> None:
     """Every copy is the stream, so that their sum is n times it: a norm after it sees no factor."""
     m = net(USES, f"return x -> h: expanded([hyper({BRANCH}, {n}, i, {dynamic}) for i in 0..5], {n})")
     x = tokens()
-    assert equal(m(x) / n, pre_norm_chain([layer.layer for layer in m.h.layers], x))
+    assert equal(m(x) / n, pre_norm_chain([layer.layer for layer in m.h], x))
 
 
 def matrix(layer: Any, h: Tensor, i: int) -> tuple[Tensor, Tensor]:
@@ -47,7 +47,7 @@ def test_hyper_connections() -> None:
     m = randomised(net(USES, f"return x -> h: expanded([hyper({BRANCH}, {n}, i) for i in 0..4], {n})"))
     x = tokens()
     streams = [x] * n
-    for i, layer in enumerate(m.h.layers):
+    for i, layer in enumerate(m.h):
         a, b = matrix(layer, torch.stack(streams, -2), i)
         read = sum(a[..., j, :1] * streams[j] for j in range(n))
         y = layer.layer(read)
@@ -60,11 +60,11 @@ def test_hyper_connections() -> None:
 def arranged(alphas: list[list[list[float]]], betas: list[list[float]]) -> tuple[Tensor, list[Any], Tensor]:
     m = net(USES, f"return x -> h: expanded([hyper({BRANCH}, 2, i, false) for i in 0..{len(alphas)}], 2)")
     with torch.no_grad():
-        for layer, a, b in zip(m.h.layers, alphas, betas, strict=True):
+        for layer, a, b in zip(m.h, alphas, betas, strict=True):
             layer.static_alpha.copy_(torch.tensor(a))
             layer.static_beta.copy_(torch.tensor(b))
     x = tokens()
-    return m(x), [layer.layer for layer in m.h.layers], x
+    return m(x), [layer.layer for layer in m.h], x
 
 
 def test_matrices_that_put_layers_in_sequence_or_side_by_side() -> None:
@@ -89,7 +89,7 @@ def test_manifold_constrained_hyper_connections() -> None:
     m = randomised(net(USES, f"return x -> h: expanded([manifold_hyper({BRANCH}, {n}) for _ in 0..3], {n})"))
     x = tokens()
     h = torch.stack([x] * n, -2)
-    for layer in m.h.layers:
+    for layer in m.h:
         z = F.rms_norm(h.flatten(-2), (8 * n,), layer.norm.weight)
         read, write, mix = (
             getattr(layer, f"{k}_bias") + getattr(layer, f"{k}_scale") * getattr(layer, k)(z)
@@ -106,11 +106,11 @@ def test_manifold_constrained_hyper_connections_start_as_pre_norm() -> None:
     n = 4
     m = net(USES, f"return x -> h: expanded([manifold_hyper({BRANCH}, {n}) for _ in 0..3], {n})")
     with torch.no_grad():
-        for layer in m.h.layers:
+        for layer in m.h:
             for scale in (layer.read_scale, layer.write_scale, layer.mix_scale):
                 scale.zero_()
     x = 100 * tokens()  # large beside the norm's epsilon
-    y = pre_norm_chain([layer.layer for layer in m.h.layers], x)
+    y = pre_norm_chain([layer.layer for layer in m.h], x)
     assert float((m(x) / n - y).detach().abs().max() / y.detach().abs().max()) < 1e-6
 
 
