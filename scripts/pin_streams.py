@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from pin_reference import Recipe, main  # noqa: E402
+from pin_reference import Recipe, main
 
 
 class Streams(nn.Module):
@@ -26,7 +26,9 @@ class Streams(nn.Module):
         super().__init__()
         code: Any = importlib.import_module("hyper_connections.hyper_connections")
         self.layers = nn.ModuleList(
-            code.HyperConnections(4, dim=6, layer_index=i, branch=nn.Sequential(nn.Linear(6, 10), nn.GELU(), nn.Linear(10, 6)))
+            code.HyperConnections(
+                4, dim=6, layer_index=i, branch=nn.Sequential(nn.Linear(6, 10), nn.GELU(), nn.Linear(10, 6))
+            )
             for i in range(3)
         )
         self.expand, self.reduce = code.get_expand_reduce_stream_functions(4)

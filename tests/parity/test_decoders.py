@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -156,3 +157,37 @@ def test_value_residual(share: float) -> None:
     left_out = [] if share < 1 else [f"layers.{i}.self_attn.v_proj" for i in range(1, 4)]
     params = {key: value for key, value in SMALL.items() if key not in ("kv_heads", "base")}
     assert_same("value_residual.arch", {**params, "share": share}, reference, run, left_out)
+
+
+@pytest.mark.parametrize("entry", ["dynamic", "static"])
+def test_hyper_connections_start_as_the_pre_norm_decoder(entry: str) -> None:
+    """OLMo's weights in our streams, whose own are as they start: four copies, of which the last norm sees the sum."""
+    transformers = package("transformers")
+    sizes = {
+        "hidden_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 80,
+        "vocab_size": 50,
+    }
+    reference = transformers.OlmoForCausalLM(
+        transformers.OlmoConfig(**sizes, tie_word_embeddings=True, use_cache=False)
+    )
+    randomise(reference, ())
+    reference.model.norm.register_forward_pre_hook(lambda norm, inputs: (4 * inputs[0],))
+    params = {"width": 48, "depth": 3, "heads": 4, "hidden": 80, "vocabulary": 50}
+    model = archlang.build(SPECS / "hyper_connections.arch", entry, **params)
+
+    def ours(key: str) -> str:
+        layer = re.fullmatch(r"model\.layers\.(\d+)\.(self_attn|mlp)\.(.*)", key)
+        if layer is None:
+            return key.removeprefix("model.")
+        return f"layers.{2 * int(layer[1]) + (layer[2] == 'mlp')}.layer.{layer[3]}"
+
+    state = {ours(key): value for key, value in reference.state_dict().items() if key != "lm_head.weight"}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert all(re.fullmatch(r"layers\.\d\.(static_\w+|dynamic_\w+|norm\.\w+)", key) for key in missing)
+    ids = torch.randint(0, 50, (2, 11))
+    with torch.no_grad():
+        assert difference(model.eval()(ids), logits(reference.eval())(ids)) <= 1e-5
