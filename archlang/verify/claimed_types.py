@@ -79,7 +79,8 @@ def _named(subject: Subject, name: tree.Name) -> list[Output]:
     for items, training in ((outputs, True), (plain, False)):
         fields = result_fields(items, training)
         for i, output in enumerate(items):
-            table[output.name or (fields[i] if fields else f"output{i}")] = [output]
+            place = f"output{i}" if len(items) > 1 else "output"
+            table[output.name or (fields[i] if fields else place)] = [output]
     if "output" not in table:
         table["output"] = plain
     return table[name.id] if name.id in table else _no_result(subject, name, list(table))
@@ -91,7 +92,7 @@ def _no_result(subject: Subject, name: tree.Name, known: list[str]) -> NoReturn:
         "ARC0807",
         f"`{subject.name}` has no result `{name.id}`",
         name.span,
-        help=did_you_mean(name.id, known) or f"its results are {listed}",
+        help=did_you_mean(name.id, known) or f"its result{'s are' if len(known) > 1 else ' is'} {listed}",
     )
 
 

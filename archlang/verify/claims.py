@@ -204,6 +204,8 @@ def _distance(left: Quantity, claim: tree.Claim, subject: Subject) -> str:
     if not value.exact:
         return ""
     off = left.exact - value.exact
+    if not off:
+        return ""
     percent = float(off / abs(value.exact) * 100)
     share = f"{percent:+,.0f}" if abs(percent) >= 10 else f"{percent:+.2g}"
     whole = Quantity(abs(off.numerator), off.denominator)

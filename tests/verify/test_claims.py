@@ -376,3 +376,17 @@ def test_a_wrong_claim_in_a_spec_is_found() -> None:
         path.read_text(encoding="utf-8").replace("== 25_557_032", "== 25_557_033").replace("11.5G .. 11.6G", "1G .. 2G")
     )
     assert [d.code for d in archlang.check(text)] == ["ARC0801", "ARC0801"]
+
+
+def test_a_number_that_is_just_not_to_be_is_no_distance_away() -> None:
+    (finding,) = found(IMAGE, f"params != {PARAMS}")
+    assert finding.message == f"`params` is {PARAMS}, and the claim is other than {PARAMS}"
+    assert finding.label == ""
+
+
+@pytest.mark.parametrize(
+    ("header", "known"), [(IMAGE, "result is `output`"), ("pairs()", "results are `a`, `b`, `output`")]
+)
+def test_results_are_named_as_they_can_be_claimed(header: str, known: str) -> None:
+    (finding,) = found(header, "logits: [B, 10]" if header == "pairs()" else "logits: [_, 10]")
+    assert (finding.code, finding.help) == ("ARC0807", f"its {known}")

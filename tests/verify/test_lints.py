@@ -203,6 +203,9 @@ MISS = {
     + body("return x -> w: wrap(fn(width, stride) => conv(width, 1))"),
     "parameter in a promise": "block net(k: int = 2)(x: [B, 8, H, W]) where H % k == 0 { return x -> relu }\n",
     "parameter in a label": 'block u(i: int)(y) { return y -> "c{i}": conv(8, 1) }\n' + body("return x -> _: u(1)"),
+    "state that is handed on": body(
+        "h = x", "for _ in 0..2 {\n    y, h = chunk(h -> relu, 2, dim=1)\n    x = concat([y, y])\n}", "return x"
+    ),
     "name that an element reads": body("let k = 1", "return add([x * k for _ in 0..2])"),
     "name that a later clause reads": body("return x * sum([i * j for i in 0..3 for j in 0..i])"),
     "names of a function in a block": "block net(x: [B, 8, H, W]) {\nfn wide(n: int) {\nlet m = 2 * n\nreturn m }\n"

@@ -63,7 +63,7 @@ def reads(node: Any, *, updates: bool = True) -> set[str]:
         elif isinstance(item, (tree.For, tree.Comprehension, tree.Function, tree.Lambda)):
             names |= _scoped(item, updates)
         elif isinstance(item, (tree.Let, tree.Assign)):
-            own = set() if updates else _targets(item.target)
+            own = {item.target.id} if not updates and isinstance(item.target, tree.Name) else set()
             names |= reads((item.value, *_read_in_target(item.target)), updates=updates) - own
         else:
             stack.extend(children(item))
