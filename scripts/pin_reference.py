@@ -271,6 +271,24 @@ def msdnet() -> nn.Module:
     return model
 
 
+class _Detection(nn.Module):
+    """Neck and heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        code = _module("effdet.efficientdet", "effdet")
+        config = importlib.import_module("effdet.config").get_efficientdet_config("efficientdet_d0")
+        config.image_size = (128, 256)
+        config.fpn_channels, config.fpn_cell_repeats, config.box_class_repeats, config.num_classes = 8, 2, 2, 3
+        maps = [{"num_chs": width, "reduction": 8 * 2**i} for i, width in enumerate((6, 10, 12))]
+        self.fpn = code.BiFpn(config, maps)
+        self.class_net, self.box_net = code.HeadNet(config, 3), code.HeadNet(config, 4)
+
+    def forward(self, *maps: Any) -> Any:
+        levels = self.fpn([*maps])
+        return self.class_net(levels), self.box_net(levels)
+
+
 def _module(name: str, package: str = "model") -> Any:
     """A module of a package without the package's own imports, which are all that training needs."""
     bare: Any = types.ModuleType(package)
@@ -362,6 +380,11 @@ RECIPES = {
     "msdnet": Recipe(
         "github phzwart/dlsia, dlsia/core/networks/msdnet.py", msdnet, "dlsia.arch", "msdnet",
         {"layers": 7, "width": 2, "cycle": 5, "channels": 3, "classes": 2}, [[2, 3, 24, 32]],
+    ),
+    "efficientdet": Recipe(
+        "github rwightman/efficientdet-pytorch, effdet/efficientdet.py", _Detection, "efficientdet.arch", "detection",
+        {"width": 8, "cells": 2, "layers": 2, "classes": 3, "widths": [6, 10, 12]},
+        [[2, 6, 16, 32], [2, 10, 8, 16], [2, 12, 4, 8]],
     ),
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import archlang
 
-USES = "use std.grids: cascade, nested_residual, u_shape, nested_u, exchange, grid\n"
+USES = "use std.grids: cascade, nested_residual, u_shape, nested_u, exchange, grid, bifpn\n"
 
 
 def net(body: str, inputs: str = "x: [B, 4, 8, 8]") -> Any:
@@ -158,3 +158,24 @@ def test_grid() -> None:
     for i, ours in enumerate(m(image(2))):
         assert equal(ours, x[i, 3])
     assert len(list(m.parameters())) == 2 * (9 + 2 + 2 + 2 * 2)  # along, first column, column 1, columns 2 and 3
+
+
+def test_bifpn() -> None:
+    m = net(
+        """
+        fn node(maps, l: int, up: bool) {
+            let way = if up then "up" else "down"
+            y = if up then maxpool(maps[-1], 2) else interpolate(maps[-1], maps[0])
+            return concat([*maps[:-1], y]) -> "{way}{l}": conv(2, 1)
+        }
+        return [a, b, c] -> p: bifpn(node)
+    """,
+        "a: [B, 2, 8, 8], b: [B, 2, 4, 4], c: [B, 2, 2, 2]",
+    )
+    a, b, c = image(2), image(2, 4, 1), image(2, 2, 2)
+    p = m.p
+    middle = p.down1(join(b, F.interpolate(c, scale_factor=2)))
+    fine = p.down0(join(a, F.interpolate(middle, scale_factor=2)))
+    up = p.up1(join(b, middle, F.max_pool2d(fine, 2)))
+    coarse = p.up2(join(c, F.max_pool2d(up, 2)))
+    assert all(equal(ours, theirs) for ours, theirs in zip(m(a, b, c), [fine, up, coarse], strict=True))
