@@ -96,6 +96,24 @@ class _Skip(nn.Module):
         return self.run(self, image)
 
 
+class _Unfolding(nn.Module):
+    """The network of scales, which all residual blocks share, is listed once."""
+
+    def __init__(self, kind: str, *arguments: Any) -> None:
+        super().__init__()
+        torch.set_default_dtype(torch.float64)
+        sys.path.insert(0, f"{sys.path[0]}/COAST")
+        model = getattr(importlib.import_module("COAST"), kind)(2, [2, 1] if arguments else [1, 1], *arguments, (4, 4))
+        for block in model.fcs:
+            for part in block.ResidualBlocks:
+                self.scale = part._modules.pop("res_scale")
+                part.res_scale = lambda x, scale=self.scale: scale(x)
+        self.fcs, self.run = model.fcs, [model]
+
+    def forward(self, image: Any, phi: Any) -> Any:
+        return self.run[0](image, phi)
+
+
 class _Raven(nn.Module):
     """In double precision throughout, the table of rotations, too, which is no buffer here; the tied table once."""
 
@@ -120,6 +138,15 @@ class _Raven(nn.Module):
 
 
 RECIPES = {
+    "recursive_coast": Recipe(
+        "github Rawwad-Alhejaili/Recursions-Are-All-You-Need, COAST/COAST.py", lambda: _Unfolding("R_COAST", 2),
+        "recursive_unfolding.arch", "recursive_coast",
+        {"times": [2, 1], "longest": 4, "side": 4, "size": 8, "measured": 5}, [[2, 1, 8, 8], [5, 16]],
+    ),
+    "coast": Recipe(
+        "github Rawwad-Alhejaili/Recursions-Are-All-You-Need, COAST/COAST.py", lambda: _Unfolding("COAST"),
+        "recursive_unfolding.arch", "coast", {"depth": 2, "side": 4, "size": 8, "measured": 5}, [[2, 1, 8, 8], [5, 16]],
+    ),
     "recurrent_depth": Recipe(
         "github seal-rg/recurrent-pretraining, recpre/raven_modeling_minimal.py",
         lambda: _Raven(3, 2, n_embd=16, n_heads=2, intermediate_size=24, vocab_size=11, block_size=8, n_layers=6,

@@ -146,3 +146,19 @@ def test_looped_is_unrolled(through: str) -> None:
     for name, p in core.named_parameters():
         steps = [dict(one.named_parameters())[name].grad for one in cores]
         assert equal(p.grad, sum(g for g in steps if g is not None))
+
+
+def test_unfolded() -> None:
+    m: Any = whole("""
+        use std.recurrent: unfolded
+        block step(x, told; data: tensors) { return tanh((x -> f: linear(4)) + told * data[0]) }
+        block net(x: [B, 4], d: [B, 4]) -> tensors {
+            fn told(n: int, total: int) => full([1], n / total)
+            return (x; [d]) -> u: unfolded([step() for _ in 0..2], [2, 1], told)
+        }
+    """)
+    x, d = noise(2, 4), noise(2, 4, seed=1)
+    first, second = m.u.get_submodule("0"), m.u.get_submodule("1")
+    for i, part in enumerate((first, first, second)):
+        x = torch.tanh(part.f(x) + (i + 1) / 3 * d)
+        assert equal(m(noise(2, 4), d)[i], x)
