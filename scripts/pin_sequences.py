@@ -96,6 +96,30 @@ class _Skip(nn.Module):
         return self.run(self, image)
 
 
+class _Hyper(nn.Module):
+    """A hypernetwork and a network of its parameters; the last bias parameter by parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        a, b, c = 3, 4, 5
+        shapes = {"1": (a, 1, 5, 5), "2": (a,), "3": (b, a, 5, 5), "4": (b,), "5": (c, b), "6": (c,)}
+        code: Any = importlib.import_module("hyperlight.hypernet.model")
+        model = code.HyperNet({"told": (2,)}, shapes, [6, 7])
+        self.backbone, self.run = nn.Module(), [model]
+        for name, child in model.backbone.named_children():
+            self.backbone.add_module(name, child)
+        del self.backbone.output._parameters["bias"]
+        sizes = [torch.Size(shape).numel() for shape in shapes.values()]
+        self.backbone.own = nn.ParameterList([torch.zeros(n) for n in sizes])
+
+    def forward(self, image: Any, told: Any) -> Any:
+        self.backbone.output.bias = torch.cat([*self.backbone.own])
+        w = [*self.run[0](told=told).values()]
+        x = nn.functional.max_pool2d(nn.functional.conv2d(image, w[0], w[1], padding=2).relu(), 2)
+        x = nn.functional.conv2d(x, w[2], w[3]).relu().mean((2, 3))
+        return nn.functional.linear(x, w[4], w[5])
+
+
 class _Unfolding(nn.Module):
     """The network of scales, which all residual blocks share, is listed once."""
 
@@ -146,6 +170,10 @@ RECIPES = {
     "coast": Recipe(
         "github Rawwad-Alhejaili/Recursions-Are-All-You-Need, COAST/COAST.py", lambda: _Unfolding("COAST"),
         "recursive_unfolding.arch", "coast", {"depth": 2, "side": 4, "size": 8, "measured": 5}, [[2, 1, 8, 8], [5, 16]],
+    ),
+    "magnitude_invariant": Recipe(
+        "github JJGO/hyperlight, hyperlight/hypernet/model.py", _Hyper, "magnitude_invariant.arch", "hyper_lenet",
+        {"inputs": 2, "hidden": [6, 7], "widths": [3, 4, 5]}, [[2, 1, 10, 12], [1, 2]],
     ),
     "recurrent_depth": Recipe(
         "github seal-rg/recurrent-pretraining, recpre/raven_modeling_minimal.py",
