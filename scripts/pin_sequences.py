@@ -11,6 +11,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pin_reference import Recipe, main
 from torch import nn
@@ -120,6 +121,48 @@ class _Hyper(nn.Module):
         return nn.functional.linear(x, w[4], w[5])
 
 
+def _stub(name: str, **entries: Any) -> None:
+    sys.modules[name] = module = types.ModuleType(name)
+    module.__dict__.update(entries)
+
+
+class _Exits(nn.Module):
+    """Heads and gates after all blocks but the last, run as in inference, with the probabilities of leaving."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.set_default_dtype(torch.float64)
+        torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
+        sys.path.insert(0, f"{sys.path[0]}/src")
+        stats = types.SimpleNamespace(entropy=lambda p, axis: -(p * np.log(p)).sum(axis))
+        _stub("scipy", stats=stats)
+        _stub("calibration", calibration_curve=None)
+        _stub("utils", free=lambda x: x.detach().numpy())
+        _stub("sklearn")
+        _stub("sklearn.metrics", accuracy_score=None)
+        code: Any = importlib.import_module("models.t2t_vit")
+        net = code.T2T_ViT(img_size=32, num_classes=5, embed_dim=8, depth=3, num_heads=2, mlp_ratio=2, token_dim=6)
+        net.set_intermediate_heads([0, 1])
+        net.set_learnable_gates([0, 1])
+        for module in net.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        places = net._parameters.pop("pos_embed").detach().double()
+        rates = 10000 ** (-2 * (torch.arange(8) // 2) / 8)
+        angles = torch.arange(places.shape[1])[:, None] * rates
+        net.pos_embed = torch.where(torch.arange(8) % 2 == 0, angles.sin(), angles.cos())[None]
+        assert torch.allclose(net.pos_embed, places, atol=1e-6)  # in double precision
+        self.__dict__ |= net.__dict__
+        self.net = [net]
+
+    def forward(self, image: Any) -> Any:
+        last, early = self.net[0].train(self.training)(image)
+        g = [torch.sigmoid(gate(scores)) for gate, scores in zip(self.gates, early, strict=True)]
+        p = torch.cat([g[0], g[1] * (1 - g[0]), (1 - g[0]) * (1 - g[1])], 1)
+        scores = torch.where(g[0] >= 0.5, early[0], torch.where(g[1] >= 0.5, early[1], last))
+        return scores, p, [*early, last]
+
+
 class _Unfolding(nn.Module):
     """The network of scales, which all residual blocks share, is listed once."""
 
@@ -174,6 +217,10 @@ RECIPES = {
     "magnitude_invariant": Recipe(
         "github JJGO/hyperlight, hyperlight/hypernet/model.py", _Hyper, "magnitude_invariant.arch", "hyper_lenet",
         {"inputs": 2, "hidden": [6, 7], "widths": [3, 4, 5]}, [[2, 1, 10, 12], [1, 2]],
+    ),
+    "jei_dnn": Recipe(
+        "github networkslab/dynn, src/models/t2t_vit.py", _Exits, "jei_dnn.arch", "jei_dnn",
+        {"width": 8, "depth": 3, "heads": 2, "inner": 6, "size": 32, "classes": 5, "drop": 0.0}, [[4, 3, 32, 32]],
     ),
     "recurrent_depth": Recipe(
         "github seal-rg/recurrent-pretraining, recpre/raven_modeling_minimal.py",

@@ -36,3 +36,19 @@ def test_a_layer_that_is_skipped_or_not() -> None:
         assert equal(m(x, torch.full((3, 1), gate).double()), (m.b.f if on else m.b.s)(h))
     half = (m.a.f(x) + x) / 2
     assert equal(m(x, torch.full((3, 1), 0.5).double()), (m.b.f(half) + m.b.s(half)) / 2)
+
+
+def test_early_exits() -> None:
+    """The exit that is taken, sample by sample, and the probabilities, which are those of a tree and add up to one."""
+    m: Any = whole("""
+        use std.gates: early_exits
+        block net(a: [B, 2], b: [B, 2], c: [B, 2], g: [B, 2]) {
+            return ([a, b, c], [g[:, :1], g[:, 1:]]) -> early_exits
+        }
+    """)
+    scores = [noise(4, 2, seed=i) for i in range(3)]
+    g = torch.tensor([[0.9, 0.8], [0.1, 0.6], [0.2, 0.3], [0.5, 0.1]]).double()
+    chosen, p = m(*scores, g)
+    for i, exit in enumerate((0, 1, 2, 0)):
+        assert equal(chosen[i], scores[exit][i])
+    assert equal(p, torch.stack([g[:, 0], (1 - g[:, 0]) * g[:, 1], (1 - g[:, 0]) * (1 - g[:, 1])], 1))

@@ -34,3 +34,22 @@ def test_kernels_of_embeddings() -> None:
     conv = nn.functional.conv2d
     assert equal(m(x), torch.cat([conv(x, kernel, padding=1), conv(x, second, padding=1, groups=2)], 1))
     assert sum(p.numel() for p in m.parameters()) == (4 * 18 + 18 + 4 * 12 + 12) + 5 * 4
+
+
+def test_inputs_on_circles_have_one_norm() -> None:
+    m: Any = whole("use std.hyper: on_circles\nblock net(x: [B, 5]) -> [B, 10] { return on_circles(x) }\n")
+    x = torch.rand(7, 5).double()
+    assert equal(m(x).norm(dim=1), torch.full((7,), 5.0).double().sqrt())
+    assert equal(m(x)[:, :5] ** 2 + m(x)[:, 5:] ** 2, torch.ones(7, 5).double())
+
+
+def test_predicted_parameters_are_added_to_weights() -> None:
+    m: Any = whole("""
+        use std.hyper: predicted
+        block net(h: [1, 3]) -> tensors { return h -> p: predicted([[2, 3], [2]]) }
+    """)
+    h = noise(1, 3)
+    change = m.p.output(h)[0]
+    own = [getattr(m.p.own, str(i)) for i in range(2)]
+    first, second = m(h)
+    assert equal(first, own[0].view(2, 3) + change[:6].view(2, 3)) and equal(second, own[1] + change[6:])

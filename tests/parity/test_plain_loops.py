@@ -1,0 +1,62 @@
+"""Networks without public code against plain loops over the equations of their papers, with torch's layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import archlang
+from tests.parity.oracles import SPECS
+
+
+def made(spec: str, entry: str, **params: Any) -> Any:
+    torch.manual_seed(0)
+    return archlang.build(SPECS / spec, entry, **params).double().eval()
+
+
+def close(ours: Tensor, theirs: Tensor) -> bool:
+    assert ours.shape == theirs.shape
+    return float((ours - theirs).detach().abs().max()) <= 1e-12 * float(theirs.detach().abs().max())
+
+
+@pytest.mark.parametrize("depth", [0, 3])
+def test_dense_bilstm(depth: int) -> None:
+    m = made("dense_bilstm.arch", "dense_bilstm", depth=depth, inner=2, last=3, words=4)
+
+    def run(x: Tensor, width: int, path: str) -> Tensor:
+        lstm = nn.LSTM(x.shape[-1], width, bidirectional=True, batch_first=True).double()
+        lstm.load_state_dict(m.get_submodule(path).state_dict())
+        return lstm(x)[0]
+
+    x = torch.randn(2, 5, 4, dtype=torch.float64)
+    seen = x
+    for i in range(depth):
+        seen = torch.cat([seen, run(seen, 2, f"layers.{i}.lstm")], -1)
+    assert close(m(x), m.head(run(seen, 3, "last.lstm").mean(1)))
+
+
+def test_recursive_autoencoder() -> None:
+    m = made("recursive_autoencoder.arch", "recursive_autoencoder", layers=4, length=16)
+
+    def pairs(x: Tensor, path: str, count: int = 2, last: bool = True) -> Tensor:
+        for i in range(count):
+            first, second = (m.get_submodule(f"{path}.{i}.{k}") for k in (0, 1))
+            x = x + second(first(x).relu())
+            x = x.relu() if last or i + 1 < count else x
+        return x
+
+    ids = torch.randint(0, 256, (2, 16))
+    x = pairs(F.one_hot(ids, 256).mT.double(), "encoder.prefix")
+    for _ in range(2):
+        x = pairs(F.max_pool1d(x, 2), "encoder.recursion.layers")
+    code = pairs(pairs(x.flatten(1), "encoder.postfix.layers"), "decoder.prefix.layers")
+    x = code.view(2, 256, 4)
+    for _ in range(2):
+        even, odd = m.decoder.recursion.expand(x).relu().chunk(2, 1)
+        x = torch.stack([even, odd], -1).flatten(2)
+        x = pairs(m.decoder.recursion.second(x).relu(), "decoder.recursion.layers", 1)
+    assert close(m(ids), pairs(x, "decoder.postfix", last=False))
