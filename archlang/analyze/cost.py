@@ -18,6 +18,7 @@ from archlang.ir.graph import Program
 from archlang.ir.walk import Counts, counts
 from archlang.ops.eager import Ghost, Tape
 from archlang.reversible import rebuildable
+from archlang.reversible.kept import Anchors
 from archlang.shapes.dim import Size, symbol, symbols
 
 __all__ = ["Cost", "at_peak", "cost"]
@@ -54,7 +55,7 @@ class Cost:
     @cached_property
     def _training(self) -> Trace:
         rebuilt = rebuildable(self.program) if self._rebuild else ()
-        return _trace(self.program, Tracer(self._plans, True, True, rebuilt), self._env)
+        return _trace(self.program, Tracer(self._plans, True, True, rebuilt, anchors=Anchors(self.program)), self._env)
 
     @property
     def work(self) -> Work:

@@ -2,7 +2,8 @@
 
 A graph is traced once for each distinct way of calling it: sizes, strides, gradients, and which inputs share memory
 or are kept already. A run of equal children is followed until two of them are alike; the rest is multiplied. Of a
-region of reversible calls, autograd keeps the results and what is only read; what happens inside leaves nothing.
+region of reversible calls, autograd keeps the results, anchors, what is only read, and what steps that jump read; else
+what happens inside leaves nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from archlang.ops.base import registry
 from archlang.ops.eager import BYTES, FLOATS, Ghost, Storage, Tape, nbytes
 from archlang.records import dataclass, field
 from archlang.reversible import region_from, runs, uses
+from archlang.reversible.conditioning import blocks_in
+from archlang.reversible.kept import Anchors, inner_blocks, jump_reads
 from archlang.shapes.dim import Size
 
 _OUTSIDE = ("extern", *CONTRACTIONS)  # their work is not known
@@ -104,13 +107,20 @@ class Tracer:
     """
 
     def __init__(
-        self, plans: Plans, training: bool, grad: bool, rebuilt: Collection[int] = (), backwards: bool = False
+        self,
+        plans: Plans,
+        training: bool,
+        grad: bool,
+        rebuilt: Collection[int] = (),
+        backwards: bool = False,
+        anchors: Anchors | None = None,
     ) -> None:
         self.plans = plans
         self.training = training
         self.grad = grad
         self.rebuilt = rebuilt if grad else ()
         self.backwards = backwards
+        self.anchors = anchors
         self.unrecorded = Tracer(plans, training, grad=False) if self.rebuilt else self
         self.inverse = self if backwards else Tracer(plans, training, grad, backwards=True)
         self._memo: dict[Any, Trace] = {}
@@ -160,16 +170,16 @@ class _Walk:
         values = (v for port in plan.graph.inputs for v in port.values)
         self.values = {id(v): g for v, g in zip(values, _moved(ins, outer, own), strict=True)}
         self.trace = Trace(own)
-        self.regions = self.ends() if tracer.rebuilt else {}
+        self.regions = self.places() if tracer.rebuilt else {}
 
-    def ends(self) -> dict[int, bool]:
-        """Ids of the nodes in regions, and whether a region ends there."""
+    def places(self) -> dict[int, list[Node]]:
+        """For the ids of the nodes in regions, the nodes of the region."""
         nodes, rebuilt, read = self.plan.graph.nodes, self.tracer.rebuilt, uses(self.plan.graph)
-        found: dict[int, bool] = {}
+        found: dict[int, list[Node]] = {}
         at = 0
         while at < len(nodes):
             taken = region_from(nodes, at, lambda n: not n.inverted and id(n.callee) in rebuilt, read)
-            found.update((id(node), node is taken[-1]) for node in taken)
+            found.update((id(node), taken) for node in taken)
             at += max(1, len(taken))
         return found
 
@@ -253,9 +263,36 @@ class _Walk:
         outs = self.call(index, node, row, bare, self.tracer.unrecorded)
         outs = [Ghost(g.shape, g.strides, g.dtype, g.storage, g.dtype in FLOATS) for g in outs]
         before = self.tape.kept
-        self.tape.keep(*fixed, *(outs if self.regions[id(node)] else ()))
+        end = node is self.regions[id(node)][-1]
+        self.tape.keep(*fixed, *(outs if end else ()))
+        callee, env = runs(node), self.plan.sizes[index]
+        assert callee is not None
+        streams = sum((nbytes(g.shape, g.dtype) for g in outs), 0)
+        self.tape.kept += self.crossed(node) * streams + node.count * self.jumps(callee, env)
         row.work += Work(saved=self.tape.kept - before)
         return outs
+
+    def crossed(self, node: Node) -> int:
+        """How many anchors lie in a node of a region, its end aside."""
+        region, anchors = self.regions[id(node)], self.tracer.anchors
+        every = anchors.every(self.plan.graph, region) if anchors is not None else 0
+        if not every:
+            return 0
+        blocks = [n.count * blocks_in(n.callee) for n in region if n.callee is not None]
+        place = next(i for i, n in enumerate(region) if n is node)
+        before, after = sum(blocks[:place]), sum(blocks[: place + 1])
+        return min(after, sum(blocks) - 1) // every - before // every
+
+    def jumps(self, graph: Graph, env: Env) -> Size:
+        """Bytes of what one application of a reversible block keeps, as what is computed from it can jump."""
+        plan = self.tracer.plans.plan(graph, env)
+        types = [plan.types[id(v)] for v in jump_reads(graph)]
+        total = sum((nbytes(t.shape, t.dtype) for t in types), 0)
+        places = {id(node): i for i, node in enumerate(graph.nodes)}
+        for node in inner_blocks(graph):
+            assert node.callee is not None
+            total += node.count * self.jumps(node.callee, plan.sizes[places[id(node)]])
+        return total
 
     def call(self, index: int, node: Node, row: Row, ins: list[Ghost], tracer: Tracer | None = None) -> Sequence[Ghost]:
         callee, env = runs(node), self.plan.sizes[index]

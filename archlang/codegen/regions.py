@@ -33,7 +33,7 @@ def rebuilt(b: _Builder, nodes: Sequence[Node], module: py.Py, args: Sequence[py
     random = any(n.callee is not None and reversal.random(n.callee) for n in nodes)
     parts = ["Draws"] if random else []
     parts += ["Carried"] if reversal.writes(nodes, carried=True) else []
-    every = reversal.anchors(b.graph, nodes)
+    every = reversal.anchors.every(b.graph, nodes)
     kwargs: tuple[py.Kwarg, ...] = ()
     if parts:
         kwargs += (py.Kwarg("replay", py.Seq(tuple(py.Raw(part) for part in parts), "list")),)

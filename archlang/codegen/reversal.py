@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from math import floor, log
 
 from archlang.codegen.errors import fail
 from archlang.ir.graph import Graph, Node, Program
 from archlang.ops.base import registry
 from archlang.report.diagnostic import ArchError
 from archlang.reversible import adds_log_det, concerned, invert, proved, rebuildable, with_log_det
-from archlang.reversible.conditioning import ROUNDING, Growth, growth
+from archlang.reversible.kept import Anchors
 
-__all__ = ["DRIFT", "Reversal"]
-
-DRIFT = 1e-3  # the relative error that rebuilt streams may have in float32, as estimated at the initial weights
+__all__ = ["Reversal"]
 
 
 @dataclass
@@ -33,9 +30,9 @@ class Reversal:
     log_det: dict[int, Graph] = field(default_factory=dict)
     run: set[int] = field(default_factory=set)  # of `statements`: what some region runs
     statements: set[int] = field(default_factory=set)
-    growths: list[Growth] | None = None
 
     def __post_init__(self) -> None:
+        self.anchors = Anchors(self.program)
         self.statements = rebuildable(self.program) if self.rebuild else set()
         pending = [graph for graph in concerned(self.program) if proved(graph) is not None]
         for graph in self.program.graphs:
@@ -68,21 +65,6 @@ class Reversal:
         """Whether a call of a graph that is not itself taken back starts a region."""
         plain = not node.inverted and not node.log_det
         return node.callee is not None and plain and id(node.callee) in self.statements
-
-    def anchors(self, graph: Graph, nodes: Sequence[Node]) -> int:
-        """After how many blocks the streams of a region are kept, so that what is rebuilt is right within `DRIFT`.
-
-        0: not at all. The most blocks whose errors stay below it in float32, hence the least memory.
-        """
-        if self.growths is None:
-            self.growths = growth(self.program)
-        paths = {node.path for node in nodes}
-        here = [g for g in self.growths if g.graph is graph and g.path in paths]
-        worst = max(here, key=lambda g: g.total, default=None)
-        allowed = DRIFT / ROUNDING["float32"]
-        if worst is None or worst.total <= allowed:
-            return 0
-        return max(1, floor(log(allowed) / log(worst.per_block)))
 
     def writes(self, nodes: Iterable[Node], *, carried: bool = False) -> bool:
         """Whether nodes that run forwards, or something below, change buffers in training. Pure externs do not.

@@ -18,7 +18,7 @@ from archlang.report.diagnostic import Span
 from archlang.reversible.prove import proved
 from archlang.reversible.signals import Activation, Signals
 
-__all__ = ["ROUNDING", "Growth", "growth", "report"]
+__all__ = ["ROUNDING", "Growth", "blocks_in", "growth", "report"]
 
 ROUNDING = {"float32": 6e-8, "bfloat16": 3.9e-3, "float16": 4.9e-4, "float64": 1.1e-16}
 _MOST = 1e38
@@ -67,7 +67,7 @@ def growth(program: Program, *, calibrated: bool = True) -> list[Growth]:
         results = [v for output in root.outputs[: root.proof.outputs] for v in output.values]
         errors = _undo(signals, start, {id(v): start.rms[id(v)] for v in results})
         total = _relative(errors, [start.rms[id(v)] for v in root.streams])
-        return [Growth(root, "", root.span, _blocks(root), calibrated, total)]
+        return [Growth(root, "", root.span, blocks_in(root), calibrated, total)]
     stack = [start]
     seen: set[tuple[int, int]] = set()
     while stack:
@@ -76,7 +76,7 @@ def growth(program: Program, *, calibrated: bool = True) -> list[Growth]:
         for region in _regions(here.graph):
             inside |= {id(node) for node in region}
             total = _undo_region(signals, here, region)
-            blocks = sum(node.count * _blocks(node.callee) for node in region if node.callee is not None)
+            blocks = sum(node.count * blocks_in(node.callee) for node in region if node.callee is not None)
             first = region[0]
             found.append(Growth(here.graph, first.path or first.op, first.span, blocks, calibrated, total))
         for node in here.graph.nodes:
@@ -87,12 +87,12 @@ def growth(program: Program, *, calibrated: bool = True) -> list[Growth]:
     return found
 
 
-def _blocks(graph: Graph) -> int:
+def blocks_in(graph: Graph) -> int:
     """Reversible blocks that a proved graph runs: itself, or those in its steps."""
     if graph.proof is None:
         return 1
     nodes = (step.node for step in graph.proof.steps if step.node is not None)
-    return sum(node.count * _blocks(node.callee) for node in nodes if node.callee is not None) or 1
+    return sum(node.count * blocks_in(node.callee) for node in nodes if node.callee is not None) or 1
 
 
 def _regions(graph: Graph) -> Iterator[list[Node]]:

@@ -9,6 +9,7 @@ from archlang.ir.graph import Graph, Node, Program, Step, Value
 from archlang.ops.base import registry
 from archlang.reversible.conditioning import report
 from archlang.reversible.effects import total
+from archlang.reversible.kept import anchors_text
 from archlang.reversible.prove import proved, refusal
 
 __all__ = ["proof_text"]
@@ -30,7 +31,7 @@ def proof_text(program: Program) -> str:
             if (graph.block, *rest) not in shown:  # the same at other sizes
                 lines += [head, *rest, ""]
             shown.add((graph.block, *rest))
-    lines += report(program)
+    lines += [*report(program), *anchors_text(program)]
     whole = proved(program.root)
     if whole is None:
         reason = refusal(program.root)

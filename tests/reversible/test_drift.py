@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from archlang.codegen import generate
+from archlang.reversible.derivation import proof_text
 from tests.codegen.load import flat, load
 from tests.reversible.helpers import program
 
@@ -72,3 +73,12 @@ def test_few_columns_need_none(columns: int) -> None:
 
 def test_rebuilding_can_be_left_out() -> None:
     assert "rebuild" not in generate(program(COLUMNS, "net"), source_name="net.arch", rebuild=False)
+
+
+def test_anchors_are_told() -> None:
+    """In the proof's text, as in the code."""
+    found = re.search(r"every=(\d+)", texts())
+    assert found is not None
+    lines = proof_text(program(COLUMNS, "net", columns=15)).splitlines()
+    (line,) = [line for line in lines if line.startswith("training the 15 reversible blocks")]
+    assert line.endswith(f"in float32 after every {found[1]} blocks, in bfloat16 after every block")
