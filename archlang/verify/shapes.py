@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from archlang.ir.graph import Graph, Program, Value
 from archlang.report.diagnostic import Span
 
+if TYPE_CHECKING:
+    from archlang.verify.sets import Domain
+
 __all__ = ["shapes_text", "sizes_text"]
+
+
+_LONG = 400  # characters of a set
 
 
 def shapes_text(program: Program) -> str:
@@ -33,7 +40,14 @@ def sizes_text(program: Program, phase: str) -> list[str]:
         return ["no size at all" if requirements(program, phase) else "every size is fixed"]
     of = domain(program, phase)
     open = [f"and, not decided, {c} ({c.span})" for c in of.undecided]
-    return [set_text(of.space, of.set), *open]
+    return [_shorter(set_text(of.space, of.set), of), *open]
+
+
+def _shorter(text: str, of: Domain) -> str:
+    """A set of many cases, as `H*W == 3600` is one, by what it is made of."""
+    parts = [f"({p.constraint})" if p.constraint.cases else str(p.constraint) for p in of.parts]
+    made = " and ".join([*(f"{name} >= 1" for name in of.space.names), *parts])
+    return made if parts and len(text) > _LONG > len(made) else text
 
 
 def _title(graph: Graph) -> str:

@@ -36,3 +36,10 @@ def test_the_whole_text() -> None:
 def test_fixed_sizes() -> None:
     text = shapes_text(archlang.compile("block net()(x: [2, 3, 8, 8]) { return x -> maxpool(2) }").program)
     assert text.splitlines()[1] == "  evaluation: every size is fixed"
+
+
+def test_a_set_of_many_cases_is_told_by_what_it_is_made_of() -> None:
+    text = "block net(x: [B, 3, H, W]) where H * W == 300 or H * H == 49 { return x }"
+    assert shapes_text(archlang.compile(text).program).splitlines()[1] == (
+        "  evaluation: B >= 1 and H >= 1 and W >= 1 and (H*W == 300 or H*H == 49)"
+    )
