@@ -70,11 +70,26 @@ def mudd(name: str, **config: Any) -> nn.Module:
     return result
 
 
+class Rezero(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        layer: Any = importlib.import_module("rezero.transformer.rztx").RZTXEncoderLayer
+        self.layers = nn.Sequential(*(layer(12, 2, 20, dropout=0.0) for _ in range(4)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.layers(x)
+        return result
+
+
 TOKENS = [{"shape": [2, 7], "below": 50}]
 RECIPES = {
     "hyper_connections": Recipe(
         "github lucidrains/hyper-connections, hyper_connections/hyper_connections.py", Streams,
         "../tests/parity/pinned/hyper_connections.arch", "net", {}, [[2, 5, 6]],
+    ),
+    "rezero": Recipe(
+        "github majumderb/rezero, rezero/transformer/rztx.py", Rezero, "rezero.arch", "encoder",
+        {"depth": 4, "width": 12, "heads": 2, "hidden": 20, "drop": 0.0}, [[5, 2, 12]],
     ),
     "muddformer": Recipe(
         "github Caiyun-AI/MUDDFormer, pytorch/muddformer",

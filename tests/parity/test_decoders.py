@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import archlang
 from archlang.interpret import InterpreterModule
 from archlang.loading import instantiate
-from tests.parity.oracles import SPECS, difference, randomise
+from tests.parity.oracles import SPECS, difference, randomise, torchvision_model
 from tests.references import package
 
 GRADIENT_TOLERANCE = 2e-5  # float32
@@ -44,19 +44,20 @@ def assert_same(
     reference: nn.Module,
     run: Callable[[Tensor], Tensor],
     left_out: Sequence[str] = (),
+    entry: str | None = None,
+    x: Tensor | None = None,
 ) -> None:
-    """Strict load of the reference's weights; equal logits, also of the interpreter; equal gradients of a step.
+    """Strict load of the reference's weights; equal outputs, also of the interpreter; equal gradients of a step.
 
-    run: the reference's logits of token numbers. left_out: those of its modules whose weights ours lacks.
+    run: what the reference gives for x (token numbers). left_out: those of its modules whose weights ours lacks.
     """
     torch.manual_seed(0)
     randomise(reference, ())
     state = {key: value for key, value in reference.state_dict().items() if not any(name in key for name in left_out)}
-    entry = spec.removesuffix(".arch")
-    compiled = archlang.compile(SPECS / spec, entry, **dict(params))
+    compiled = archlang.compile(SPECS / spec, entry or spec.removesuffix(".arch"), **dict(params))
     module = instantiate(compiled)
     module.load_state_dict(state, strict=True)
-    ids = torch.randint(0, 50, (2, 11))
+    ids = torch.randint(0, 50, (2, 11)) if x is None else x
     with torch.no_grad():
         ours, theirs = module.eval()(ids), run(ids)
         assert theirs.std() > 0 and difference(ours, theirs) <= 1e-5
@@ -191,3 +192,23 @@ def test_hyper_connections_start_as_the_pre_norm_decoder(entry: str) -> None:
     ids = torch.randint(0, 50, (2, 11))
     with torch.no_grad():
         assert difference(model.eval()(ids), logits(reference.eval())(ids)) <= 1e-5
+
+
+def test_laurel() -> None:
+    """The block of Gemma 3n."""
+    modeling: Any = package("transformers.models.gemma3n.modeling_gemma3n")
+    config = package("transformers").Gemma3nTextConfig(hidden_size=48, laurel_rank=6)
+    reference = modeling.Gemma3nTextLaurelBlock(config)
+    params = {"width": 48, "rank": 6}
+    assert_same("laurel.arch", params, reference, reference, entry="gemma3n_laurel", x=torch.randn(2, 7, 48))
+
+
+@pytest.mark.parametrize("params", [{}, {"rank": 4}, {"rank": 4, "weighted": False, "previous": 2}])
+def test_resnet_with_laurel_starts_as_resnet(params: dict[str, Any]) -> None:
+    reference = torchvision_model("resnet50", num_classes=10)
+    model = archlang.build(SPECS / "laurel.arch", "resnet50_laurel", classes=10, **params)
+    missing, unexpected = model.load_state_dict(reference.state_dict(), strict=False)
+    assert not unexpected and all(key.split(".")[2] in ("mix", "left", "right", "gamma") for key in missing)
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert difference(model.eval()(x), reference.eval()(x)) <= 1e-5

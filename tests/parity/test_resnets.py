@@ -9,7 +9,15 @@ import torch
 
 import archlang
 from archlang.ir.walk import parameters
-from tests.parity.oracles import SPECS, assert_layout, assert_parity, pytorchcv_model, renamed, torchvision_model
+from tests.parity.oracles import (
+    SPECS,
+    assert_layout,
+    assert_parity,
+    pytorchcv_model,
+    randomise,
+    renamed,
+    torchvision_model,
+)
 
 
 @pytest.mark.parametrize(
@@ -99,3 +107,25 @@ def test_a_resnet50_is_at_most_forty_lines() -> None:
         reference = torchvision_model("resnet50").state_dict()
     ours = {entry.key: tuple(entry.decl.shape) for entry in parameters(program)}
     assert ours == {key: tuple(value.shape) for key, value in reference.items()}
+
+
+@pytest.mark.parametrize("form", ["a", "b"])
+def test_the_forms_of_resnext_agree(form: str) -> None:
+    """The grouped convolution's weights, cut into those of the paths (figure 3 of the paper)."""
+    text = """
+    use zoo.resnext: branch
+    block net(form: str)(x: [B, 24, H, W]) { return x -> _: branch(form, groups=4, per_group=3, out=24, stride=2) }
+    """
+    grouped, split = (archlang.build(text, "net", form=name) for name in ("c", form))
+    randomise(grouped, (2, 24, 9, 9))
+    grouped, split = grouped.double(), split.double()
+    state = {}
+    for key, value in grouped.state_dict().items():
+        layer, of_path = key.split(".")[0], not key.startswith(("bn3", "conv3") if form == "b" else "bn3")
+        dim = 1 if layer == "conv3" else 0
+        parts = value.chunk(4, dim) if of_path and value.dim() else [value] * 4
+        state |= {f"paths.{i}.{key}": part for i, part in enumerate(parts)} if of_path else {key: value}
+    split.load_state_dict(state, strict=True)
+    x = torch.randn(2, 24, 9, 9, dtype=torch.float64)
+    for phase in (True, False):
+        assert torch.allclose(split.train(phase)(x), grouped.train(phase)(x), rtol=0, atol=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import archlang
 from tests.std.nets import equal, net, randomised, tokens
 
 USES = (
@@ -75,8 +77,8 @@ def test_rezero_starts_as_the_identity() -> None:
 
 def test_rezero() -> None:
     m, x = built("rezero([a: linear(8), b: linear(8)])"), tokens()
-    y = x + m.r.alpha * m.r.a(x)
-    assert equal(m(x), y + m.r.alpha * m.r.b(y))
+    y = x + m.r.resweight * m.r.a(x)
+    assert equal(m(x), y + m.r.resweight * m.r.b(y))
 
 
 @pytest.mark.parametrize(("dim", "branch", "shape"), [(-1, "linear(8)", (2, 5, 8)), (1, "conv(8, 1)", (2, 8, 5, 5))])
@@ -206,3 +208,10 @@ def test_attention_and_mlp_of_one_norm() -> None:
     m, x = built("pre_norm(parallel([a: attention(2), b: (linear(16) -> gelu -> linear(8))]))"), tokens()
     h = norm(x, m.r.norm)
     assert equal(m(x), x + m.r.f.a(h) + m.r.f.b(h))
+
+
+def test_a_rezero_transformer_starts_as_the_identity() -> None:
+    spec = Path(__file__).parents[2] / "specs" / "rezero.arch"
+    model = archlang.build(spec, "encoder", depth=6, width=8, heads=2, hidden=16).eval()
+    x = torch.randn(5, 2, 8)
+    assert torch.equal(model(x), x)
