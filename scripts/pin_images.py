@@ -14,6 +14,7 @@ import types
 from typing import Any
 from unittest import mock
 
+import torch
 from pin_reference import Recipe, bare_module, main
 from torch import nn
 
@@ -193,6 +194,33 @@ class _Detection(nn.Module):
         return self.class_net(levels), self.box_net(levels)
 
 
+def dimr() -> nn.Module:
+    """In full precision, to which its attention does not keep, and without checkpoints."""
+
+    net = bare_module("libs.core.blocks", "libs").MRModel
+    shared = {"image_input_ratio": 1, "final_kernel_size": 3, "dropout_prob": 0}
+    stages = [
+        types.SimpleNamespace(
+            block_type=kind, dim=dim, hidden_dim=2 * dim, num_attention_heads=2, kernel_size=7, num_blocks=depth,
+            max_height=side, max_width=side, input_feature_ratio=8 // side, **shared,
+        )
+        for kind, dim, depth, side in (("TransformerBlock", 16, 3, 4), ("ConvNeXtBlock", 8, 4, 8))
+    ]  # fmt: skip
+    config = types.SimpleNamespace(
+        channels=4, num_classes=7, block_grad_to_lowres=False, norm_type="TDRMSN", stage_configs=stages
+    )
+    model: nn.Module = net(config)
+    run = model.forward
+
+    def forward(image: Any, log_snr: Any, label: Any) -> Any:
+        kept = mock.patch("torch.utils.checkpoint.checkpoint", lambda f, *arguments: f(*arguments))
+        with kept, mock.patch.object(torch.Tensor, "float", lambda tensor: tensor):
+            return run(image, log_snr=log_snr, y=label)
+
+    model.forward = forward
+    return model
+
+
 RECIPES = {
     "u2netp": Recipe(
         "github xuebinqin/U-2-Net, model/u2net.py", u2netp, "u2net.arch", "u2netp", {}, [[2, 3, 66, 50]],
@@ -257,6 +285,11 @@ RECIPES = {
         "github rwightman/efficientdet-pytorch, effdet/efficientdet.py", _Detection, "efficientdet.arch", "detection",
         {"width": 8, "cells": 2, "layers": 2, "classes": 3, "widths": [6, 10, 12]},
         [[2, 6, 16, 32], [2, 10, 8, 16], [2, 12, 4, 8]],
+    ),
+    "dimr": Recipe(
+        "github qihao067/DiMR, libs/core/blocks.py", dimr, "dimr.arch", "dimr",
+        {"widths": [16, 8], "depths": [3, 4], "heads": 2, "size": 8, "classes": 7},
+        [[2, 4, 8, 8], [2], {"below": 7, "shape": [2]}],
     ),
 }  # fmt: skip
 
