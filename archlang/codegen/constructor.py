@@ -116,14 +116,15 @@ class _Constructor:
             arms.setdefault(sweep.torch_class, []).append(sweep)
         out = [f"{' ' * 8}for m in self.modules():"] if arms else []
         for i, (torch_class, items) in enumerate(arms.items()):
-            out.append(f"{' ' * 12}{'elif' if i else 'if'} isinstance(m, {torch_class}):")
+            test = f"{' ' * 12}{'elif' if i else 'if'} isinstance(m, {torch_class})"
+            alone = i + 1 == len(arms) and len(items) == 1 and items[0].optional  # linters want one condition there
+            out.append(f"{test} and m.{items[0].weight} is not None:" if alone else f"{test}:")
             for item in items:
-                target = Get(Raw("m"), item.weight)
-                indent = 16
-                if item.optional:
+                nested = item.optional and not alone
+                if nested:
                     out.append(f"{' ' * 16}if m.{item.weight} is not None:")
-                    indent = 20
-                out += self.printer.statement(substitute(item.code, HOLE.index, target), indent)
+                code = substitute(item.code, HOLE.index, Get(Raw("m"), item.weight))
+                out += self.printer.statement(code, 20 if nested else 16)
         return out
 
     def _plain(self, code: Py, kind: str, rules: list[Rule]) -> list[str]:

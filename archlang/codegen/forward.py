@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from archlang.codegen.body import LAYER, Body, Loop, Step, Target, TwoWay
 from archlang.codegen.checks import check_lines
 from archlang.codegen.classes import Unit
-from archlang.codegen.exprs import Abst, Apply, Bin, Call, Get, Leaf, Py, Raw, Seq, Var
+from archlang.codegen.exprs import Abst, Apply, Bin, Call, Get, Kwarg, Leaf, Py, Raw, Seq, Var
 from archlang.codegen.flow import (
     Groups,
     Line,
@@ -325,7 +325,7 @@ class _Forward:
         for label in line.labels or (line.label,):
             self.members.append(self._free(identifier(label)))
         if line.inner:
-            out.append(f"{pad}for {self._passes(line)}:")
+            out += self._passes(line, indent)
             for step in line.inner:
                 out += self._line(step, indent + 4, returned=False)
             return out
@@ -352,14 +352,16 @@ class _Forward:
             name += "_"
         return name
 
-    def _passes(self, line: Loop) -> str:
-        """`layer in self.layers`; `conv, norm in zip(...)`; `i in range(12)`."""
-        heads = [self.printer.text(h) for h in line.heads]
-        if not heads:
-            return f"{'i' if line.labels else '_'} in range({self.printer.text(line.count)})"
-        if len(heads) == 1:
-            return f"{self.members[0]} in {heads[0]}"
-        return f"{', '.join(self.members)} in zip({', '.join(heads)}, strict=True)"
+    def _passes(self, line: Loop, indent: int) -> list[str]:
+        """`for layer in self.layers:`; `for conv, norm in zip(...):`; `for i in range(12):`."""
+        over: Py
+        if not line.heads:
+            names, over = ["i" if line.labels else "_"], Call(Raw("range"), (line.count,))
+        elif len(line.heads) == 1:
+            names, over = self.members[:1], line.heads[0]
+        else:
+            names, over = self.members, Call(Raw("zip"), line.heads, (Kwarg("strict", Leaf(True)),))
+        return self.printer.statement(over, indent, f"for {', '.join(names)} in ", ":")
 
     def _two_way(self, line: TwoWay, indent: int, note: str) -> list[str]:
         pad = " " * indent

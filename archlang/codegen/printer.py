@@ -158,6 +158,8 @@ class Printer:
         step = None if item.step is None else self.text(item.step, _OR)
         tight = all(not p or _SIMPLE_SLICE.match(p) for p in (*parts, step or ""))
         colon = ":" if tight else " : "
+        if step is not None and not parts[1]:  # two colons are one sign
+            return f"{parts[0]}{colon.rstrip()}{colon.lstrip()}{step}".lstrip()
         text = colon.join(parts) if step is None else colon.join((*parts, step))
         return text.strip()
 
@@ -194,13 +196,15 @@ class Printer:
         flat = f"{pad}{before}{self.text(e)}{after}"
         if len(flat) <= WIDTH:
             return [flat]
+        bare = before.endswith(("= ", " in ")) or before.startswith("return")  # parentheses can be put around
         links = self._links(e)
-        fits = len(links) > 2 and all(indent + 4 + len(link) <= WIDTH for link in links)
-        if fits and (before.endswith("= ") or before.startswith("return")):
+        if bare and len(links) > 2 and all(indent + 4 + len(link) <= WIDTH for link in links):
+            if indent + 4 + len(self.text(e)) <= WIDTH:
+                links = [self.text(e)]
             return [f"{pad}{before}(", *(f"{pad}    {link}" for link in links), f"{pad}){after}"]
         opened = self._open(e)
         if opened is None:
-            if before.endswith("= ") or before.startswith("return"):
+            if bare:
                 return [f"{pad}{before}(", *self.statement(e, indent + 4), f"{pad}){after}"]
             return [flat]
         head, parts, close = opened

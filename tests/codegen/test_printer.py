@@ -105,6 +105,10 @@ STATEMENTS = [
     Seq(tuple(Leaf("name" * i) for i in range(1, 9)), "list"),
     Map(tuple((f"key{i}", Call(Raw("nn.Linear"), (Leaf(10**9), Leaf(10**9)))) for i in range(3))),
     Item(Raw("x"), (Raw("..."), Slice(Leaf(1), None), Slice(Raw("a.b"), Bin("+", Raw("a"), Leaf(1))), Raw(":"))),
+    Item(Raw("x"), (Slice(None, None, Raw("self.a")), Slice(Raw("a.b"), None, Leaf(2)), Slice(None, None, Leaf(2)))),
+    Item(Raw("x"), (Slice(Raw("a.b"), Raw("a.c"), Raw("a.d")), Slice(None, Raw("a.c"), Raw("a.d")))),
+    Call(Get(Call(Get(Call(Get(Raw("image"), "reshape"), tuple(map(Leaf, (1, 3, 112, 2, 112, 2)))), "permute"),
+         tuple(map(Leaf, (0, 3, 5, 1, 2)))), "flatten"), (Leaf(11), Leaf(13))),
     Bin("**", Raw("x"), Leaf(2)), Bin("**", Get(Raw("x"), "y"), Leaf(-0.5)), Bin("**", Call(Raw("f")), Raw("y")),
     Seq((Leaf("it's"), Leaf('say "x"'), Leaf(1e-5), Leaf(float("inf")), Leaf((1,)), Leaf(()), Leaf(-1))),
 ]  # fmt: skip
@@ -116,6 +120,7 @@ def test_layout_is_ruffs(tmp_path: Path) -> None:
     for i, e in enumerate(STATEMENTS):
         lines += Printer().statement(e, 4, f"name_{i} = ")
         lines += Printer().statement(e, 4, "return ")
+        lines += [*Printer().statement(e, 4, "for one, another in ", ":"), "        pass"]
     text = "\n".join(lines) + "\n"
     path = tmp_path / "layout.py"
     path.write_text(text, encoding="utf-8")
