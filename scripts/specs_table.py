@@ -1,5 +1,6 @@
-"""Prints specs/README.md, the table of the published architectures: `python scripts/specs_table.py > specs/README.md`.
+"""Writes specs/README.md, the table of the published architectures: `python scripts/specs_table.py [NAME ...]`.
 
+With names of specs, only their rows are made anew, and those of files that have none.
 Everything in it is read off the files: the paper and what it was checked against from a spec's header, figures from its
 designs, and which tests name it from tests/parity. tests/test_generated_specs.py and tests/analyze/test_specs.py hold
 the table against the files.
@@ -31,14 +32,15 @@ from archlang.syntax.source import read_file  # noqa: E402
 from archlang.syntax.tree import Module, Verify  # noqa: E402
 from archlang.verify.figures import FIGURES, Measured  # noqa: E402
 
-__all__ = ["SPECS", "Spec", "entries", "example", "main", "named", "page", "read", "row", "short"]
+__all__ = ["SPECS", "Spec", "entries", "example", "main", "named", "page", "read", "row", "rows", "short"]
 
 SPECS = ROOT / "specs"
+PAGE = SPECS / "README.md"
 PARITY = ROOT / "tests" / "parity"
 HEAD = """\
 # Published architectures
 
-One file a family; `use zoo.NAME` in a spec, `specs/NAME.arch` on a command line. This table is printed by
+One file a family; `use zoo.NAME` in a spec, `specs/NAME.arch` on a command line. This table is written by
 `python scripts/specs_table.py`, and all that is in it is read off the files.
 
 - **Entries** are the blocks that stand alone and that no other block of the file is made of, with the smallest and the
@@ -229,10 +231,22 @@ def page(rows: Iterable[str]) -> str:
     return "\n".join([HEAD, _line(COLUMNS), _line("--:" if c in right else "---" for c in COLUMNS), *rows, ""])
 
 
-def main() -> int:
-    sys.stdout.write(page(mapped(_row, [os.fspath(path) for path in sorted(SPECS.glob("*.arch"))])))
+def rows() -> dict[str, str]:
+    """The rows of the file as it is, by the names of the specs."""
+    if not PAGE.exists():
+        return {}
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    return {name[1]: line for line in lines if (name := re.search(r" \| \[(\w+)\]\(\1\.arch\) \| ", line))}
+
+
+def main(names: Sequence[str]) -> int:
+    known = {name: line for name, line in rows().items() if names and name not in names}
+    paths = {path.stem: os.fspath(path) for path in sorted(SPECS.glob("*.arch"))}
+    new = [path for name, path in paths.items() if name not in known]
+    known.update(zip((Path(path).stem for path in new), mapped(_row, new), strict=True))
+    PAGE.write_text(page(known[name] for name in paths), encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
