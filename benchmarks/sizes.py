@@ -29,7 +29,7 @@ from archlang.syntax.source import read_file
 from archlang.verify.sets import PHASES, Domain, domain
 
 COUNTS = ("inside", "outside", "lenient", "wrong")
-HEAD = f"{'designs':<40}{'phase':<7}{'valid':>6}{'refused':>8}{'lenient':>8}{'wrong':>6}{'s':>7}  sizes"
+HEAD = f"{'designs':<45}{'phase':<7}{'valid':>6}{'refused':>8}{'lenient':>8}{'wrong':>6}{'s':>7}  sizes"
 
 
 class Row(NamedTuple):
@@ -96,7 +96,7 @@ def row(name: str, ran: Ran, start: float, run: list[Runner]) -> Row:
     counts = f"{ran.inside:>6}{ran.outside:>8}{ran.lenient:>8}{ran.wrong:>6}{time.perf_counter() - start:>7.1f}"
     found = [d for one in run for d in one.certificate.found][:3] if ran.wrong else ()
     more = "".join(f"\n    {d.code} {d.message}; {d.label}" for d in found)
-    return Row(f"{name:<40}{ran.phase:<7}{counts}  {ran.text}{more}", ran)
+    return Row(f"{name:<45}{ran.phase:<7}{counts}  {ran.text}{more}", ran)
 
 
 def of_spec(path: str, count: int) -> list[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from archlang.records import dataclass, field_names
@@ -110,12 +110,9 @@ def bound_by(target: Any, what: str) -> Iterator[Bound]:
         yield from bound_by(target.value, what)
 
 
-def bindings(node: Any, *, nested: bool = True) -> Iterator[Bound]:
-    """What statements below a node bind, for all that follows. nested: also inside of functions."""
-    inside = {id(n) for f in walk(node) if isinstance(f, tree.Function) for n in walk(f.body)} if not nested else ()
-    for item in walk(node):
-        if id(item) in inside:
-            continue
+def bindings(nodes: Iterable[tree.Node]) -> Iterator[Bound]:
+    """What statements among these nodes bind, for all that follows."""
+    for item in nodes:
         if isinstance(item, (tree.Let, tree.Assign)):
             yield from bound_by(item.target, "name")
         elif isinstance(item, tree.Weight):
@@ -124,9 +121,9 @@ def bindings(node: Any, *, nested: bool = True) -> Iterator[Bound]:
             yield Bound(item.name, item.name_span, "function")
 
 
-def loop_variables(node: Any) -> Iterator[tuple[Bound, set[str]]]:
-    """The variables of loops and comprehensions below a node, and the names that are read where they are known."""
-    for item in walk(node):
+def loop_variables(nodes: Iterable[tree.Node]) -> Iterator[tuple[Bound, set[str]]]:
+    """The variables of loops and comprehensions among these nodes, and the names that are read where they are known."""
+    for item in nodes:
         if isinstance(item, tree.For):
             seen = reads(item.body)
             yield from ((bound, seen) for bound in bound_by(item.target, "loop variable"))

@@ -5,7 +5,7 @@ A label names the module in the state dict and binds nothing: whoever reads the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from archlang.elaborate import LoadedModule
 from archlang.elaborate.errors import warning
@@ -18,12 +18,16 @@ __all__ = ["check"]
 
 def check(module: LoadedModule) -> Iterator[Diagnostic]:
     for block in module.blocks.values():
+        nodes = list(walk((block.body, block.alias or ())))
+        labelled = [node for node in nodes if isinstance(node, tree.Labelled)]
+        if not labelled:
+            continue
         names = {p.name: p.name_span for p in (*block.params, *(block.inputs or ()))}
-        for bound in (*bindings(block.body), *(bound for bound, _ in loop_variables(block.body))):
+        for bound in (*bindings(nodes), *(bound for bound, _ in loop_variables(nodes))):
             names.setdefault(bound.name, bound.span)
-        own = _under_own_name(block)
-        for node in walk((block.body, block.alias or ())):
-            if isinstance(node, tree.Labelled) and id(node) not in own:
+        own = _under_own_name(nodes)
+        for node in labelled:
+            if id(node) not in own:
                 label = _plain(node)
                 if label in names and label not in reads(node.value):
                     yield _finding(label, node, names[label])
@@ -34,10 +38,10 @@ def _plain(node: tree.Labelled) -> str:
     return parts[0] if len(parts) == 1 and isinstance(parts[0], str) else ""
 
 
-def _under_own_name(block: tree.Block) -> set[int]:
+def _under_own_name(nodes: Sequence[tree.Node]) -> set[int]:
     """Labelled modules in what is bound to the very name of the label: `head = x -> head: linear(10)`."""
     found: set[int] = set()
-    for node in walk(block.body):
+    for node in nodes:
         if isinstance(node, (tree.Assign, tree.Let)):
             names = {bound.name for bound in bound_by(node.target, "")}
             inside = (n for n in walk(node.value) if isinstance(n, tree.Labelled))

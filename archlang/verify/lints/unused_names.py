@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from archlang.elaborate import LoadedModule
 from archlang.elaborate.entry import can_be_root
@@ -16,33 +16,42 @@ __all__ = ["check"]
 
 def check(module: LoadedModule) -> Iterator[Diagnostic]:
     for item in module.syntax.items:
-        if isinstance(item, tree.Block):
-            yield from _in_block(item)
         if isinstance(item, (tree.Block, tree.Function)):
-            for bound, inside in loop_variables(item):
+            nodes = list(walk(item))
+            functions = [node for node in nodes if isinstance(node, tree.Function)]
+            if isinstance(item, tree.Block):
+                yield from _in_block(item, _own(nodes))
+            for bound, inside in loop_variables(nodes):
                 if bound.name not in inside and not meant(bound.name):
                     yield _unread(bound)
-            around = reads(item.body, updates=False)
-            for inner in walk(item):
-                if isinstance(inner, tree.Function):
-                    yield from _in_function(inner)
-                    yield from _names(inner.body, around | reads(inner.body, updates=False))
+            around = reads(item.body, updates=False) if functions else set()
+            for function in functions:
+                yield from _in_function(function)
+                own = _own(list(walk(function.body)))
+                yield from _names(own, around | reads(function.body, updates=False))
     yield from _in_file(module)
 
 
-def _in_block(block: tree.Block) -> Iterator[Diagnostic]:
-    whole = [block.body, block.alias or (), block.result or (), block.where or ()]
+def _own(nodes: list[tree.Node]) -> list[tree.Node]:
+    """The nodes that are in the body of none of the functions among them."""
+    functions = [node for node in nodes if isinstance(node, tree.Function)]
+    inside = {id(node) for function in functions for node in walk(function.body)}
+    return [node for node in nodes if id(node) not in inside]
+
+
+def _in_block(block: tree.Block, nodes: list[tree.Node]) -> Iterator[Diagnostic]:
     inputs = block.inputs or ()
-    whole += [part for p in (*block.params, *inputs) for part in (p.default or (), p.type or ())]
-    seen = {name for part in whole for name in reads(part)}
-    yield from _parameters(block.params, seen, f"`{block.name}`", "parameter")
-    read = {name for part in whole for name in reads(part, updates=False)}
+    whole: tuple[object, ...] = (block.body, block.alias or (), block.result or (), block.where or ())
+    whole += tuple(part for p in (*block.params, *inputs) for part in (p.default or (), p.type or ()))
+    read = reads(whole, updates=False)
+    yield from _parameters(block.params, read, f"`{block.name}`", "parameter")
     if block.reversible:  # streams come back by themselves
-        streams = {b.name for s in walk(block.body) if isinstance(s, tree.Assign) for b in bound_by(s.target, "")}
-        yield from _names(block.body, read | streams)
+        streams = {b.name for s in nodes if isinstance(s, tree.Assign) for b in bound_by(s.target, "")}
+        yield from _names(nodes, read | streams)
         return
+    seen = read if all(p.name in read for p in inputs) else reads(whole)  # an input's own update reads it
     yield from _parameters(inputs, seen, f"`{block.name}`", "input")
-    yield from _names(block.body, read)
+    yield from _names(nodes, read)
 
 
 def _in_function(function: tree.Function) -> Iterator[Diagnostic]:
@@ -62,9 +71,9 @@ def _parameters(params: tuple[tree.Param, ...], seen: set[str], owner: str, what
             )
 
 
-def _names(body: object, seen: set[str]) -> Iterator[Diagnostic]:
+def _names(nodes: Iterable[tree.Node], seen: set[str]) -> Iterator[Diagnostic]:
     told: set[str] = set()
-    for bound in bindings(body, nested=False):
+    for bound in bindings(nodes):
         if bound.name not in seen and bound.name not in told and not meant(bound.name):
             told.add(bound.name)
             yield _unread(bound)
