@@ -1,8 +1,8 @@
 """Initialisers as data: the table of names, their checks, their torch code, and their values for the interpreter.
 
 Names and arguments are those of `torch.nn.init` without the underscore. Three are our own: `unit(n, i)` is the i-th
-unit vector of length n, `values(numbers)` a vector entry by entry, and `columns(...)` puts initialisers side by side in
-a matrix.
+unit vector of length n, `values(numbers)` fills the last dimensions entry by entry, the same for all others, and
+`columns(...)` puts initialisers side by side in a matrix.
 """
 
 from __future__ import annotations
@@ -165,12 +165,14 @@ def check(init: Init, shape: Sequence[int]) -> None:
         help = "a vector takes normal, uniform, zeros, ..." if entry.least_rank == 2 else None
         message = f"`{init.name}` needs at least {entry.least_rank} dimensions, and this weight is {text}"
         raise OpError("ARC0253", message, help=help)
-    most = {"columns": 2, "dirac": 5, "eye": 2, "unit": 1, "values": 1}.get(init.name, len(shape))
+    most = {"columns": 2, "dirac": 5, "eye": 2, "unit": 1}.get(init.name, len(shape))
     if len(shape) > most:
         raise OpError("ARC0253", f"`{init.name}` fills at most {most} dimensions, and this weight is {text}")
-    length = {"unit": args.get("n"), "values": len(args.get("numbers", ()))}.get(init.name, shape[0] if shape else None)
-    if shape and shape[0] != length:
-        raise OpError("ARC0254", f"`{init}` has length {length}, and this weight is {text}")
+    if init.name == "unit" and shape[0] != args["n"]:
+        raise OpError("ARC0254", f"`{init}` has length {args['n']}, and this weight is {text}")
+    if init.name == "values" and _last(shape, len(args["numbers"])) is None:
+        message = f"`values` has {len(args['numbers'])} numbers, which are not the last dimensions of {text}"
+        raise OpError("ARC0254", message)
     if init.name == "eye" and args["n"] not in (None, *shape):
         raise OpError("ARC0254", f"`{init}` is {args['n']} by {args['n']}, and this weight is {text}")
     if init.name == "eye" and args["n"] is not None and shape[0] != shape[1]:
@@ -179,8 +181,13 @@ def check(init: Init, shape: Sequence[int]) -> None:
         message = f"`dirac`: groups = {args['groups']} does not divide dimension 0 of {text}"
         raise OpError("ARC0254", message, param="groups")
     if init.name == "columns":
-        for item, width in _widths(init, (shape[0], shape[1])):
-            check(item, (shape[0],) if item.name in _VECTORS else (shape[0], width))
+        for item, part in _shapes(init, (shape[0], shape[1])):
+            check(item, part)
+
+
+def _last(shape: Sequence[int], count: int) -> Sequence[int] | None:
+    """The last dimensions that have `count` entries; None where there are none such."""
+    return next((shape[i:] for i in reversed(range(len(shape))) if math.prod(shape[i:]) == count), None)
 
 
 def _width(item: Init, rows: int) -> int | None:
@@ -193,8 +200,8 @@ def _width(item: Init, rows: int) -> int | None:
     return None
 
 
-def _widths(init: Init, shape: tuple[int, int]) -> list[tuple[Init, int]]:
-    """The parts of `columns` with their widths: parts without a width of their own share what is left evenly."""
+def _shapes(init: Init, shape: tuple[int, int]) -> list[tuple[Init, tuple[int, ...]]]:
+    """The parts of `columns` with their shapes: parts without a width of their own share what is left evenly."""
     items = [item for _, item in init.args if isinstance(item, Init)]
     own = [_width(item, shape[0]) for item in items]
     left = shape[1] - sum(w for w in own if w is not None)
@@ -203,7 +210,8 @@ def _widths(init: Init, shape: tuple[int, int]) -> list[tuple[Init, int]]:
         fixed = f"its parts have {shape[1] - left} columns"
         message = f"`{init}` does not fill [{shape[0]}, {shape[1]}]: {fixed}"
         raise OpError("ARC0254", message + (f", and {left} are left for {free} parts" if free else ""))
-    return [(item, left // free if w is None else w) for item, w in zip(items, own, strict=True)]
+    sizes = [(shape[0], left // free if w is None else w) for w in own]
+    return [(item, size[:1] if item.name in _VECTORS else size) for item, size in zip(items, sizes, strict=True)]
 
 
 # -- torch code ------------------------------------------------------------------------------------------------------
@@ -230,7 +238,9 @@ def _value(init: Init, shape: Sequence[int] | None) -> Expr:
     if init.name == "unit":
         return Item(Call("torch.eye", (Lit(args["n"]),)), (Lit(args["i"]),))
     if init.name == "values":
-        return Call("torch.tensor", (Seq(tuple(Lit(v) for v in args["numbers"]), "list"),))
+        numbers = Call("torch.tensor", (Seq(tuple(Lit(v) for v in args["numbers"]), "list"),))
+        last = _last(shape or (), len(args["numbers"])) or ()
+        return Method(numbers, "reshape", tuple(Lit(size) for size in last)) if len(last) > 1 else numbers
     if init.name == "eye":
         n = args["n"]
         if n is None and shape is None:
@@ -249,7 +259,7 @@ def _value(init: Init, shape: Sequence[int] | None) -> Expr:
 def _parts(init: Init, shape: Sequence[int] | None) -> tuple[Expr, ...]:
     if shape is None:
         return tuple(_value(item, None) for _, item in init.args if isinstance(item, Init))
-    return tuple(_value(item, (shape[0], width)) for item, width in _widths(init, (shape[0], shape[1])))
+    return tuple(_value(item, part) for item, part in _shapes(init, (shape[0], shape[1])))
 
 
 # -- values for the interpreter --------------------------------------------------------------------------------------
@@ -274,17 +284,18 @@ def run(init: Init, shape: Sequence[int], dtype: Any) -> Any:
         case "unit":
             return x.zero_().index_fill_(0, torch.tensor([args["i"]]), 1)
         case "values":
-            return x.copy_(torch.tensor(args["numbers"], dtype=torch.float64))
+            last = _last(shape, len(args["numbers"])) or ()
+            return x.copy_(torch.tensor(args["numbers"], dtype=torch.float64).reshape(tuple(last)))
         case "eye":
             return x.zero_().fill_diagonal_(1)
         case "dirac":
             return _run_dirac(x, args["groups"])
         case "columns":
             start = 0
-            for item, width in _widths(init, (shape[0], shape[1])):
-                part = run(item, (shape[0],) if item.name in _VECTORS else (shape[0], width), dtype)
-                x[:, start : start + width] = part.reshape(shape[0], width)
-                start += width
+            for item, part in _shapes(init, (shape[0], shape[1])):
+                values = run(item, part, dtype).reshape(shape[0], -1)
+                x[:, start : start + values.shape[1]] = values
+                start += values.shape[1]
             return x
         case _:
             return _run_scaled(init.name, x, args)
