@@ -194,6 +194,32 @@ class _Detection(nn.Module):
         return self.class_net(levels), self.box_net(levels)
 
 
+class _Lent(nn.Module):
+    """Applies a module without owning it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = (module,)
+
+    def forward(self, x: Any) -> Any:
+        return self.module[0](x)
+
+
+def mirnet() -> nn.Module:
+    """With the slope of all units, which is one, under one key."""
+    bare_module("utils.antialias", "utils")
+    code = bare_module("networks.MIRNet_model", "networks")
+    model: Any = code.MIRNet(n_feat=16, n_RRG=1, n_MSRB=2)
+    units = [module for module in model.modules() if isinstance(module, code.DAU)]
+    model.slope = units[0].body[1]
+    for unit in units:
+        assert unit.body[1] is model.slope
+    for unit in units:
+        unit.body[1] = _Lent(model.slope)
+    result: nn.Module = model
+    return result
+
+
 def dimr() -> nn.Module:
     """In full precision, to which its attention does not keep, and without checkpoints."""
 
@@ -290,6 +316,10 @@ RECIPES = {
         "github qihao067/DiMR, libs/core/blocks.py", dimr, "dimr.arch", "dimr",
         {"widths": [16, 8], "depths": [3, 4], "heads": 2, "size": 8, "classes": 7},
         [[2, 4, 8, 8], [2], {"below": 7, "shape": [2]}],
+    ),
+    "mirnet": Recipe(
+        "github swz30/MIRNet, networks/MIRNet_model.py", mirnet, "mirnet.arch", "mirnet",
+        {"width": 16, "groups": 1, "blocks": 2}, [[1, 3, 16, 24]],
     ),
 }  # fmt: skip
 
