@@ -13,6 +13,7 @@ _NAMES = "int float bool str module block fn tensor tensors init dtype any"
 _DTYPES = "f64 f32 f16 bf16 i64 i32 i16 i8 u8 bool int float"
 TYPE_NAMES = frozenset(_NAMES.split())
 DTYPES = frozenset(_DTYPES.split())
+Dim = tree.Expr | tree.NamedType | tree.ArrowType  # what stands between brackets
 
 
 class TypeBuilder(ExpressionBuilder):
@@ -29,7 +30,7 @@ class TypeBuilder(ExpressionBuilder):
         self,
         span: Span,
         dtype: Token | None,
-        dims: tuple[tree.Expr | tree.NamedType, ...] | None,
+        dims: tuple[Dim, ...] | None,
         optional: Token | None,
     ) -> tree.TensorTypeExpr | tree.ListType:
         question = optional is not None
@@ -39,13 +40,13 @@ class TypeBuilder(ExpressionBuilder):
                 return tree.ListType(span, element, question)
         sizes: list[tree.Expr] = []
         for dim in dims or ():
-            if isinstance(dim, tree.NamedType):
+            if isinstance(dim, (tree.NamedType, tree.ArrowType)):
                 self.report("ARC0038", f"`{dim.span.text}` is a type, and a shape is made of sizes", dim.span)
             else:
                 sizes.append(dim)
         return tree.TensorTypeExpr(span, dtype.text if dtype else None, tuple(sizes), question)
 
-    def make_dims(self, span: Span, *dims: tree.Expr | tree.NamedType) -> tuple[tree.Expr | tree.NamedType, ...]:
+    def make_dims(self, span: Span, *dims: Dim) -> tuple[Dim, ...]:
         return dims
 
     def make_optional_dim(self, span: Span, name: Token, question: Token) -> tree.NamedType:
@@ -54,11 +55,18 @@ class TypeBuilder(ExpressionBuilder):
     def make_fn_dim(self, span: Span, word: Token) -> tree.NamedType:
         return tree.NamedType(span, "fn")
 
+    def make_arrow_dim(self, span: Span, source: tree.Expr, arrow: Token, target: tree.Type) -> tree.ArrowType:
+        left = tree.NamedType(source.span, source.id) if isinstance(source, tree.Name) else _as_type(source, True)
+        if left is None:
+            message = f"`{source.span.text}` is a size, and `{arrow.text}` stands between types"
+            self.report("ARC0038", message, source.span)
+        return tree.ArrowType(span, arrow.text, left or target, target)
 
-def _as_type(value: tree.Expr | tree.NamedType, listed: bool) -> tree.Type | None:
+
+def _as_type(value: Dim, listed: bool) -> tree.Type | None:
     """The type that an expression between brackets means, or None where it is a size."""
     match value:
-        case tree.NamedType():
+        case tree.NamedType() | tree.ArrowType():
             return value
         case tree.Name(span=span, id=name) if name in TYPE_NAMES:
             return tree.NamedType(span, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from archlang.report.diagnostic import ArchError
 from archlang.syntax import tree
 
 from .helpers import body, module, nodes, sketch
@@ -167,6 +168,26 @@ def test_block_forms() -> None:
     star = block("block f(*xs: tensor?, m: A <-> B)(y) { }")
     assert star.params[0].star and sketch(star.params[0].type) == ("NamedType", "tensor", True)
     assert isinstance(star.params[1].type, tree.ArrowType) and star.params[1].type.arrow == "<->"
+
+
+@pytest.mark.parametrize("source", ["A", "[B, 8]", "f32[B, 8]", "(tensor, [B, n + 1])", "[B, H // 2]?"])
+@pytest.mark.parametrize("arrow", ["<->", ">->", "->"])
+def test_lists_of_arrows(source: str, arrow: str) -> None:
+    """As the arrow alone, between brackets."""
+    if source.endswith("?"):
+        with pytest.raises(ArchError):
+            module(f"block f(m: [{source} {arrow} B])(y) {{ }}")
+        return
+    item = module(f"block f(m: [{source} {arrow} [B, 2 * n]], k: {source} {arrow} [B, 2 * n])(y) {{ }}").items[0]
+    assert isinstance(item, tree.Block)
+    many, one = (p.type for p in item.params)
+    assert isinstance(many, tree.ListType) and sketch(many.element) == sketch(one)
+
+
+def test_an_arrow_between_sizes() -> None:
+    with pytest.raises(ArchError) as caught:
+        module("block f(m: [n + 1 <-> B])(y) { }")
+    assert caught.value.diagnostics[0].code == "ARC0038"
 
 
 @pytest.mark.parametrize(
