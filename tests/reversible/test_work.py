@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import archlang
 from archlang.codegen import generate
+from benchmarks import reversible as benchmark
 from tests.codegen.load import load
 from tests.reversible.helpers import program
 
@@ -108,3 +109,19 @@ def test_memory_of_a_chain_does_not_grow(module: Any) -> None:
     assert saved(6, every=2) == 3 * 2 * stream
     one, two = saved(6, keep=1), saved(6, keep=2)
     assert 2 * stream < one < two < saved(6, keep=6)
+
+
+def test_the_hybrid_lies_below_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a length of a checkpoint's segments, some number of kept graphs takes less work and less memory."""
+    monkeypatch.setitem(benchmark.SHAPES, "conv", (8, 32, 8, 8))
+    network = benchmark.Network("conv", 16)
+
+    def point(run: benchmark.Step) -> tuple[int, float]:
+        with Operations(8 * 32 * 8 * 8) as found:
+            _, peak = benchmark.memory(run, network)
+        return found.count["convolution"], peak
+
+    hybrids = [point(network.rebuilt(keep=keep)) for keep in (1, 3, 5)]
+    for length in (1, 2, 8):
+        work, peak = point(network.checkpointed(length))
+        assert any(ours < work and our_peak < peak for ours, our_peak in hybrids)
