@@ -125,6 +125,21 @@ HIT = {
         "ARC0426",
         "c: conv(8, 1)",
     ),
+    "bias behind a pooling": (
+        body("return x -> c: conv(8, 1) -> maxpool(2) -> b: batchnorm"),
+        "ARC0426",
+        "c: conv(8, 1)",
+    ),
+    "bias in a sum": (
+        body("y = (x -> c: conv(8, 1)) + (x -> relu)", "return y -> b: batchnorm"),
+        "ARC0426",
+        "c: conv(8, 1)",
+    ),
+    "bias beside others": (
+        body("y = concat([x -> c: conv(8, 1), x -> relu])", "return y -> b: batchnorm"),
+        "ARC0426",
+        "c: conv(8, 1)",
+    ),
     "bias in a loop": (
         body('for i in 0..2 { x = x -> "c{i}": conv(8, 1) -> "b{i}": batchnorm }', "return x"),
         "ARC0426",
@@ -245,6 +260,11 @@ MISS = {
     ),
     "bias of a layer that is lent": "block norm(c: module)(y) { return y -> c -> b: batchnorm }\n"
     + body("c = conv(8, 1)", "return (x -> n: norm(c)) * (x -> tanh -> c)"),
+    "bias behind zeros": body("return x -> c: conv(8, 1) -> avgpool(3, stride=1, padding=1) -> b: batchnorm"),
+    "bias over rows": "block net(x: [4, 8], y: [B, 4, 8]) {\nz = (x -> c: linear(8)) + y\nreturn z -> b: batchnorm }\n",
+    "bias of a sum that others read": body(
+        "y = (x -> c: conv(8, 1)) + (x -> relu)", "return (y -> b: batchnorm) * y"
+    ),
     "slice by a parameter": "block net(n: int = 0)(x: [B, 8]) { return x[:, n:] }\n",
     "relu of several": body("y = x -> relu", "return (y + x) -> relu"),
     "no bias": body("return x -> c: conv(8, 1, bias=false) -> b: batchnorm"),

@@ -1,4 +1,5 @@
-"""ARC0426: a bias that the batch norm after it takes away again."""
+"""ARC0426: a bias that the batch norm after it takes away again, also behind what shifts all of a channel alike: sums,
+concatenations along the channels, poolings."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ def check(links: Links) -> Iterator[Site]:
     shared = _shared(links)
     for link in links.all:
         if link.maker.span is not None and _biased(link.maker):
-            lost = _lost(link) and id(link.maker) not in shared
-            yield link.maker.span, _finding(link) if lost else None
+            reader = _taker(links, link) if id(link.maker) not in shared else None
+            yield link.maker.span, _finding(link.maker, reader) if reader is not None else None
 
 
 def _shared(links: Links) -> set[int]:
@@ -37,17 +38,31 @@ def _biased(node: Node) -> bool:
     return node.op in ("conv", "conv_transpose") and node.attrs.get("bias") is True
 
 
-def _lost(link: Link) -> bool:
-    reader = link.reader
-    if reader is None or not link.alone:
-        return False
+def _taker(links: Links, link: Link) -> Node | None:
+    """The norm that takes the mean of each channel away, where nothing else reads what lies between."""
+    reader = link.reader if link.alone else None
+    while reader is not None and _shifts(reader):
+        reader = links.reader(reader.outputs[0])
+    if reader is None:
+        return None
     by_channel = reader.op == "groupnorm" and reader.attrs.get("num_groups") == reader.attrs.get("num_features")
-    return reader.op in ("batchnorm", "instancenorm") or by_channel
+    return reader if reader.op in ("batchnorm", "instancenorm") or by_channel else None
 
 
-def _finding(link: Link) -> Diagnostic:
-    maker, reader = link.maker, link.reader
-    assert reader is not None and maker.span is not None
+def _shifts(node: Node) -> bool:
+    """Whether a channel that is shifted by a number comes out shifted by one."""
+    match node.op:
+        case "add":
+            return len({value.type.rank for value in (*node.inputs, *node.outputs)}) == 1
+        case "concat":
+            return node.attrs.get("dim") == 1
+        case "avgpool" | "maxpool":
+            return node.op == "maxpool" or not any(node.attrs["padding"])
+    return node.op in ("global_avgpool", "global_maxpool", "interpolate")
+
+
+def _finding(maker: Node, reader: Node) -> Diagnostic:
+    assert maker.span is not None
     related = [(reader.span, "takes the mean away")] if reader.span is not None and reader.span != maker.span else []
     return warning(
         "ARC0426",
