@@ -154,6 +154,7 @@ HOMES: dict[str, str] = {
     "gru": "archlang.ops.rnn",
     "lstm": "archlang.ops.rnn",
     "rnn": "archlang.ops.rnn",
+    "linear_recurrence": "archlang.ops.scan",
     "depth_to_space": "archlang.ops.shape",
     "expand": "archlang.ops.shape",
     "flatten": "archlang.ops.shape",

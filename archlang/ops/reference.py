@@ -21,7 +21,7 @@ _SECTIONS = (  # title, files of archlang/ops
     ("Pooling and resizing", ("pool", "resize")),
     ("Dropout", ("dropout",)),
     ("Attention", ("attention", "multihead")),
-    ("Recurrent layers", ("rnn",)),
+    ("Recurrent layers", ("rnn", "scan")),
     ("Arithmetic, comparisons, functions", ("elementwise", "unary")),
     ("Reductions", ("reduce",)),
     ("Products", ("einsum",)),

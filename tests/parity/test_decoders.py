@@ -212,3 +212,22 @@ def test_resnet_with_laurel_starts_as_resnet(params: dict[str, Any]) -> None:
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert difference(model.eval()(x), reference.eval()(x)) <= 1e-5
+
+
+def test_griffin() -> None:
+    """Seven layers of both kinds, over sequences longer than the window."""
+    transformers = package("transformers")
+    sizes = {
+        "hidden_size": 48,
+        "intermediate_size": 160,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "lru_width": 32,
+    }
+    config = transformers.RecurrentGemmaConfig(
+        **sizes, num_hidden_layers=7, vocab_size=50, attention_window_size=4, use_cache=False
+    )
+    reference: Any = transformers.RecurrentGemmaForCausalLM(config)
+    params = {"width": 48, "depth": 7, "heads": 2, "kv_heads": 1, "hidden": 80, "recurrent_width": 32, "window": 4}
+    tied = ["lm_head"]  # the table again
+    assert_same("griffin.arch", {**params, "vocabulary": 50}, reference, logits(reference), tied)
