@@ -215,3 +215,18 @@ def test_a_rezero_transformer_starts_as_the_identity() -> None:
     model = archlang.build(spec, "encoder", depth=6, width=8, heads=2, hidden=16).eval()
     x = torch.randn(5, 2, 8)
     assert torch.equal(model(x), x)
+
+
+def test_a_peri_norm_stream_grows_by_one_a_branch() -> None:
+    """Each branch adds a vector of norm sqrt(width), whatever it computes; after pre-norm, no such bound holds."""
+    depth, width = 12, 64
+    branch = f"linear({width}, bias=false, init=normal(std=1.0))"
+    uses = f"use std.residual: sandwich, pre_norm\nfn f() => {branch}"
+    torch.manual_seed(0)
+    x = torch.randn(50, width, dtype=torch.float64)
+    unit = x / x.norm(dim=-1, keepdim=True) * width**0.5
+    for scheme, bounded in (("sandwich", True), ("pre_norm", False)):
+        m = net(uses, f"return x -> r: chain([{scheme}(f()) for _ in 0..{depth}])", f"x: [B, {width}]")
+        grown = m(unit).detach().norm(dim=-1) / width**0.5
+        assert bool((grown <= 1 + depth).all()) == bounded
+        assert not bounded or abs(float(grown.square().mean()) / (1 + depth) - 1) < 0.3
