@@ -162,3 +162,20 @@ def test_unfolded() -> None:
     for i, part in enumerate((first, first, second)):
         x = torch.tanh(part.f(x) + (i + 1) / 3 * d)
         assert equal(m(noise(2, 4), d)[i], x)
+
+
+def test_read_compute_write() -> None:
+    m: Any = whole("""
+        use std.recurrent: read_compute_write
+        block from_other(a, b) { return a + (reduce_mean(b, 1, keepdim=true) -> f: linear(a.features)) }
+        block net(z: [B, 2, 3], x: [B, 5, 4]) -> ([B, 2, 3], [B, 5, 4]) {
+            return (z, x) -> c: chain([read_compute_write(from_other(), linear(3) -> tanh, from_other()) for _ in 0..2])
+        }
+    """)
+    z, x = noise(2, 2, 3), noise(2, 5, 4, seed=1)
+    ours = m(z, x)
+    for part in m.c.children():
+        z = z + part.read.f(x.mean(1, keepdim=True))
+        z = torch.tanh(part.compute.get_submodule("0")(z))
+        x = x + part.write.f(z.mean(1, keepdim=True))
+    assert equal(ours[0], z) and equal(ours[1], x)
