@@ -60,3 +60,28 @@ def test_recursive_autoencoder() -> None:
         x = torch.stack([even, odd], -1).flatten(2)
         x = pairs(m.decoder.recursion.second(x).relu(), "decoder.recursion.layers", 1)
     assert close(m(ids), pairs(x, "decoder.postfix", last=False))
+
+
+@pytest.mark.parametrize(("lateral", "top"), [(False, False), (True, False), (False, True), (True, True)])
+def test_recurrent_feedback(lateral: bool, top: bool) -> None:
+    m = made("recurrent_feedback.arch", "feedback", lateral=lateral, top=top, width=3, steps=3)
+    parts = {name: part for name, part in m.named_modules()}
+
+    def settle(x: Tensor, layer: int) -> Tensor:
+        return parts[f"body.after.{layer}.0"](x).relu()
+
+    x = torch.randn(2, 1, 6, 8, dtype=torch.float64)
+    first = second = None
+    answers = []
+    for _ in range(3):
+        h = parts["body.bottom.0"](x)
+        if first is not None and second is not None:
+            h = h + (parts["body.lateral.0"](first) if lateral else 0) + (parts["body.top.0"](second) if top else 0)
+        old_second = second
+        first = settle(h, 0)
+        h = parts["body.bottom.1.1"](F.max_pool2d(first, 2))
+        if lateral and old_second is not None:
+            h = h + parts["body.lateral.1"](old_second)
+        second = settle(h, 1)
+        answers.append(m.head(second.mean((2, 3))))
+    assert close(m(x), torch.stack(answers))
