@@ -65,7 +65,7 @@ def test_recursive_autoencoder() -> None:
 @pytest.mark.parametrize(("lateral", "top"), [(False, False), (True, False), (False, True), (True, True)])
 def test_recurrent_feedback(lateral: bool, top: bool) -> None:
     m = made("recurrent_feedback.arch", "feedback", lateral=lateral, top=top, width=3, steps=3)
-    parts = {name: part for name, part in m.named_modules()}
+    parts = dict(m.named_modules())
 
     def settle(x: Tensor, layer: int) -> Tensor:
         return parts[f"body.after.{layer}.0"](x).relu()
