@@ -10,6 +10,7 @@ __all__ = ["console", "main"]
 COMMANDS = {
     "check": "find mistakes in specs",
     "compile": "turn a spec into a PyTorch module (or its IR)",
+    "new": "start a spec from a connection scheme",
     "verify": "run a spec's networks on tensors without data, and compare with all that is predicted",
     "run": "build a spec's network and run it on random input",
     "diff": "show what changed between two specs, or two revisions of one",

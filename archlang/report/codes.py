@@ -223,6 +223,8 @@ CODES: dict[str, str] = {
     "ARC0911": "file that is no baseline",
     "ARC0912": "unknown code",
     "ARC0913": "revision that git does not give",
+    "ARC0914": "unknown scheme",
+    "ARC0915": "new file that is there already",
     "ARC0920": "torch is not installed",
     "ARC0921": "no input sizes that fit",
     "ARC0922": "input size that does not fit",
