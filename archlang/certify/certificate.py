@@ -13,6 +13,7 @@ from torch import nn
 
 from archlang.analyze import Cost, cost
 from archlang.api import Compiled
+from archlang.certify.drift import Drift, drift
 from archlang.certify.measure import Calls, Fake, begin, flat, macs_by_module
 from archlang.certify.places import deepest, span_at
 from archlang.certify.remember import Remembered
@@ -28,6 +29,7 @@ __all__ = ["Certificate", "Figure", "Ran", "Runner", "certify"]
 
 NAMES = {"eval": "evaluation", "train": "training"}
 EXTERN = "what an extern block declares must be what its code does; the compiler believes it"
+RUNS = 2_000_000_000  # MACs up to which a design is trained for a step
 OWN = "this is a mistake in archlang, not in your spec: please report it with the spec"
 
 
@@ -71,6 +73,7 @@ class Certificate:
     figures: list[Figure] = field(default_factory=list)
     not_counted: tuple[str, ...] = ()
     not_measured: str | None = None  # why some figures are missing
+    drift: Drift | None = None  # of rebuilt streams, where there are some
     found: list[Diagnostic] = field(default_factory=list)
 
 
@@ -195,6 +198,11 @@ class Runner:
                 self.operations(static if i == 0 else cost(self.program, sizes), sizes)
             except Exception as error:  # where it does not run, or an operation has no kernel without data
                 self.certificate.not_measured = f"at {shown(sizes)}, {_text(error)}" if sizes else _text(error)
+        if choices and not static.uncounted and isinstance(static.macs, int) and static.macs <= RUNS:
+            try:
+                self.certificate.drift = drift(self.compiled, choices[0])
+            except Exception as error:
+                self.certificate.not_measured = f"a step of training, {_text(error)}"
 
     def weights(self, static: Cost) -> None:
         tensors, buffers = list(self.shared.parameters()), list(self.shared.buffers())

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from archlang.certify.certificate import NAMES, Certificate, Figure, Ran, shown
+from archlang.certify.drift import Drift
 
 __all__ = ["as_dict", "as_text"]
 
@@ -21,6 +22,8 @@ def as_text(certificate: Certificate) -> str:
         a, b, c = (max(len(row[i]) for row in rows) for i in range(3))
         lines.append("")
         lines += [f"  {r[0]:<{a}}  {r[1]:>{b}}  {r[2]:>{c}}  {r[3]}".rstrip() for r in rows]
+    if certificate.drift is not None:
+        lines += ["", *(f"  {line}" for line in _drift(certificate.drift))]
     lines += [f"  {line}" for line in _missing(certificate)]
     return "\n".join(lines) + "\n"
 
@@ -41,6 +44,12 @@ def _counts(ran: Ran) -> Iterator[str]:
     yield f"{ran.outside} outside"
     if ran.lenient:
         yield f"{ran.lenient} outside, which torch itself does not refuse"
+
+
+def _drift(found: Drift) -> Iterator[str]:
+    yield f"in float32 at {shown(found.at)}, relative errors"
+    yield f"  rebuilt streams, by steps back  {', '.join(f'{n}: {error:.0e}' for n, error in found.rebuilt.items())}"
+    yield f"  gradients, against float64      {found.gradients:.0e}; without rebuilding {found.plain:.0e}"
 
 
 def _missing(certificate: Certificate) -> Iterator[str]:
@@ -74,4 +83,11 @@ def as_dict(certificate: Certificate) -> dict[str, Any]:
         ],
         "not_counted": list(certificate.not_counted),
         "not_measured": certificate.not_measured,
+        "drift": None if certificate.drift is None else _plain(certificate.drift),
     }
+
+
+def _plain(found: Drift) -> dict[str, Any]:
+    """Relative errors in float32; by how many steps back."""
+    rebuilt = {str(n): error for n, error in found.rebuilt.items()}
+    return {"at": dict(found.at), "rebuilt": rebuilt, "gradients": found.gradients, "plain": found.plain}
