@@ -19,6 +19,7 @@ from archlang.elaborate.values import (
     Wire,
     describe,
     expand,
+    has_wire,
 )
 from archlang.ops.base import Op, Param, registry
 from archlang.records import dataclass
@@ -81,9 +82,15 @@ class Args:
     named: Mapping[str, Arg]
     context: Sequence[Arg] = ()
 
+    @property
+    def has_wires(self) -> bool:
+        return any(has_wire(a.value) for part in (self.positional, self.named.values(), self.context) for a in part)
+
 
 def bind(cx: Activation, what: str, params: Sequence[tree.Param], args: Args, span: Span) -> dict[str, Arg]:
     """Assigns arguments to parameters by place and name; unknown, missing and doubled ones are errors."""
+    if len(params) == len(args.positional) and not args.named and not any(p.star for p in params):
+        return {p.name: arg for p, arg in zip(params, args.positional, strict=True)}
     bound: dict[str, Arg] = {}
     plain = [p for p in params if not p.star]
     rest = next((p for p in params if p.star), None) if len(plain) < len(params) else None
@@ -163,10 +170,16 @@ _PARAMETER_KINDS: dict[str, tuple[Any, ...]] = {
 _PLAIN = {(int, "int"), (Dim, "int"), (float, "float"), (bool, "bool"), (str, "str")}  # most arguments: as they are
 
 
+def fits(value: Any, type: tree.Type | None) -> bool:
+    """Whether a value plainly is of a type, as most are."""
+    return type is None or (value.__class__, getattr(type, "name", None)) in _PLAIN
+
+
 def coerce(cx: Activation, value: Any, type: tree.Type | None, span: Span, what: str, arg: Arg | None = None) -> Any:
     """The value as the declared type, or a diagnostic. Templates become instances where a module is expected."""
-    if type is None or (value.__class__, getattr(type, "name", None)) in _PLAIN:
+    if fits(value, type):
         return value
+    assert type is not None
     if value is None and _optional(type):
         return None
     if isinstance(type, tree.ListType):
@@ -297,10 +310,11 @@ def op_parameters(op: Op) -> Mapping[str, Param]:
 def op_argument(op: Op, name: str, value: Any, span: Span) -> Any:
     """Checks an argument against the op's declared kind; lists become tuples."""
     param = op_parameters(op)[name]
-    optional = param.kind.endswith("?")
-    kind = param.kind.rstrip("?")
-    if value is None and optional:
-        return None
+    kind = param.kind
+    if kind[-1] == "?":
+        kind = kind[:-1]
+        if value is None:
+            return None
     checked = _checked(kind, value)
     if checked is _WRONG and kind == "dtype" and isinstance(value, str):
         close = nearest(value, DTYPES)

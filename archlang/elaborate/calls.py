@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from archlang.elaborate.apply import apply
-from archlang.elaborate.arguments import Arg, Args, arguments_text, bind, coerce, op_argument, op_parameters
+from archlang.elaborate.arguments import Arg, Args, arguments_text, bind, coerce, fits, op_argument, op_parameters
 from archlang.elaborate.bounds import charge
 from archlang.elaborate.builtins import call_builtin
 from archlang.elaborate.dispatch import evaluate
@@ -25,6 +25,7 @@ from archlang.elaborate.values import (
     LabelText,
     OpInstance,
     OpTemplate,
+    Record,
     Run,
     Streams,
     Wire,
@@ -69,13 +70,20 @@ def evaluate_call(
     return call_value(cx, func, args, call.span, label, flowing)
 
 
+_SEVERAL = (list, tuple, range, Record)
+
+
 def evaluate_args(cx: Activation, call: tree.Call) -> Args:
     positional: list[Arg] = []
     named: dict[str, Arg] = {}
     context: list[Arg] = []
     for arg in call.args:
         value = evaluate(cx, arg.value)
-        charge(cx, value, arg.span)
+        items: tuple[Span, ...] = ()
+        if value.__class__ in _SEVERAL:
+            charge(cx, value, arg.span)
+            if not arg.star and not arg.context:
+                value, items = settled(value), _items(arg.value)
         if arg.star:
             value = list(value) if isinstance(value, range) else value
             if not isinstance(value, (list, tuple)):
@@ -88,9 +96,9 @@ def evaluate_args(cx: Activation, call: tree.Call) -> Args:
                 fail(
                     "ARC0204", f"`{arg.name}` is given twice", arg.span, related=[(named[arg.name].span, "first here")]
                 )
-            named[arg.name] = Arg(settled(value), arg.value.span, arg.name_span, _items(arg.value))
+            named[arg.name] = Arg(value, arg.value.span, arg.name_span, items)
         else:
-            positional.append(Arg(settled(value), arg.span, None, _items(arg.value)))
+            positional.append(Arg(value, arg.span, None, items))
     return Args(positional, named, context)
 
 
@@ -107,7 +115,7 @@ def call_value(
     """Applies a called value to evaluated arguments. Without wires, blocks and ops give an instance."""
     if isinstance(func, Fn):
         return call_function(cx, func, args, span)
-    wires = any(has_wire(a.value) for a in (*args.positional, *args.named.values(), *args.context))
+    wires = args.has_wires
     if isinstance(func, Builtin):
         if wires and func.name in registry() and func.name not in ("len", "zip", "enumerate", "reversed"):
             func = OpTemplate(registry()[func.name])
@@ -149,7 +157,9 @@ def call_function(cx: Activation, fn: Fn, args: Args, span: Span) -> Any:
     try:
         for param in fn.params:
             value, where = _argument(callee, param, bound, span)
-            value = coerce(callee, value, param.type, where, f"`{param.name}` of `{fn.name}`", bound.get(param.name))
+            if not fits(value, param.type):
+                what = f"`{param.name}` of `{fn.name}`"
+                value = coerce(callee, value, param.type, where, what, bound.get(param.name))
             scope.bind(param.name, value, param.name_span, fixed=True, kind="parameter")
         if isinstance(fn.body, tuple):
             return run_function(callee, fn, span)
@@ -213,8 +223,10 @@ def block_arguments(cx: Activation, template: BlockTemplate | ExternTemplate, ar
     values: dict[str, Any] = {}
     for param in params:
         value, where = _argument(callee, param, bound, span)
-        what = f"`{param.name}` of `{template.name}`"
-        value = settled(coerce(callee, value, param.type, where, what, bound.get(param.name)))
+        if not fits(value, param.type):
+            what = f"`{param.name}` of `{template.name}`"
+            value = coerce(callee, value, param.type, where, what, bound.get(param.name))
+        value = settled(value)
         if isinstance(value, Wire):
             fail(
                 "ARC0216",

@@ -11,11 +11,12 @@ from archlang.elaborate.builtins import check_length, floor_of_quotient, text_of
 from archlang.elaborate.calls import apply_step, call_value, evaluate_args, evaluate_call, labelled, to_module
 from archlang.elaborate.comprehension import comprehension
 from archlang.elaborate.dispatch import EVALUATE, evaluate
-from archlang.elaborate.errors import fail
+from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.names import lookup
 from archlang.elaborate.session import Activation, NeedConcrete
 from archlang.elaborate.streams import streams_of
 from archlang.elaborate.values import (
+    POISON,
     Composition,
     Fn,
     IndexRange,
@@ -58,8 +59,10 @@ def _string(cx: Activation, expr: tree.String) -> str:
 
 
 def _name(cx: Activation, expr: tree.Name) -> Any:
-    value = cx.read(expr.id, lookup(cx, expr))
-    if isinstance(value, IndexRange):
+    value = lookup(cx, expr)
+    if value is POISON:
+        raise Poisoned(expr.id)
+    if value.__class__ is IndexRange:
         raise NeedConcrete
     return value
 

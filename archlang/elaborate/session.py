@@ -50,6 +50,7 @@ class Split(Exception):
 class Session:
     limits: Limits
     diagnostics: list[Diagnostic] = field(default_factory=list)
+    error_count: int = 0
     makers: dict[Value, OpInstance] = field(default_factory=dict)  # a layer's result -> the layer
     memo: dict[Any, Graph | None] = field(default_factory=dict)  # None: elaboration failed, and was reported
     names: dict[str, int] = field(default_factory=dict)
@@ -70,10 +71,6 @@ class Session:
             self.memo, self.names, self.slots, self.emitted = other.memo, other.names, other.slots, other.emitted
             self.built = other.built
         return self
-
-    @property
-    def error_count(self) -> int:
-        return sum(d.severity is Severity.ERROR for d in self.diagnostics)
 
     def tick(self, span: Span, steps: int = 1) -> None:
         self.steps += steps
@@ -108,6 +105,7 @@ class Session:
         """Records findings, each with the call that led to it; stops when there are too many."""
         for diagnostic in error.diagnostics:
             self.diagnostics.append(self._placed(diagnostic))
+            self.error_count += diagnostic.severity is Severity.ERROR
         fatal = {"ARC0502", "ARC0503"} & {d.code for d in error.diagnostics}
         if fatal or self.error_count >= self.limits.errors:
             raise StopElaboration
