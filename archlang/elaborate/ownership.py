@@ -25,15 +25,16 @@ __all__ = ["borrowed_modules", "claim_inline", "claim_parts", "take_modules", "w
 def take_modules(inner: Builder, value: Any, stem: str, span: Span, seen: dict[int, Any]) -> Any:
     """Copies an argument for a callee, claiming the modules in it under `stem`, `stem.i` or their labels."""
 
-    def leaf(name: str) -> Any:
+    def leaf(name: str, item: Any) -> Any:
         def replace(module: Instance | Run) -> Instance | Run | None:
             if isinstance(module, Run) or module.owner is None:
                 return None
-            slot = name
+            base = name if module is item else f"{name}_given"  # `name` is the path of what it lies in
+            slot = base
             number = 1
             while slot in inner.slots:
                 number += 1
-                slot = f"{name}_{number}"
+                slot = f"{base}_{number}"
             inner.slots[slot] = module
             return _borrow(module, inner, slot)
 
@@ -43,10 +44,10 @@ def take_modules(inner: Builder, value: Any, stem: str, span: Span, seen: dict[i
         taken, position = [], 0
         for item in value:
             path = f"{stem}.{position}" if stem else str(position)
-            taken.append(_take(inner, item, path, stem, span, seen, leaf(path.replace(".", "_"))))
+            taken.append(_take(inner, item, path, stem, span, seen, leaf(path.replace(".", "_"), item)))
             position += item.count if isinstance(item, Run) else 1
         return taken
-    return _take(inner, value, stem, "", span, seen, leaf(stem or "module"))
+    return _take(inner, value, stem, "", span, seen, leaf(stem or "module", value))
 
 
 def _take(inner: Builder, item: Any, path: str, stem: str, span: Span, seen: dict[int, Any], leaf: Any) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
+import archlang
 from archlang.ir.text import to_text
 from tests.elaborate.helpers import done, graphs, ir, keys, module, shapes
 
@@ -156,3 +159,38 @@ def test_a_named_op_without_weights_is_used_where_a_chain_applies_it() -> None:
     text = "block net(x: [B, 4, H, W]) {\n    s = pixel_shuffle(2)\n    return x -> c: chain([conv(16, 1), s])\n}\n"
     assert keys(text) == ["c.0"]
     assert module(text)(torch.zeros(1, 4, 3, 3)).shape == (1, 4, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("call", "applied"),
+    [
+        ("chain([around(c)])", "c"),
+        ("chain([around(c), around(c), around(d)])", "ccd"),
+        ("body([around(c), around(d)])", "cd"),
+    ],
+)
+def test_a_module_is_lent_inside_one_that_is_passed(call: str, applied: str) -> None:
+    """The slot of the lent one is not the path of what it lies in."""
+    text = f"""
+    block around(f: module)(x) {{ return x + 2 * f(x) }}
+    block body(_ layers: [module])(x) {{ return x -> _: chain(layers) }}
+    block net(x: [B, 4]) {{
+        c = linear(4)
+        d = linear(4)
+        return x -> b: {call} -> c -> d
+    }}
+    """
+    assert sorted(keys(text)) == ["c", "d"]
+    net: Any = archlang.build(text, entry="net")
+    y = x = torch.randn(2, 4)
+    for name in applied:
+        y = y + 2 * getattr(net, name)(y)
+    assert torch.allclose(net(x), net.d(net.c(y)))
+
+
+def test_a_module_is_lent_inside_one_of_the_same_name() -> None:
+    around = "block around(f: module)(x) { return x + 2 * f(x) }\n"
+    text = around + "block net(x: [B, 4]) {\n    c = linear(4)\n    return x -> b: around(around(c)) -> c\n}\n"
+    net: Any = archlang.build(text, entry="net")
+    x = torch.randn(2, 4)
+    assert torch.allclose(net(x), net.c(x + 2 * (x + 2 * net.c(x))))
