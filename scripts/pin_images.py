@@ -124,12 +124,11 @@ def lite_hrnet(naive: bool) -> nn.Module:
     return result
 
 
-def deeplabv3_plus() -> nn.Module:
+def segmenter(name: str, body: str, **arguments: Any) -> nn.Module:
     """With one unit in each stage of the body."""
     smp: Any = importlib.import_module("segmentation_models_pytorch")
-    table = smp.encoders.encoders["resnet50"]["params"]
-    with mock.patch.dict(table, layers=[1, 1, 1, 1]):
-        model: nn.Module = smp.DeepLabV3Plus("resnet50", encoder_weights=None, classes=5, decoder_aspp_dropout=0.0)
+    with mock.patch.dict(smp.encoders.encoders[body]["params"], layers=[1, 1, 1, 1]):
+        model: nn.Module = getattr(smp, name)(body, encoder_weights=None, classes=5, **arguments)
     return model
 
 
@@ -284,8 +283,14 @@ RECIPES = {
         "lite_hrnet", {"width": 8, "modules": [1, 2, 1], "naive": True, "first": 8}, [[2, 3, 64, 96]],
     ),
     "deeplabv3_plus": Recipe(
-        "segmentation-models-pytorch, DeepLabV3Plus", deeplabv3_plus, "deeplabv3_plus.arch", "deeplabv3_plus",
-        {"depths": [1, 1, 1, 1], "classes": 5, "drop": 0.0}, [[2, 3, 48, 64]],
+        "segmentation-models-pytorch, DeepLabV3Plus",
+        lambda: segmenter("DeepLabV3Plus", "resnet50", decoder_aspp_dropout=0.0), "deeplabv3_plus.arch",
+        "deeplabv3_plus", {"depths": [1, 1, 1, 1], "classes": 5, "drop": 0.0}, [[2, 3, 48, 64]],
+    ),
+    "unetpp": Recipe(
+        "segmentation-models-pytorch, UnetPlusPlus",
+        lambda: segmenter("UnetPlusPlus", "resnet34", decoder_channels=(16, 12, 10, 8, 6)), "unetpp.arch",
+        "unetpp_resnet", {"depths": [1, 1, 1, 1], "classes": 5, "widths": [16, 12, 10, 8, 6]}, [[2, 3, 32, 64]],
     ),
     "gridformer": Recipe(
         "github TaoWangzj/GridFormer, basicsr/archs/GridFormer_arch.py", gridformer, "gridformer.arch", "gridformer",
