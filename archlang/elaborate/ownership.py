@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from archlang.elaborate.builder import Builder, check_label
-from archlang.elaborate.copying import map_modules
+from archlang.elaborate.copying import Leaf, copy_instance, map_modules
 from archlang.elaborate.values import (
     BlockInstance,
     Composition,
@@ -36,7 +36,7 @@ def take_modules(inner: Builder, value: Any, stem: str, span: Span, seen: dict[i
                 number += 1
                 slot = f"{base}_{number}"
             inner.slots[slot] = module
-            return _borrow(module, inner, slot)
+            return _borrow(module, inner, slot, seen, replace)
 
         return replace
 
@@ -97,10 +97,9 @@ def weightless(module: Instance) -> bool:
     return isinstance(module, OpInstance) and type(module.op).weights is Op.weights
 
 
-def _borrow(module: Instance, inner: Builder, slot: str) -> Instance:
-    from archlang.elaborate.copying import copy_instance
-
-    copy = copy_instance(module, {})
+def _borrow(module: Instance, inner: Builder, slot: str, seen: dict[int, Any], leaf: Leaf) -> Instance:
+    """What is lent together with modules of its caller's is applied to those: they are slots of the callee, too."""
+    copy = copy_instance(module, seen, leaf)
     copy.owner, copy.path, copy.borrowed, copy.label = inner, slot, True, None
     return copy
 
@@ -130,6 +129,7 @@ def borrowed_modules(inst: Instance) -> list[Instance]:
             seen.add(id(value))
             if value.owner is not None and value is not inst:
                 found.append(value)
+                visit(_parts(value))
             elif isinstance(value, Composition):
                 for part in value.parts:
                     visit(part)

@@ -194,3 +194,45 @@ def test_a_module_is_lent_inside_one_of_the_same_name() -> None:
     net: Any = archlang.build(text, entry="net")
     x = torch.randn(2, 4)
     assert torch.allclose(net(x), net.c(x + 2 * (x + 2 * net.c(x))))
+
+
+LENT = """
+block f(s: module)(x) { return tanh(x -> a: linear(4)) + s(x) }
+block g(_ first: module, s: module)(x) { return first(x) + 2 * s(x) }
+block many(fs: [module])(x) {
+    for one in fs { x = one(x) }
+    return x
+}
+block net(x: [B, 4]) {
+    s = linear(4)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "weights", "expected"),
+    [
+        ("m = f(s); return x -> h: g(m, s)", 2, lambda n, x: one(n.m, x) + 3 * n.s(x)),
+        ("return x -> h: g(f(s), s)", 2, lambda n, x: one(n.h.module, x) + 3 * n.s(x)),
+        ("m = f(s); return x -> h: g(m, m)", 2, lambda n, x: 3 * (one(n.m, x) + n.s(x))),
+        ("m = f(s); k = f(m); return x -> h: g(k, m)", 3, lambda n, x: one(n.k, x) + 3 * (one(n.m, x) + n.s(x))),
+        ("c = (s -> relu); m = f(c); return x -> h: g(m, c)", 2, lambda n, x: one(n.m, x) + 3 * n.s(x).relu()),
+        ("return x -> h: chain([f(s) for _ in 0..2])", 3, lambda n, x: twice(n, x, n.h)),
+        ("fs = [f(s) for _ in 0..2]; return x -> h: many(fs)", 3, lambda n, x: twice(n, x, n.fs)),
+    ],
+)
+def test_what_is_lent_with_what_it_borrows_keeps_one_set_of_weights(body: str, weights: int, expected: Any) -> None:
+    """A module that was made with another one of the caller's goes to a block, alone or together with that one."""
+    net: Any = archlang.build(f"{LENT}    {body}\n}}\n", "net").double()
+    assert len([key for key in net.state_dict() if key.endswith("weight")]) == weights
+    x = torch.randn(3, 4, dtype=torch.float64)
+    torch.testing.assert_close(net(x), expected(net, x))
+
+
+def one(part: Any, x: torch.Tensor) -> torch.Tensor:
+    return torch.tanh(part.a(x))
+
+
+def twice(net: Any, x: torch.Tensor, parts: Any) -> torch.Tensor:
+    for part in parts.children():
+        x = one(part, x) + net.s(x)
+    return x
