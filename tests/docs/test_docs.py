@@ -1,4 +1,4 @@
-"""Every fenced code block of README.md and docs/*.md is run. What a block's info string asks for:
+"""Every fenced code block of README.md, docs/*.md and examples/README.md is run. What a block's info string asks for:
 
     arch                    a whole file: checked without findings; every design in it compiles to valid Python, and
                             there is one
@@ -21,6 +21,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -130,8 +131,12 @@ def written(block: Block) -> str | None:
 
 
 def folder_of(page: Path, folder: Path) -> Path:
-    """A folder with the page's files, and the repository's specs."""
+    """A folder with the page's files, those of examples/ for its page, and the repository's specs."""
     (folder / "specs").symlink_to(ROOT / "specs")
+    if page.parent == ROOT / "examples":
+        for path in page.parent.iterdir():
+            if path.suffix in (".arch", ".py"):
+                shutil.copy(path, folder)
     for block in blocks(page):
         name = written(block) if block.kind == "arch" else None
         if name is not None:
