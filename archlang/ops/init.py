@@ -238,9 +238,8 @@ def _value(init: Init, shape: Sequence[int] | None) -> Expr:
     if init.name == "unit":
         return Item(Call("torch.eye", (Lit(args["n"]),)), (Lit(args["i"]),))
     if init.name == "values":
-        numbers = Call("torch.tensor", (Seq(tuple(Lit(v) for v in args["numbers"]), "list"),))
         last = _last(shape or (), len(args["numbers"])) or ()
-        return Method(numbers, "reshape", tuple(Lit(size) for size in last)) if len(last) > 1 else numbers
+        return Call("torch.tensor", (_nested([Lit(v) for v in args["numbers"]], last[1:]),))
     if init.name == "eye":
         n = args["n"]
         if n is None and shape is None:
@@ -254,6 +253,13 @@ def _value(init: Init, shape: Sequence[int] | None) -> Expr:
     if init.name in ("zeros", "ones"):
         return Call(f"torch.{init.name}", sizes)
     return _fill(init, Call("torch.empty", sizes))
+
+
+def _nested(items: Sequence[Expr], sizes: Sequence[int]) -> Expr:
+    """A list of the items, in lists of such sizes from the inside out."""
+    for size in reversed(sizes):
+        items = [Seq(tuple(items[i : i + size]), "list") for i in range(0, len(items), size)]
+    return Seq(tuple(items), "list")
 
 
 def _parts(init: Init, shape: Sequence[int] | None) -> tuple[Expr, ...]:

@@ -36,7 +36,7 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, ...], str]] =
     ("eye", (4,), {}, (4, 4), "nn.init.eye_(w)"),
     ("unit", (4, 1), {}, (4,), "w.data.copy_(torch.eye(4)[1])"),
     ("values", ([0.4488, 0.4371, 1],), {}, (3,), "w.data.copy_(torch.tensor([0.4488, 0.4371, 1.0]))"),
-    ("values", ([1, 2, 3, 4],), {}, (3, 1, 2, 2), "w.data.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]).reshape(2, 2))"),
+    ("values", ([1, 2, 3, 4],), {}, (3, 1, 2, 2), "w.data.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))"),
     ("columns", (make("values", ((1, 2),)), make("zeros")), {}, (2, 3),
      "w.data.copy_(torch.column_stack([torch.tensor([1.0, 2.0]), torch.zeros(2, 2)]))"),
     ("columns", (make("unit", (4, 1)), make("eye", (4,))), {}, (4, 5),
