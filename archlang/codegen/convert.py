@@ -49,7 +49,10 @@ def convert(
     if isinstance(e, code.Method):
         return py.Call(py.Get(go(e.value), e.name), arguments("", e.args), keywords(e.kwargs))
     if isinstance(e, code.Get):
-        return py.Get(go(e.value), e.name)
+        value = go(e.value)
+        if isinstance(e, code.Buffer) and isinstance(value, py.Call):  # of `get_submodule`, which tells no class
+            return py.Call(py.Get(value, "get_buffer"), (py.Raw(f'"{e.name}"'),))
+        return py.Get(value, e.name)
     if isinstance(e, code.Bin):
         return py.Bin(e.op, go(e.left, hint), go(e.right, hint))
     if isinstance(e, code.Un):

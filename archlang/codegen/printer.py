@@ -208,6 +208,11 @@ class Printer:
                 return [f"{pad}{before}(", *self.statement(e, indent + 4), f"{pad}){after}"]
             return [flat]
         head, parts, close = opened
+        wide = (
+            len(f"{pad}{before}{head}") > WIDTH
+        )  # then what a method belongs to is opened, not the method's own bracket
+        if wide and isinstance(e, Call) and isinstance(e.func, Get) and isinstance(e.func.value, Call):
+            return self.statement(e.func.value, indent, before, f"{self._link(e)}{after}")
         body = self._joined(e)
         if body and indent + 4 + len(body) <= WIDTH:
             return [f"{pad}{before}{head}", f"{pad}    {body}", f"{pad}{close}{after}"]
@@ -220,13 +225,18 @@ class Printer:
         """A chain of method calls, one a line: `x.reshape(...)`, `.permute(...)`."""
         found: list[str] = []
         while isinstance(e, Call) and isinstance(e.func, Get):
-            found.append(f".{e.func.name}({', '.join(self._arguments(e))})")
+            found.append(self._link(e))
             e = e.func.value
         if found and isinstance(e, Call) and isinstance(e.func, Raw):  # `torch.unflatten(...)`, `.permute(...)`
             return [self.text(e), *reversed(found)]
         if not found or not isinstance(e, (Var, Raw)):
             return []
         return [self.text(e, _ATOM) + found[-1], *reversed(found[:-1])]
+
+    def _link(self, e: Call) -> str:
+        """A call of a method, without what it belongs to."""
+        assert isinstance(e.func, Get)
+        return f".{e.func.name}({', '.join(self._arguments(e))})"
 
     def _joined(self, e: Py) -> str:
         """The arguments of a call on one line; containers of modules list theirs one a line."""

@@ -13,6 +13,7 @@ from archlang.records import dataclass
 
 __all__ = [
     "Bin",
+    "Buffer",
     "Call",
     "Expr",
     "Fixed",
@@ -97,6 +98,11 @@ class Get:
 
     value: Expr
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer(Get):
+    """A buffer of a module, which a type checker is to know as a tensor."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
-from archlang.ops.code import Call, Expr, Fixed, Get, Helper, In, Kw, Lit, Method, Self
+from archlang.ops.code import Buffer, Call, Expr, Fixed, Get, Helper, In, Kw, Lit, Method, Self
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import DTYPES, kind_of_scalar, torch_dtype
 from archlang.ops.shape import check_sizes
@@ -92,7 +92,7 @@ class _Constant(Op):
 
     def like(self, attrs: Attrs) -> Expr:
         """The tensor that shows device and element type."""
-        return In(0) if attrs["like"] else Get(Self(), "reference")
+        return In(0) if attrs["like"] else Buffer(Self(), "reference")
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         like, dtype = self.like(attrs), attrs["dtype"]

@@ -109,6 +109,7 @@ STATEMENTS = [
     Item(Raw("x"), (Slice(Raw("a.b"), Raw("a.c"), Raw("a.d")), Slice(None, Raw("a.c"), Raw("a.d")))),
     Call(Get(Call(Get(Call(Get(Raw("image"), "reshape"), tuple(map(Leaf, (1, 3, 112, 2, 112, 2)))), "permute"),
          tuple(map(Leaf, (0, 3, 5, 1, 2)))), "flatten"), (Leaf(11), Leaf(13))),
+    Call(Get(Call(Raw("torch.tensor"), (Seq(tuple(map(Leaf, range(100, 115))), "list"),)), "reshape"), (Leaf(15),)),
     Bin("**", Raw("x"), Leaf(2)), Bin("**", Get(Raw("x"), "y"), Leaf(-0.5)), Bin("**", Call(Raw("f")), Raw("y")),
     Seq((Leaf("it's"), Leaf('say "x"'), Leaf(1e-5), Leaf(float("inf")), Leaf((1,)), Leaf(()), Leaf(-1))),
 ]  # fmt: skip
