@@ -48,7 +48,8 @@ class LinearRecurrence(torch.autograd.Function):
     def backward(
         ctx: torch.autograd.Function, gradient: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, None]:
-        a, h = ctx.saved_tensors
+        saved: tuple[torch.Tensor, ...] = ctx.saved_tensors
+        a, h = saved
         dim: int = ctx.dim  # type: ignore[attr-defined]
         zero = torch.zeros_like(h.narrow(dim, 0, 1))
         count = h.shape[dim] - 1

@@ -162,7 +162,7 @@ class Unflatten(Op):
         return (tape.reshape(ins[0], outs[0].shape),)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
-        return Method(In(0), "unflatten", (Lit(attrs["dim"]), Lit(attrs["sizes"])))
+        return Call("torch.unflatten", (In(0), Lit(attrs["dim"]), Lit(attrs["sizes"])))  # the method has no types
 
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         (x,) = ins
