@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 from archlang.elaborate.errors import fail
 from archlang.elaborate.reserved import MODULE_ATTRIBUTES
@@ -157,6 +158,8 @@ class Builder:
         """Appends a node and returns its output wires."""
         phase = self.phase
         for wire in inputs:
+            if wire.builder is not self:
+                _foreign(wire, span)
             if wire.phase is not None and wire.phase != phase:
                 when = "training" if wire.phase == "train" else "evaluation"
                 fail(
@@ -230,6 +233,12 @@ class Builder:
             related=related,
             help="make two modules if they are not meant to share weights",
         )
+
+
+def _foreign(wire: Wire, span: Span) -> NoReturn:
+    message = "this wire belongs to another block" + (f" (as `{wire.value.name}`)" if wire.value.name else "")
+    help = "pass it as a context input (`(x; mask) -> layer`), or let the body stand in this block (`x -> _: layer`)"
+    fail("ARC0415", message, span, "used here", related=[(wire.span, "made here")], help=help)
 
 
 def difference(a: Graph, b: Graph, seen: set[tuple[int, int]]) -> str | None:

@@ -162,6 +162,7 @@ CODES: dict[str, str] = {
     "ARC0412": "second label on a borrowed module",
     "ARC0413": "list of modules repeated by reference",
     "ARC0414": "label on a wire",
+    "ARC0415": "wire of another block",
     "ARC0420": "unused block or function",
     "ARC0421": "unused parameter or input",
     "ARC0422": "unused binding",
