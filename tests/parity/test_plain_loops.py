@@ -1,4 +1,4 @@
-"""Networks without public code against plain loops over the equations of their papers, with torch's layers."""
+"""Networks without public code against plain loops over the equations of their papers, with layers of others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import archlang
-from tests.parity.oracles import SPECS
+from tests.parity.oracles import SPECS, assert_parity, randomise
+from tests.references import package
 
 
 def made(spec: str, entry: str, **params: Any) -> Any:
@@ -85,3 +86,80 @@ def test_recurrent_feedback(lateral: bool, top: bool) -> None:
         second = settle(h, 1)
         answers.append(m.head(second.mean((2, 3))))
     assert close(m(x), torch.stack(answers))
+
+
+CONFORMER = {"width": 8, "heads": 2, "hidden": 6, "kernel": 3}
+
+
+def conformer_layer() -> Any:
+    """A block of transformers' Conformer, and the module that makes its distances."""
+    code: Any = package("transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer")
+    config = package("transformers").Wav2Vec2ConformerConfig(
+        hidden_size=CONFORMER["width"],
+        num_attention_heads=CONFORMER["heads"],
+        intermediate_size=CONFORMER["hidden"],
+        conv_depthwise_kernel_size=CONFORMER["kernel"],
+        hidden_act="swish",
+        max_source_positions=8,
+        attn_implementation="eager",
+    )
+    return code.Wav2Vec2ConformerEncoderLayer(config), code.Wav2Vec2ConformerRelPositionalEmbedding(config)
+
+
+class Stacked(nn.Module):
+    def __init__(self, blocks: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(conformer_layer()[0] for _ in range(blocks))
+        self.distances = [conformer_layer()[1]]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x, relative_position_embeddings=self.distances[0](x))
+        return x
+
+
+class Dispatched(nn.Module):
+    """The `top` experts of each token, and no other, compute it."""
+
+    def __init__(self, experts: int, top: int) -> None:
+        super().__init__()
+        self.top = top
+        self.router = nn.Linear(CONFORMER["width"], experts, bias=False)
+        self.experts = nn.ModuleList(conformer_layer()[0].ffn2 for _ in range(experts))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = []
+        for token in x.flatten(0, 1):
+            p = self.router(token).softmax(0)
+            tokens.append(sum(p[e] * self.experts[int(e)](token) for e in p.argsort(descending=True)[: self.top]))
+        return torch.stack(tokens).view_as(x)
+
+
+def test_conformer() -> None:
+    params = {**CONFORMER, "blocks": 2}
+    no_gradient = r".*linear_k\.bias"  # the same for all keys
+    assert_parity("shared_conformer.arch", "conformer", Stacked(2), (2, 5, 8), params, no_gradient=no_gradient)
+
+
+@pytest.mark.parametrize("top", [1, 2])
+def test_shared_conformer(top: int) -> None:
+    m = made("shared_conformer.arch", "shared_conformer", **CONFORMER, groups=[2, 1], experts=3, top=top)
+    randomise(m.float(), (2, 5, 8))
+    m.double().eval()
+    x = torch.randn(2, 5, 8, dtype=torch.float64)
+    ours = m(x)
+    for group, count in zip(m.groups, (2, 1), strict=True):
+        for i in range(count):
+            stack = Stacked(1)
+            stack.layers[0].ffn2 = Dispatched(3, top)
+            state = {}
+            for key, value in group.state_dict().items():
+                if key.startswith(f"layers.{i}."):
+                    state[key.removeprefix(f"layers.{i}.")] = value
+                elif "conv" in key and not key.startswith("layers."):
+                    state[f"conv_module.{key}"] = value
+                elif not key.startswith("layers."):
+                    state[key.replace("ffn2.", "ffn2.experts.")] = value
+            stack.layers[0].load_state_dict(state, strict=True)
+            x = stack.double().eval()(x)
+    assert close(ours, x)

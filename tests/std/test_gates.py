@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 
 from tests.std.nets import equal, noise, whole
@@ -52,3 +53,21 @@ def test_early_exits() -> None:
     for i, exit in enumerate((0, 1, 2, 0)):
         assert equal(chosen[i], scores[exit][i])
     assert equal(p, torch.stack([g[:, 0], (1 - g[:, 0]) * g[:, 1], (1 - g[:, 0]) * (1 - g[:, 1])], 1))
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_a_mixture_of_experts(normalised: bool) -> None:
+    m: Any = whole(f"""
+        use std.gates: routed
+        block net(x: [B, T, 3]) {{
+            return x -> a: routed([linear(2) for _ in 0..4], 2, {str(normalised).lower()})
+        }}
+    """)
+    x = noise(2, 5, 3)
+    y = m(x)
+    experts = [m.a.get_submodule(str(e)) for e in range(4)]
+    for token, ours in zip(x.flatten(0, 1), y.flatten(0, 1), strict=True):
+        p = m.a.router(token).softmax(0)
+        second, first = p.argsort()[-2:].tolist()
+        expected = p[first] * experts[first](token) + p[second] * experts[second](token)
+        assert equal(ours, expected / (p[first] + p[second]) if normalised else expected)
