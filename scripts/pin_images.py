@@ -3,7 +3,7 @@
     python scripts/pin_images.py NAME CHECKOUT
 
 CHECKOUT is a working copy of the repository that RECIPES names; its own requirements must be installed (timm; einops
-for `gridformer`, omegaconf for `efficientdet`).
+for `gridformer` and `maxim`, omegaconf for `efficientdet`).
 """
 
 from __future__ import annotations
@@ -246,6 +246,25 @@ def dimr() -> nn.Module:
     return model
 
 
+def maxim() -> nn.Module:
+    """With torch's norms, and without the modules that its forward never uses."""
+    code: Any = importlib.import_module("maxim_pytorch.maxim_torch")
+    code.Layer_norm_process = lambda width: nn.LayerNorm(width, eps=1e-6)
+    code.nearest_downsample = lambda x, ratio: nn.functional.interpolate(x, scale_factor=ratio, mode="nearest-exact")
+    model: nn.Module = code.MAXIM_dns_3s(
+        4, block_size_hr=(4, 4), block_size_lr=(2, 2), grid_size_hr=(4, 4), grid_size_lr=(2, 2)
+    )
+    called: set[nn.Module] = set()
+    for module in model.modules():
+        module.register_forward_hook(lambda module, *_: called.add(module))
+    model(torch.zeros(1, 3, 16, 16))
+    for parent in [*model.modules()]:
+        for name, child in [*parent.named_children()]:
+            if child not in called:
+                delattr(parent, name)
+    return model
+
+
 RECIPES = {
     "u2netp": Recipe(
         "github xuebinqin/U-2-Net, model/u2net.py", u2netp, "u2net.arch", "u2netp", {}, [[2, 3, 66, 50]],
@@ -325,6 +344,10 @@ RECIPES = {
     "mirnet": Recipe(
         "github swz30/MIRNet, networks/MIRNet_model.py", mirnet, "mirnet.arch", "mirnet",
         {"width": 16, "groups": 1, "blocks": 2}, [[1, 3, 16, 24]],
+    ),
+    "maxim": Recipe(
+        "github vztu/maxim-pytorch, maxim_pytorch/maxim_torch.py", maxim, "maxim.arch", "maxim",
+        {"stages": 3, "width": 4, "sides": [4, 4, 2, 2]}, [[1, 3, 32, 16]],
     ),
 }  # fmt: skip
 

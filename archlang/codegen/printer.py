@@ -208,11 +208,11 @@ class Printer:
                 return [f"{pad}{before}(", *self.statement(e, indent + 4), f"{pad}){after}"]
             return [flat]
         head, parts, close = opened
-        wide = (
-            len(f"{pad}{before}{head}") > WIDTH
-        )  # then what a method belongs to is opened, not the method's own bracket
-        if wide and isinstance(e, Call) and isinstance(e.func, Get) and isinstance(e.func.value, Call):
-            return self.statement(e.func.value, indent, before, f"{self._link(e)}{after}")
+        if len(f"{pad}{before}{head}") > WIDTH:  # not even what stands before the bracket fits
+            if isinstance(e, Call) and isinstance(e.func, Get) and isinstance(e.func.value, Call):
+                return self.statement(e.func.value, indent, before, f"{self._link(e)}{after}")
+            if before.endswith("= "):
+                return [f"{pad}{before}(", *self.statement(e, indent + 4), f"{pad}){after}"]
         body = self._joined(e)
         if body and indent + 4 + len(body) <= WIDTH:
             return [f"{pad}{before}{head}", f"{pad}    {body}", f"{pad}{close}{after}"]

@@ -122,6 +122,8 @@ def test_layout_is_ruffs(tmp_path: Path) -> None:
         lines += Printer().statement(e, 4, f"name_{i} = ")
         lines += Printer().statement(e, 4, "return ")
         lines += [*Printer().statement(e, 4, "for one, another in ", ":"), "        pass"]
+    long = Call(Get(Raw("self"), "a_module_whose_name_takes_most_of_a_line_on_its_own"), (Raw("x"),))
+    lines += Printer().statement(long, 4, "one_with_a_name, another_with_a_name = ")
     text = "\n".join(lines) + "\n"
     path = tmp_path / "layout.py"
     path.write_text(text, encoding="utf-8")
