@@ -1,4 +1,5 @@
-"""Recipes for pin_reference.py: references of several streams, and of layers that see all before them.
+"""Recipes for pin_reference.py: references of several streams, of layers that see all before them, and of
+kernels that networks make.
 
     python scripts/pin_streams.py NAME CHECKOUT
 
@@ -9,14 +10,17 @@ from __future__ import annotations
 
 import importlib
 import sys
+import types
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from pin_reference import Recipe, main
+from pin_reference import Recipe, bare_module, main
 
 
 class Streams(nn.Module):
@@ -81,8 +85,61 @@ class Rezero(nn.Module):
         return result
 
 
+class SlowFast(nn.Module):
+    """Blocks with up to two earlier ones, and the loss between kernels; its factors are not rounded to 32 bits."""
+
+    def __init__(self, width: int, factors: list[int], size: int, **kernel: Any) -> None:
+        super().__init__()
+        sys.modules["omegaconf"] = mock.MagicMock()  # for annotations only
+        code: Any = bare_module("models.modules.sfne_block", "models")
+        slow: Any = importlib.import_module("models.modules.slow_net")
+        self.loss = importlib.import_module("models.modules.loss").calculate_slow_neural_loss
+        self.factors = factors
+
+        def config(kind: str) -> Any:
+            return types.SimpleNamespace(type=f"MAGNet_{kind}", size=size, **kernel)
+
+        locally = partial(slow.SlowNet_L, data_dim=2, kernel_cfg=config("L"))
+        self.blocks = nn.ModuleList()
+        for i, factor in enumerate(factors):
+            layer = partial(
+                code.FastMultiBranchLayer, num_branch=10, data_dim=2, kernel_cfg=config("G"),
+                SlowNetType_G=partial(slow.SlowNet_G, data_dim=2, kernel_cfg=config("G")),
+                SlowNetType_L1=locally, SlowNetType_L2=locally, SlowNetType_L3=locally, SlowNetType_L4=locally,
+                kernel_cfg_gc=config("GC"), kernel_cfg_gc_hi=config("GC"), kernel_cfg_gs_hi=config("G"),
+                local_kernel_sizes=[3, 1, 5, 3], num_concat_pre=min(i, 2),
+            )  # fmt: skip
+            self.blocks.append(code.SFNEBlock(width, width, layer, nn.GELU, nn.Dropout, 0.0, factor))
+            width *= factor
+        torch.Tensor.cuda = lambda self: self  # type: ignore[method-assign, assignment]
+        for module in self.modules():
+            if isinstance(module, slow.SlowNetBase):
+                module.initialized.fill_(True)  # or the first pass would scale weights
+                module._non_persistent_buffers_set.add("train_length")
+            if isinstance(getattr(module, "betas", None), list):
+                module.betas = [torch.full_like(beta, 0.1, dtype=torch.float64) for beta in module.betas]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        inputs, kernels = [], []
+        for block in self.blocks:
+            before = inputs[::-1][:2]
+            inputs.append(x)
+            x, kernel = block(x, *before)
+            kernels.append(kernel)
+        return x, self.loss(kernels, self.factors)
+
+
 TOKENS = [{"shape": [2, 7], "below": 50}]
 RECIPES = {
+    "hyperzzw": Recipe(
+        "github lalalune/Terminator, a copy of hyperevolnet/Terminator before it was emptied; models/modules, with "
+        "fast_multi_branch.py of 8f229cd and sfne_block.py of f1990ce",
+        lambda: SlowFast(12, [1, 2, 1], 6, no_hidden=4, num_layers=2, omega_0=1.0),
+        "hyperzzw.arch", "encoder",
+        {"width": 12, "factors": [1, 2, 1], "size": 6, "sizes": [3, 1, 5, 3], "hidden": 4, "layers": 2, "omega": 1.0,
+         "drop": 0.0},
+        [[2, 12, 6, 6]],
+    ),
     "hyper_connections": Recipe(
         "github lucidrains/hyper-connections, hyper_connections/hyper_connections.py", Streams,
         "../tests/parity/pinned/hyper_connections.arch", "net", {}, [[2, 5, 6]],
