@@ -265,6 +265,41 @@ def maxim() -> nn.Module:
     return model
 
 
+class _Ordered(nn.Module):
+    """Stands for mmcv's ConvModule with a norm, in any order."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, padding: int = 0, conv_cfg: Any = None,
+        norm_cfg: Any = None, act_cfg: Any = _RELU, order: tuple[str, ...] = ("conv", "norm", "act"),
+    ) -> None:  # fmt: skip
+        super().__init__()
+        assert conv_cfg is None and norm_cfg is not None
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels)
+        steps = {"conv": self.conv, "norm": self.bn, "act": nn.ReLU() if act_cfg else nn.Identity()}
+        self.steps = [lambda x, step=step: steps[step](x) for step in order]
+
+    def forward(self, x: Any) -> Any:
+        for step in self.steps:
+            x = step(x)
+        return x
+
+
+def rcfpn() -> nn.Module:
+    """With plain convolutions, and without mmcv and mmdet."""
+    stands: dict[str, Any] = {
+        name: mock.MagicMock() for name in ("mmcv", "mmcv.cnn", "mmdet", "mmdet.models", "mmdet.models.builder")
+    }
+    stands["mmcv.cnn"].ConvModule = _Ordered
+    stands["mmdet.models.builder"].NECKS.register_module = lambda: lambda cls: cls
+    with mock.patch.dict(sys.modules, stands):
+        net = bare_module("mmdet.models.necks.rcfpn", "mmdet.models.necks").RCFPN
+        model: nn.Module = net([6, 8, 10], 32, 5, norm_cfg={"type": "BN"}, out_conv_cfg=None)
+    run = model.forward
+    model.forward = lambda *maps: run(maps)
+    return model
+
+
 RECIPES = {
     "u2netp": Recipe(
         "github xuebinqin/U-2-Net, model/u2net.py", u2netp, "u2net.arch", "u2netp", {}, [[2, 3, 66, 50]],
@@ -348,6 +383,10 @@ RECIPES = {
     "maxim": Recipe(
         "github vztu/maxim-pytorch, maxim_pytorch/maxim_torch.py", maxim, "maxim.arch", "maxim",
         {"stages": 3, "width": 4, "sides": [4, 4, 2, 2]}, [[1, 3, 32, 16]],
+    ),
+    "rcfpn": Recipe(
+        "github TempleX98/RCNet, mmdet/models/necks/rcfpn.py", rcfpn, "rcnet.arch", "rcfpn",
+        {"width": 32, "widths": [6, 8, 10]}, [[2, 6, 32, 48], [2, 8, 16, 24], [2, 10, 8, 12]],
     ),
 }  # fmt: skip
 
