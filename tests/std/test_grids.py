@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import archlang
 
-USES = "use std.grids: cascade, nested_residual, u_shape, nested_u, exchange, grid, bifpn\n"
+USES = "use std.grids: cascade, nested_residual, u_shape, nested_u, exchange, grid, bifpn, one_pass, level_shift\n"
 
 
 def net(body: str, inputs: str = "x: [B, 4, 8, 8]") -> Any:
@@ -179,3 +179,32 @@ def test_bifpn() -> None:
     up = p.up1(join(b, middle, F.max_pool2d(fine, 2)))
     coarse = p.up2(join(c, F.max_pool2d(up, 2)))
     assert all(equal(ours, theirs) for ours, theirs in zip(m(a, b, c), [fine, up, coarse], strict=True))
+
+
+def test_one_pass() -> None:
+    m = net(
+        """
+        fn node(x, coarser, finer, l: int) {
+            maps = [x]
+            if coarser != none { maps += [interpolate(coarser, x)] }
+            if finer != none { maps += [maxpool(finer, 2)] }
+            return concat(maps) -> "at{l}": conv(2, 1)
+        }
+        return [a, b, c] -> p: one_pass(node)
+    """,
+        "a: [B, 2, 8, 8], b: [B, 2, 4, 4], c: [B, 2, 2, 2]",
+    )
+    a, b, c = image(2), image(2, 4, 1), image(2, 2, 2)
+    p = m.p
+    fine = p.at0(join(a, F.interpolate(b, scale_factor=2)))
+    middle = p.at1(join(b, F.interpolate(c, scale_factor=2), F.max_pool2d(fine, 2)))
+    coarse = p.at2(join(c, F.max_pool2d(middle, 2)))
+    assert all(equal(ours, theirs) for ours, theirs in zip(m(a, b, c), [fine, middle, coarse], strict=True))
+
+
+def test_level_shift() -> None:
+    maps = [image(seed=seed) for seed in range(3)]
+    levels = torch.stack(maps)
+    theirs = torch.cat([levels[:, :, :1].roll(-1, 0), levels[:, :, 1:2].roll(2, 0), levels], 2)
+    m = net("return [a, b, c] -> p: level_shift(1, [1, -2])", ", ".join(f"{x}: [B, 4, 8, 8]" for x in "abc"))
+    assert equal(torch.stack(m(*maps)), theirs)
