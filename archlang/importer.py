@@ -1,7 +1,8 @@
 """`import archlang.importer` makes specs importable: `from specs import resnet; resnet.resnet50(classes=10)`.
 
 A spec `name.arch` on the import path, at top level or in a package (a plain folder will do), becomes a module whose
-attributes are its blocks: calling one builds the network. Python modules of the same name take precedence.
+attributes are its blocks: calling one builds the network. Python modules of the same name take precedence. A parameter
+that is called like a word of Python's has a `_` more: `from_`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib.abc
 import importlib.machinery
 import inspect
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -58,7 +60,8 @@ class BlockBuilder:
         if len(args) > len(self._names):
             raise TypeError(f"{self.__name__}() takes {len(self._names)} parameters ({known}), {len(args)} were given")
         bound = dict(zip(self._names, args, strict=False))
-        for name, value in params.items():
+        for word, value in params.items():
+            name = word[:-1] if word[-1:] == "_" and keyword.iskeyword(word[:-1]) else word
             if name in bound:
                 raise TypeError(f"{self.__name__}() got `{name}` twice")
             if name not in self._names:
@@ -162,7 +165,8 @@ def _signature(block: Block | Extern) -> inspect.Signature:
         default = _Written(p.default.span.text) if p.default is not None else empty
         if default is empty and params and params[-1].default is not empty:
             default = _Written("...")  # Python wants defaults last; a spec does not
-        params.append(inspect.Parameter(p.name, kind, default=default))
+        name = f"{p.name}_" if keyword.iskeyword(p.name) else p.name
+        params.append(inspect.Parameter(name, kind, default=default))
     return inspect.Signature(params)
 
 

@@ -20,6 +20,7 @@ def test_the_text_is_short(spec: str, entry: str, lines: int) -> None:
     assert len(archlang.compile(SPECS / f"{spec}.arch", entry).source.splitlines()) <= lines
 
 
+@pytest.mark.long
 def test_the_linters_find_nothing_and_the_table_is_true(tmp_path: Path) -> None:
     """One test, since both need all modules. The names of the entries are looked at in tests/analyze/test_specs.py."""
     known = specs_table.rows()

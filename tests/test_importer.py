@@ -49,6 +49,17 @@ def test_import_at_top_level(folder: Path) -> None:
     assert "class Net" in top.net.compile().source
 
 
+def test_a_parameter_called_like_a_word_of_python(folder: Path) -> None:
+    text = "block net(from: int = 3)(x: [B, from]) -> [B, 2] { return x -> out: linear(2) }"
+    (folder / "designs" / "words.arch").write_text(text)
+    from designs import words  # type: ignore[import-not-found]
+
+    assert str(inspect.signature(words.net)) == "(from_=3)"
+    assert [words.net(from_=5).out.in_features, words.net(7).out.in_features] == [5, 7]
+    with pytest.raises(TypeError, match="has no parameter `fromx`"):
+        words.net(fromx=5)
+
+
 def test_blocks_document_themselves(folder: Path) -> None:
     import top
 

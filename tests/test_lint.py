@@ -16,6 +16,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", COMMANDS)
 def test_clean(name: str) -> None:
     tool, *arguments = COMMANDS[name]

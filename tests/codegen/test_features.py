@@ -43,6 +43,7 @@ def test_equals_interpreter(name: str) -> None:
         assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
+@pytest.mark.long
 def test_linters_pass(tmp_path: Path) -> None:
     """ruff check, ruff format at 88 columns, and mypy --strict, over everything generated here at once."""
     texts = {name: generate(make(), source_name="net.arch") for name, (make, _) in FEATURES.items()}

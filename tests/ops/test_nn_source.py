@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from nn_cases import CASES
 from render import all_helpers, apply, text
 
@@ -56,6 +57,7 @@ def test_helpers_are_formatted(tmp_path: Path) -> None:
     assert not _run("ruff", "check", "--isolated", "--line-length=88", "--target-version=py311", rules, str(file))
 
 
+@pytest.mark.long
 def test_emissions_pass_mypy(tmp_path: Path) -> None:
     first_of = {}
     for i, case in enumerate(CASES):

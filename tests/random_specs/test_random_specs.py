@@ -52,6 +52,7 @@ def randomise(module: Any) -> dict[str, Any]:
     return state
 
 
+@pytest.mark.long
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -85,6 +86,7 @@ def test_generated_module_equals_the_interpreter(spec: Spec) -> None:
     assert to_text(from_json(to_json(compiled.program))) == text
 
 
+@pytest.mark.long
 def test_generated_text_passes_the_linters(tmp_path: Path) -> None:
     texts: list[str] = []
 
