@@ -151,6 +151,13 @@ class Printer:
         left = self.text(e.left, precedence + (precedence == _COMPARE))
         return f"{left} {e.op} {self.text(e.right, precedence + 1)}", precedence
 
+    def _terms(self, e: Py, precedence: int | None = None) -> list[str]:
+        """`a + b - c` as `a`, `+ b`, `- c`: what stands inside of parentheses, one a line."""
+        if not isinstance(e, Bin) or e.op == "**" or precedence not in (None, _OPS[e.op]):
+            return [self.text(e, precedence or 0)]
+        own = _OPS[e.op]
+        return [*self._terms(e.left, own), f"{e.op} {self.text(e.right, own + 1)}"]
+
     def _item(self, item: Py | Slice) -> str:
         if not isinstance(item, Slice):
             return self.text(item)
@@ -206,7 +213,7 @@ class Printer:
         if opened is None:
             if bare:
                 return [f"{pad}{before}(", *self.statement(e, indent + 4), f"{pad}){after}"]
-            return [flat]
+            return [pad + term for term in self._terms(e)] if isinstance(e, Bin) and not before + after else [flat]
         head, parts, close = opened
         if len(f"{pad}{before}{head}") > WIDTH:  # not even what stands before the bracket fits
             if isinstance(e, Call) and isinstance(e.func, Get) and isinstance(e.func.value, Call):

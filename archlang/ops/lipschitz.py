@@ -40,7 +40,7 @@ class Bounded(nn.Module):
             return
         self.register_buffer("u", F.normalize(torch.randn(outputs), dim=0))
         self.register_buffer("v", F.normalize(torch.randn(inputs), dim=0))
-        for _ in range(0 if self.weight.is_meta else 30):  # without data, there is nothing to find
+        for _ in range(0 if self.weight.is_meta else 30):
             self.iterate()
 
     def apply_to(self, v: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ import operator
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,9 @@ def test_layout_is_ruffs(tmp_path: Path) -> None:
         lines += [*Printer().statement(e, 4, "for one, another in ", ":"), "        pass"]
     long = Call(Get(Raw("self"), "a_module_whose_name_takes_most_of_a_line_on_its_own"), (Raw("x"),))
     lines += Printer().statement(long, 4, "one_with_a_name, another_with_a_name = ")
+    sums = [Bin("+" if i % 3 else "*", Raw(f"term_number_{i}"), Raw(f"other_number_{i}")) for i in range(8)]
+    lines += Printer().statement(reduce(lambda a, b: Bin("-", a, b), sums), 4, "total = ")
+    lines += Printer().statement(reduce(lambda a, b: Bin("*", a, b), sums), 4, "product = ")
     text = "\n".join(lines) + "\n"
     path = tmp_path / "layout.py"
     path.write_text(text, encoding="utf-8")
