@@ -2,7 +2,7 @@
 
     import archlang
 
-    model = archlang.build("specs/resnet.arch", "resnet50", classes=10)
+    model = archlang.build("designs/net.arch", "net", classes=10)
 
 Importing this package imports neither torch nor the compiler: both come with the first use.
 """

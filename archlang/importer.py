@@ -1,4 +1,4 @@
-"""`import archlang.importer` makes specs importable: `from specs import resnet; resnet.resnet50(classes=10)`.
+"""`import archlang.importer` makes specs importable: `from designs import net; net.small(classes=10)`.
 
 A spec `name.arch` on the import path, at top level or in a package (a plain folder will do), becomes a module whose
 attributes are its blocks: calling one builds the network. Python modules of the same name take precedence. A parameter

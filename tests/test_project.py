@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import archlang
+import archlang.ops.base as ops
 from archlang.report.codes import CODES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,6 +50,15 @@ def test_no_machine_paths_and_no_hosts() -> None:
         if path.is_file():
             found = wanted.search(path.read_text(encoding="utf-8", errors="replace"))
             assert not found, f"{path.relative_to(ROOT)}: {found and found[0]}"
+
+
+def test_the_compiler_names_no_architecture() -> None:
+    """Published networks are library text: none of them is known to the compiler (`gdn` is an op as well)."""
+    names = "|".join(path.stem for path in (ROOT / "specs").glob("*.arch") if path.stem not in ops.registry())
+    wanted = re.compile(rf"\b({names})\d*\b", re.IGNORECASE)
+    for path in (ROOT / "archlang").rglob("*.py"):
+        found = wanted.search(path.read_text(encoding="utf-8"))
+        assert not found, f"{path.relative_to(ROOT)}: {found and found[0]}"
 
 
 def test_versions_agree() -> None:

@@ -56,7 +56,7 @@ def first_paragraph(doc: str) -> str:
 
 
 def place(span: Span | None) -> str:
-    """`resnet.arch:12`: without the directory, which is the machine's affair."""
+    """`net.arch:12`: without the directory, which is the machine's affair."""
     if span is None:
         return ""
     name = span.source.path.replace("\\", "/").rpartition("/")[2]
@@ -64,7 +64,7 @@ def place(span: Span | None) -> str:
 
 
 def headline(unit: Unit) -> str:
-    """`bottleneck(width, stride=1), resnet.arch:12`."""
+    """`bottleneck(width, stride=1), net.arch:12`."""
     assert unit.arguments is not None
     members = unit.members
     first = members[0]

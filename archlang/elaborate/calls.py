@@ -241,7 +241,7 @@ def block_arguments(cx: Activation, template: BlockTemplate | ExternTemplate, ar
 
 
 def _alias_instance(cx: Activation, template: BlockTemplate, values: dict[str, Any], span: Span) -> Instance:
-    """`block resnet50(...) = resnet([3, 4, 6, 3], ...)`: what stands right of `=`, with the parameters bound."""
+    """`block large(...) = net([3, 4, 6, 3], ...)`: what stands right of `=`, with the parameters bound."""
     scope = Scope(template.module.scope, frame=True)
     for param in template.tree.params:
         scope.bind(param.name, values[param.name], param.name_span, fixed=True, kind="parameter")

@@ -257,7 +257,7 @@ class LayerNorm2d(nn.LayerNorm):
 
 @register
 class LayerNorm2d(_ChannelNorm):
-    """Layer normalisation over the channels of [B, C, H, W], as in ConvNeXt; eps as in timm."""
+    """Layer normalisation over the channels of [B, C, H, W]; eps as in timm."""
 
     name = "layernorm2d"
     local, per_element = True, 7

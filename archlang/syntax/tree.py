@@ -403,7 +403,7 @@ class Function(Node):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Use(Node):
-    """`use std.init`, `use zoo.resnet as r`, `use .sibling: a, b as c`. Leading dots count folders up, as in Python."""
+    """`use std.init`, `use zoo.net as n`, `use .sibling: a, b as c`. Leading dots count folders up, as in Python."""
 
     level: int  # 0: absolute (std / zoo); 1: this folder; 2: its parent ...
     path: tuple[str, ...]
