@@ -48,7 +48,7 @@ def bounded(cx: Activation, value: Any, span: Span) -> Any:
 
 def charge(cx: Activation, value: Any, span: Span) -> None:
     """Walking over a long list costs steps."""
-    if value.__class__ is not int and isinstance(value, (list, tuple, range)) and len(value) >= _PER_STEP:
+    if isinstance(value, (list, tuple, range)) and len(value) >= _PER_STEP:
         cx.session.tick(span, len(value) // _PER_STEP)
 
 
