@@ -258,6 +258,11 @@ class Identity(Op):
     def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
         return {}
 
+    def is_identity(
+        self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool
+    ) -> bool:
+        return True
+
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
         return Bijection(inverse=(self.name, attrs), volume=True)
 

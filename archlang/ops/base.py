@@ -255,6 +255,12 @@ class Op(ABC):
         """Multiply-accumulates of conv / linear / matmul / attention; 0 for the rest (as FlopCounterMode / 2)."""
         return 0
 
+    def is_identity(
+        self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool
+    ) -> bool:
+        """Whether the result is the first input, unchanged."""
+        return False
+
     # -- cost --------------------------------------------------------------------------------------------------------
     def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         """Floating-point operations: two a MAC, and `per_element` by convention (docs/cost.md)."""

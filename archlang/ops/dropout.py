@@ -44,6 +44,11 @@ class _Dropout(Op):
         channels = self.rank is not None or self.name == "feature_alpha_dropout"
         return (tape.dropout(x, attrs["p"], (*x.shape[:2], *(1,) * (x.rank - 2)) if channels else None),)
 
+    def is_identity(
+        self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool
+    ) -> bool:
+        return not training or attrs["p"] == 0
+
     def module(self, attrs: Attrs) -> Call:
         return Call(f"nn.{self.torch_class}", (), kwargs(("p", attrs["p"], 0.5)))
 
@@ -142,6 +147,11 @@ class DropPath(Op):
         y = tape.pointwise(ins, x.shape, x.dtype)
         tape.extra(y, (x.shape[0] if attrs["mode"] == "row" else 1, *(1,) * (x.rank - 1)), x.dtype)
         return (y,)
+
+    def is_identity(
+        self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool
+    ) -> bool:
+        return not training or attrs["p"] == 0
 
     def _rest(self, attrs: Attrs) -> tuple[Kw, ...]:
         return kwargs(("mode", attrs["mode"], "row"), ("scale_by_keep", attrs["scale_by_keep"], True))

@@ -1,0 +1,125 @@
+"""Runs passes over all graphs of a program, callees first, until none finds anything more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from archlang.ir.graph import CONTRACTIONS, Graph, Program
+from archlang.ir.paths import join, split_index
+from archlang.optimize.base import Pass, passes
+from archlang.optimize.clone import clone
+from archlang.optimize.edit import Editor, Fired
+from archlang.optimize.specialise import specialise
+from archlang.optimize.tidy import tidy
+from archlang.optimize.weights import Change, convert
+from archlang.records import dataclass
+
+__all__ = ["Optimized", "optimize"]
+
+_ROUNDS = 1000  # far more than any program needs: a pass that undoes another's work would run for ever
+
+
+@dataclass(frozen=True, slots=True)
+class Optimized:
+    """A program after its passes. changes: what becomes of weights, by id of a graph; fired: what passes did."""
+
+    program: Program
+    changes: Mapping[int, list[Change]]
+    fired: tuple[Fired, ...]
+
+    def convert(self, trained: Mapping[str, Any]) -> dict[str, Any]:
+        """This program's state from the state of the program that it was made of. Needs torch."""
+        return convert(self.program, self.changes, trained)
+
+
+def optimize(
+    program: Program, *, purpose: str = "inference", level: int = 2, names: Sequence[str] | None = None
+) -> Optimized:
+    """A program that does the same in fewer steps; the given one stays as it is.
+
+    purpose: "inference" is for a module in evaluation mode, "train" keeps both modes; level: 0 nothing, 1 what is exact
+    and keeps every weight's place, 2 all but what is approximate; names: only these passes, of any level, in this
+    order. Raises KeyError for a pass that does not exist or does not serve the purpose.
+    """
+    chosen = _chosen(purpose, level, names)
+    program = clone(program)
+    if not chosen:
+        return Optimized(program, {}, ())
+    frozen = {id(g) for g in program.graphs if g.proof is not None} | _shared_states(program)
+    frozen |= {id(n.callee) for g in program.graphs for n in g.nodes if n.op in CONTRACTIONS or n.inverted or n.log_det}
+    if purpose == "inference":
+        specialise(program, frozen)
+    changes: dict[int, list[Change]] = {}
+    fired: list[Fired] = []
+    pinned = _pinned(program)
+    for _ in range(_ROUNDS):
+        before = len(fired)
+        for one in chosen:
+            for graph in program.graphs:
+                if id(graph) not in frozen:
+                    edit = Editor(graph, purpose == "train", pinned.get(id(graph), set()), changes, fired)
+                    edit.name = one.name
+                    one.run(edit)
+            program = Program.of(program.root, program.given)
+        if len(fired) == before:
+            break
+    else:
+        raise RuntimeError("passes undo each other's work")
+    for graph in program.graphs:
+        if id(graph) not in frozen:
+            tidy(Editor(graph, purpose == "train", pinned.get(id(graph), set()), changes, fired))
+    return Optimized(program, changes, tuple(fired))
+
+
+def _chosen(purpose: str, level: int, names: Sequence[str] | None) -> list[Pass]:
+    known = {name: p for name, p in passes().items() if purpose in p.purposes}
+    if names is not None:
+        return [known[name] for name in names]
+    return [p for p in known.values() if p.level <= level and p.equivalence != "approximate"]
+
+
+def _shared_states(program: Program) -> set[int]:
+    """Graphs that run on one instance's state with another graph (one module, inputs of two types)."""
+    found: set[int] = set()
+    for graph in program.graphs:
+        for node in graph.nodes:
+            child = graph.children.get(node.path or "")
+            if node.callee is not None and child is not None and child.graph is not node.callee:
+                found |= {id(node.callee), id(child.graph)}
+    return found
+
+
+def _pinned(program: Program) -> dict[int, set[str]]:
+    """For each graph, the paths that a graph above it knows by a second name."""
+    found: dict[int, set[str]] = {}
+    for graph in program.graphs:
+        for name, target in graph.aliases.items():
+            for path in (name, target):
+                _pin(graph, path, found)
+    return found
+
+
+def _pin(graph: Graph, path: str, found: dict[int, set[str]]) -> None:
+    """Follows a path down through the children that it leads into."""
+    while True:
+        found.setdefault(id(graph), set()).add(path)
+        inner = _into(graph, path)
+        if inner is None:
+            return
+        graph, path = inner
+
+
+def _into(graph: Graph, path: str) -> tuple[Graph, str] | None:
+    for child in graph.children.values():
+        if child.graph is None:
+            continue
+        if path.startswith(f"{child.path}."):
+            return child.graph, path.removeprefix(f"{child.path}.")
+        first = split_index(child.path) if child.count > 1 else None
+        if first is not None:
+            stem = join(first[0], "")
+            head, _, rest = path.removeprefix(stem).partition(".")
+            if path.startswith(stem) and head.isdecimal() and first[1] <= int(head) < first[1] + child.count and rest:
+                return child.graph, rest
+    return None

@@ -1,0 +1,36 @@
+"""Ops that hand their input on unchanged."""
+
+from __future__ import annotations
+
+from archlang.optimize.base import rewrites
+from archlang.optimize.edit import Editor
+
+
+@rewrites("identities", equivalence="exact", level=1)
+def identities(edit: Editor) -> None:
+    """Takes away ops that hand their input on unchanged: in evaluation dropout, a reshape to the same shape."""
+    for node in edit.nodes():
+        op = edit.entry(node)
+        if op is None or len(node.inputs) != 1 or len(node.outputs) != 1 or node.log_det or node.phase is not None:
+            continue
+        if op.is_identity(edit.types(node.inputs), edit.types(node.outputs), node.attrs, edit.training):
+            edit.did(node, f"`{node.op}` changes nothing")
+            edit.merge(node, node.inputs[0])
+
+
+@rewrites("empty-calls", equivalence="exact", level=1)
+def empty_calls(edit: Editor) -> None:
+    """Takes away calls of blocks that hand their inputs on unchanged."""
+    for node in edit.nodes("call"):
+        callee = node.callee
+        if callee is None or callee.nodes or node.phase is not None or callee.proof is not None or node.log_det:
+            continue
+        inputs = [v for port in callee.inputs for v in port.values]
+        results = [v for output in callee.outputs for v in output.values]
+        if node.count > 1 and results != inputs:
+            continue
+        given = {id(v): own for v, own in zip(inputs, node.inputs, strict=True)}
+        edit.did(node, f"`{callee.block}` changes nothing")
+        for old, value in zip(node.outputs, results, strict=True):
+            edit.replace(old, given[id(value)])
+        edit.remove(node)

@@ -1,0 +1,39 @@
+"""After the passes: paths without gaps where a graph is a plain sequence."""
+
+from __future__ import annotations
+
+from archlang.ir.graph import Graph
+from archlang.optimize.edit import Editor
+
+__all__ = ["tidy"]
+
+
+def tidy(edit: Editor) -> None:
+    """Numbers the children of a sequence from 0 again, and says of other graphs that they are none."""
+    graph = edit.graph
+    if not graph.sequential:
+        return
+    graph.sequential = bool(graph.nodes) and _in_line(graph) and not edit.pins
+    if not graph.sequential:
+        return
+    place = 0
+    for node in graph.nodes:
+        if node.path is not None and node.path != str(place):
+            edit.rename(node.path, str(place))
+        place += node.count
+
+
+def _in_line(graph: Graph) -> bool:
+    """Whether each node, with a child of its own, reads what the one before it gave."""
+    value = graph.inputs[0].values[0]
+    used: set[str] = set()
+    for node in graph.nodes:
+        if node.inputs != (value,) or len(node.outputs) != 1:
+            return False
+        if node.path is not None:
+            child = graph.children.get(node.path)
+            if child is None or child.count != node.count or node.path in used or not node.path.isdecimal():
+                return False
+            used.add(node.path)
+        value = node.outputs[0]
+    return graph.outputs[0].values == (value,) and used == graph.children.keys()
