@@ -18,6 +18,7 @@ LEVELS = [
     {"ops"},
     {"reversible", "syntax"},
     {"elaborate"},
+    {"optimize"},
     {"interpret", "codegen", "keys", "inputs", "analyze"},
     {"verify", "compare"},
     {"api"},
@@ -41,6 +42,7 @@ TORCH = {
     "certify/remember.py",
     "certify/report.py",
     "codegen/runtime/rebuild.py",
+    "optimize/runtime/weights.py",
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from archlang.cli.arguments import Parser, add_design, choice, design, limits
 from archlang.cli.guard import show
 from archlang.cli.output import keep, write
+from archlang.cli.passes import add_passes, optimised
 
 if TYPE_CHECKING:
     from archlang.elaborate import Elaborated
@@ -24,6 +25,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--no-rebuild", action="store_true", help=text)
     text = "give the class a method `with_log_det`, which returns log|det J| of the network's map, too"
     parser.add_argument("--log-det", action="store_true", help=text)
+    add_passes(parser, "0")
+    text = "add a function `convert_state_dict` that makes the optimised module's state from the trained network's"
+    parser.add_argument("--with-convert", action="store_true", help=text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,27 +36,34 @@ def run(args: argparse.Namespace) -> int:
     keep(args.spec, args.output)
     module, entry, values = design(args)
     done = elaborate(module, entry, values, limits(args))
-    text = _emit(done, args.emit, args.spec, not args.no_rebuild, args.log_det)
+    text = _emit(done, args)
     if done.warnings:
         show(done.warnings)
     write(text, args.output)
     return 0
 
 
-def _emit(done: Elaborated, form: str, spec: str, rebuild: bool, log_det: bool) -> str:
+def _emit(done: Elaborated, args: argparse.Namespace) -> str:
     """The whole output, before anything is written."""
-    if form == "ir":
+    made = optimised(done.program, args)
+    if args.emit == "ir":
         from archlang.ir.text import to_text
 
-        text = to_text(done.program)
-    elif form == "json":
+        text = to_text(made.program)
+    elif args.emit == "json":
         from archlang.ir.serialize import to_json
 
-        text = to_json(done.program)
+        text = to_json(made.program)
     else:
         import os
 
         from archlang.codegen import generate
 
-        text = generate(done.program, source_name=os.path.basename(spec), rebuild=rebuild, log_det=log_det)
+        text = generate(
+            made.program,
+            source_name=os.path.basename(args.spec),
+            rebuild=not args.no_rebuild,
+            log_det=args.log_det,
+            changes=made.changes if args.with_convert else None,
+        )
     return text if text.endswith("\n") else text + "\n"

@@ -21,6 +21,7 @@ __all__ = [
     "call_graph",
     "counts",
     "dataflow",
+    "executed",
     "modules",
     "parameters",
     "result_fields",
@@ -210,6 +211,15 @@ def counts(program: Program) -> Counts:
             one = sum((_scalars(d) for d in child.weights), Counts())
             total += (totals[id(child.graph)] if child.graph is not None else one) * child.count
         totals[id(graph)] = total
+    return totals[id(program.root)]
+
+
+def executed(program: Program) -> int:
+    """How many ops a forward pass carries out; reading a weight is none."""
+    totals: dict[int, int] = {}
+    for graph in program.graphs:
+        ops = (n for n in graph.nodes if n.op != "weight")
+        totals[id(graph)] = sum(n.count * (1 if n.callee is None else totals[id(n.callee)]) for n in ops)
     return totals[id(program.root)]
 
 

@@ -258,9 +258,7 @@ class Identity(Op):
     def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
         return {}
 
-    def is_identity(
-        self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool
-    ) -> bool:
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
         return True
 
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:

@@ -255,9 +255,7 @@ class Op(ABC):
         """Multiply-accumulates of conv / linear / matmul / attention; 0 for the rest (as FlopCounterMode / 2)."""
         return 0
 
-    def is_identity(
-        self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool
-    ) -> bool:
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
         """Whether the result is the first input, unchanged."""
         return False
 

@@ -44,9 +44,7 @@ class _Dropout(Op):
         channels = self.rank is not None or self.name == "feature_alpha_dropout"
         return (tape.dropout(x, attrs["p"], (*x.shape[:2], *(1,) * (x.rank - 2)) if channels else None),)
 
-    def is_identity(
-        self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool
-    ) -> bool:
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
         return not training or attrs["p"] == 0
 
     def module(self, attrs: Attrs) -> Call:
@@ -148,9 +146,7 @@ class DropPath(Op):
         tape.extra(y, (x.shape[0] if attrs["mode"] == "row" else 1, *(1,) * (x.rank - 1)), x.dtype)
         return (y,)
 
-    def is_identity(
-        self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool
-    ) -> bool:
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
         return not training or attrs["p"] == 0
 
     def _rest(self, attrs: Attrs) -> tuple[Kw, ...]:

@@ -107,9 +107,7 @@ class _NAry(Binary):
             return (ins[0],)
         return super().infer(ins, attrs, cx)
 
-    def is_identity(
-        self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool
-    ) -> bool:
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
         return attrs["other"] is None and len(ins) == 1
 
 

@@ -1,7 +1,7 @@
 """What a pass is, and the register of all of them.
 
-A pass is one file in `passes/`: a name, when it may run, how equal the result is, and a function that rewrites one graph
-through an `Editor`. It is run until it finds nothing more, so it may stop after any rewrite.
+A pass is one file in `passes/`: a name, when it may run, how equal the result is, and a function that rewrites one
+graph through an `Editor`. It is run until it finds nothing more, so it may stop after any rewrite.
 """
 
 from __future__ import annotations

@@ -6,10 +6,21 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from archlang.ir.graph import (
-    Attr, Child, Graph, Init, Node, Output, Port, Program, Proof, Size, Step, TensorType, Value,
+    Attr,
+    Child,
+    Graph,
+    Init,
+    Node,
+    Output,
+    Port,
+    Program,
+    Proof,
+    Step,
+    TensorType,
+    Value,
 )  # fmt: skip
 from archlang.records import replace
-from archlang.shapes.dim import Dim, substitute
+from archlang.shapes.dim import Dim, Size, substitute
 
 __all__ = ["at_sizes", "clone", "copy_node", "type_at"]
 

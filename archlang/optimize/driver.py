@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from archlang.ir.graph import CONTRACTIONS, Graph, Program
@@ -34,13 +34,19 @@ class Optimized:
 
 
 def optimize(
-    program: Program, *, purpose: str = "inference", level: int = 2, names: Sequence[str] | None = None
+    program: Program,
+    *,
+    purpose: str = "inference",
+    level: int = 2,
+    names: Sequence[str] | None = None,
+    watch: Callable[[str, int, Program], None] = lambda name, rewrites, program: None,
 ) -> Optimized:
     """A program that does the same in fewer steps; the given one stays as it is.
 
     purpose: "inference" is for a module in evaluation mode, "train" keeps both modes; level: 0 nothing, 1 what is exact
     and keeps every weight's place, 2 all but what is approximate; names: only these passes, of any level, in this
-    order. Raises KeyError for a pass that does not exist or does not serve the purpose.
+    order; watch: called with a pass's name, how much it rewrote, and the program after it. Raises KeyError for a pass
+    that does not exist or does not serve the purpose.
     """
     chosen = _chosen(purpose, level, names)
     program = clone(program)
@@ -56,12 +62,15 @@ def optimize(
     for _ in range(_ROUNDS):
         before = len(fired)
         for one in chosen:
+            count = len(fired)
             for graph in program.graphs:
                 if id(graph) not in frozen:
                     edit = Editor(graph, purpose == "train", pinned.get(id(graph), set()), changes, fired)
                     edit.name = one.name
                     one.run(edit)
-            program = Program.of(program.root, program.given)
+            if len(fired) > count:
+                program = Program.of(program.root, program.given)
+                watch(one.name, len(fired) - count, program)
         if len(fired) == before:
             break
     else:

@@ -9,7 +9,7 @@ from typing import Any
 from archlang.ir.graph import Attrs, Child, Graph, Node, TensorType, Value
 from archlang.ir.paths import join, shift
 from archlang.ops.base import Context, Op, registry
-from archlang.optimize.clone import at_sizes, copy_node, type_at
+from archlang.optimize.clone import copy_node
 from archlang.optimize.weights import MOVE, Change, within
 from archlang.records import dataclass
 from archlang.report.diagnostic import Span

@@ -1,7 +1,8 @@
 """Changes of a network's state as data: which tensors of a trained state dict make which of the optimised network's.
 
-A `Change` names a function of `runtime.py` and the keys that it reads and writes, relative to an instance of the graph
-that it belongs to. The same data is applied to a state (`convert`) and written out as text (`codegen/conversion.py`).
+A `Change` names a function of `runtime/weights.py` and the keys that it reads and writes, relative to an instance of
+the graph that it belongs to. The same data is applied to a state (`convert`) and written out as text
+(`codegen/conversion.py`).
 """
 
 from __future__ import annotations
@@ -13,23 +14,23 @@ from archlang.ir.graph import Attrs, Graph, Program
 from archlang.ir.paths import join, shift
 from archlang.records import dataclass, field
 
-__all__ = ["MOVE", "Change", "Changes", "convert", "instances", "within"]
+__all__ = ["DROP", "MOVE", "Change", "Changes", "convert", "instances", "within"]
 
-MOVE = "move"  # of all tensors under one path to another; reads and writes are these paths
+# Functions of the state itself, which take names: MOVE of what is under one to another, DROP of what is under them.
+MOVE, DROP = "move", "drop"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """`writes` = function(*reads, **attrs), after which what was read is gone, and so is all under `drops`.
 
-    reads: keys; None stands for an absent tensor (a layer without bias). keeps: reads that stay in the state.
+    reads: keys; None stands for an absent tensor (a layer without bias).
     """
 
     function: str
     reads: tuple[str | None, ...] = ()
     writes: tuple[str, ...] = ()
     drops: tuple[str, ...] = ()
-    keeps: tuple[str, ...] = ()
     attrs: Attrs = field(default_factory=dict)
 
 
@@ -43,7 +44,6 @@ def within(change: Change, prefix: str) -> Change:
         tuple(None if key is None else join(prefix, key) for key in change.reads),
         tuple(join(prefix, key) for key in change.writes),
         tuple(join(prefix, key) for key in change.drops),
-        tuple(join(prefix, key) for key in change.keeps),
         change.attrs,
     )
 
@@ -54,24 +54,23 @@ def instances(program: Program) -> Iterator[tuple[str, Graph]]:
     while stack:
         prefix, graph = stack.pop()
         yield prefix, graph
-        below = [c for c in graph.children.values() if c.graph is not None]
-        inner: list[tuple[str, Any]] = [(join(prefix, shift(c.path, i)), c.graph) for c in below for i in range(c.count)]
-        stack.extend(reversed(inner))
+        for child in reversed(graph.children.values()):
+            if child.graph is not None:
+                places = reversed(range(child.count))
+                stack.extend((join(prefix, shift(child.path, i)), child.graph) for i in places)
 
 
 def convert(program: Program, changes: Changes, trained: Mapping[str, Any]) -> dict[str, Any]:
     """The optimised program's state from the trained network's. Imports torch. Raises KeyError for a missing tensor."""
-    from archlang.optimize import runtime
+    from archlang.optimize.runtime import weights as runtime
 
     state = dict(trained)
     for prefix, graph in instances(program):
         at = f"{prefix}." if prefix else ""
         for change in changes.get(id(graph), ()):
-            if change.function == MOVE:
-                runtime.move(state, at, *change.reads, *change.writes)
-                continue
             function = getattr(runtime, change.function)
-            runtime.replace(
-                state, at, function, change.reads, change.writes, change.drops, change.keeps, **change.attrs
-            )
+            if change.function in (MOVE, DROP):
+                function(state, at, *change.reads, *change.writes, *change.drops)
+            else:
+                runtime.rewrite(state, at, function, change.reads, change.writes, change.drops, **change.attrs)
     return state

@@ -5,6 +5,7 @@ from __future__ import annotations
 from archlang.ir.graph import Graph, Node
 from archlang.optimize.base import rewrites
 from archlang.optimize.edit import Editor
+from archlang.optimize.weights import DROP
 
 
 @rewrites("dead-code", equivalence="exact", level=1)
@@ -37,8 +38,8 @@ def _unused(edit: Editor) -> None:
     graph = edit.graph
     for path in [p for p, c in graph.children.items() if c.count == 1 and edit.unused(p)]:
         if graph.children[path].weights or graph.children[path].graph is not None:
-            edit.change("drop", (), (), [path])
+            edit.change(DROP, (), (), [path])
         edit.drop_module(path)
     for path in [p for p in graph.weights if edit.unused(p)]:
-        edit.change("drop", (), (), [path])
+        edit.change(DROP, (), (), [path])
         del graph.weights[path]

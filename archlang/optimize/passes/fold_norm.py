@@ -21,9 +21,7 @@ def fold_batchnorm(edit: Editor) -> None:
         bias = f"{path}.bias" if layer.attrs["bias"] else None
         reads = (f"{path}.weight", bias, *affine, f"{at}.running_mean", f"{at}.running_var")
         groups = {"groups": layer.attrs["groups"]} if layer.op == "conv_transpose" else {}
-        edit.change(
-            "fold_batchnorm", reads, (f"{path}.weight", f"{path}.bias"), [at], eps=norm.attrs["eps"], **groups
-        )
+        edit.change("fold_batchnorm", reads, (f"{path}.weight", f"{path}.bias"), [at], eps=norm.attrs["eps"], **groups)
         edit.did(norm, f"`{layer.op}` scales and shifts its channels itself")
         edit.reshape_module(layer, {**layer.attrs, "bias": True})
         edit.merge(norm, layer.outputs[0])

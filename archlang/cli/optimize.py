@@ -1,0 +1,114 @@
+"""Shows what the optimiser does with a network: which passes fire where, and what is gained. Needs no torch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from archlang.cli.arguments import Parser, add_design, choice, design, limits
+from archlang.cli.guard import show
+from archlang.cli.passes import add_passes, optimised
+from archlang.cli.sizes import add_sizes, check_sizes, given_sizes
+from archlang.records import dataclass
+
+if TYPE_CHECKING:
+    from archlang.ir.graph import Program
+    from archlang.optimize import Optimized
+
+AT_HELP = "sizes of the input, for MACs and memory (repeatable): --at B=1,H=224,W=224"
+COLUMNS = ("pass", "rewrites", "nodes", "parameters", "MACs", "peak bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """The program's figures after a pass. nodes: what a forward pass carries out; peak: bytes in inference."""
+
+    name: str
+    rewrites: int
+    nodes: int
+    parameters: int
+    macs: int
+    peak: int
+
+
+def configure(parser: Parser) -> None:
+    add_design(parser)
+    add_passes(parser, "2")
+    add_sizes(parser, AT_HELP)
+    parser.add_argument("--explain", action="store_true", help="say of every rewrite where it was made, and why")
+    parser.add_argument("--format", type=choice("text", "json"), default="text", metavar="FORM", help="text or json")
+
+
+def run(args: argparse.Namespace) -> int:
+    from archlang.elaborate import elaborate
+    from archlang.inputs import choose_sizes
+
+    given = given_sizes(args.at)
+    module, entry, values = design(args)
+    done = elaborate(module, entry, values, limits(args))
+    check_sizes(done.program.root, done.entry, given)
+    if done.warnings:
+        show(done.warnings)
+    sizes = choose_sizes(done.program.root, given)
+    stages = [_stage("as written", 0, done.program, sizes)]
+    result = optimised(done.program, args, lambda name, n, now: stages.append(_stage(name, n, now, sizes)))
+    if args.format == "json":
+        import json
+
+        sys.stdout.write(json.dumps(_as_dict(result, stages, sizes, done.entry, args.spec)) + "\n")
+    else:
+        at = ", ".join(f"{name}={n}" for name, n in sizes.items())
+        sys.stdout.write(f"{done.entry} ({args.spec})" + (f" at {at}" if at else "") + "\n\n" + _table(stages))
+        sys.stdout.write("\n" + _explained(result) if args.explain and result.fired else "")
+    return 0
+
+
+def _stage(name: str, rewrites: int, program: Program, sizes: Mapping[str, int]) -> _Stage:
+    from archlang.analyze import cost
+    from archlang.ir.walk import executed
+
+    figures = cost(program, sizes)
+    macs, peak = figures.macs, figures.peak.known
+    assert isinstance(macs, int) and peak is not None  # all sizes are numbers
+    return _Stage(name, rewrites, executed(program), figures.parameters.parameters, macs, peak)
+
+
+def _table(stages: list[_Stage]) -> str:
+    rows = [COLUMNS, *((s.name, *(f"{n:,}" for n in _numbers(s))) for s in stages)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    lines = []
+    for name, *numbers in rows:
+        cells = [f"{n:>{w}}" for n, w in zip(numbers, widths[1:], strict=True)]
+        lines.append("  ".join((f"{name:<{widths[0]}}", *cells)))
+    return "\n".join(lines) + "\n"
+
+
+def _numbers(stage: _Stage) -> tuple[int, ...]:
+    return stage.rewrites, stage.nodes, stage.parameters, stage.macs, stage.peak
+
+
+def _explained(result: Optimized) -> str:
+    """A line for each rewrite: the pass, what it did, in which graph, and where that stands in the spec."""
+    lines = []
+    for fired in result.fired:
+        where = f" ({fired.span.source.path}:{fired.span.line})" if fired.span is not None else ""
+        lines.append(f"{fired.name}: {fired.note}, in `{fired.graph}`{where}")
+    return "\n".join(lines) + "\n"
+
+
+def _as_dict(
+    result: Optimized, stages: list[_Stage], sizes: Mapping[str, int], entry: str, spec: str
+) -> dict[str, object]:
+    keys = ("rewrites", "nodes", "parameters", "macs", "peak_bytes")
+    return {
+        "entry": entry,
+        "spec": spec,
+        "sizes": dict(sizes),
+        "stages": [{"pass": s.name, **dict(zip(keys, _numbers(s), strict=True))} for s in stages],
+        "rewrites": [
+            {"pass": f.name, "note": f.note, "graph": f.graph, "line": None if f.span is None else f.span.line}
+            for f in result.fired
+        ],
+    }

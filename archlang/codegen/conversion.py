@@ -1,0 +1,124 @@
+"""`convert_state_dict` of a file: the optimised module's state from that of the network before optimisation.
+
+A function for each graph under which something changes, called for each of its instances, as modules are nested.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+
+from archlang.codegen.exprs import Call, Kwarg, Leaf, Py, Raw, Seq
+from archlang.codegen.names import Scope, identifier
+from archlang.codegen.printer import Printer, string
+from archlang.ir.graph import Child, Program
+from archlang.ir.paths import split_index
+from archlang.optimize.weights import DROP, MOVE, Change
+
+__all__ = ["IMPORTS", "conversion"]
+
+IMPORTS = {"Callable": "collections.abc", "Mapping": "collections.abc"}
+_NAME = "convert_state_dict"
+_BANNER = """\
+# -- Weights -------------------------------------------------------------------------
+# The state of this module from a state dict of the network before optimisation."""
+_HEAD = "(state: dict[str, Tensor], at: str) -> None:"
+
+
+def conversion(program: Program, changes: Mapping[int, Sequence[Change]], names: Scope) -> list[str]:
+    """The definitions, in order; empty where no tensor changes."""
+    texts: list[str] = []
+    functions: dict[int, str] = {}  # id of a graph -> what converts an instance of it
+    known: dict[tuple[str, str], str] = {}
+    used = {change.function for graph in program.graphs for change in changes.get(id(graph), ())}
+    for name in (_NAME, *_needed(used)):
+        names.take(name)
+    for graph in program.graphs:
+        body = [line for change in changes.get(id(graph), ()) for line in _change(change)]
+        body += [line for child in graph.children.values() for line in _below(child, functions)]
+        if not body:
+            continue
+        text = "\n".join(body)
+        key = (graph.block, text)
+        if key not in known:
+            known[key] = names.take(identifier(f"convert_{graph.block}"))
+            texts.append(f"def {known[key]}{_HEAD}\n{text}")
+        functions[id(graph)] = known[key]
+    if id(program.root) not in functions:
+        return []
+    last = f'''\
+def {_NAME}(trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of this module from that of the network before optimisation."""
+    state = dict(trained)
+    {functions[id(program.root)]}(state, "")
+    return state'''
+    first, *others = [_definitions()[name] for name in _needed(used)]
+    return [f"{_BANNER}\n\n\n{first}", *others, *texts, last]
+
+
+def _change(change: Change) -> list[str]:
+    if change.function in (MOVE, DROP):
+        words = (*change.reads, *change.writes, *change.drops)
+        return _line(Call(Raw(change.function), (Raw("state"), Raw("at"), *map(Leaf, words))))
+    args: list[Py] = [Raw("state"), Raw("at"), Raw(change.function), _tuple(change.reads), _tuple(change.writes)]
+    if change.drops:
+        args.append(_tuple(change.drops))
+    return _line(Call(Raw("rewrite"), tuple(args), tuple(Kwarg(n, _option(v)) for n, v in change.attrs.items())))
+
+
+def _tuple(words: Sequence[str | None]) -> Py:
+    return Seq(tuple(map(Leaf, words)))
+
+
+def _option(value: object) -> Py:
+    return Seq(tuple(map(_option, value))) if isinstance(value, tuple) else Leaf(value)
+
+
+def _line(call: Call) -> list[str]:
+    return Printer().statement(call, 4)
+
+
+def _below(child: Child, functions: Mapping[int, str]) -> list[str]:
+    """Calls for the instances of a child."""
+    function = functions.get(id(child.graph))
+    if function is None:
+        return []
+    if child.count == 1:
+        return [f'    {function}(state, f"{{at}}{_inside(child.path)}.")']
+    found = split_index(child.path)
+    assert found is not None
+    stem, first = found
+    numbers = f"{first}, {first + child.count}" if first else str(child.count)
+    at = f"{_inside(stem)}." if stem else ""
+    return [f"    for i in range({numbers}):", f'        {function}(state, f"{{at}}{at}{{i}}.")']
+
+
+def _inside(path: str) -> str:
+    """A path as it is written in an f-string."""
+    return string(path)[1:-1].replace("{", "{{").replace("}", "}}")
+
+
+# -- functions of tensors ----------------------------------------------------------------------------------------------
+@cache
+def _definitions() -> dict[str, str]:
+    """The functions of `optimize/runtime/weights.py` by name."""
+    text = files("archlang.optimize.runtime").joinpath("weights.py").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    found = [n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef)]
+    return {n.name: "\n".join(lines[n.lineno - 1 : n.end_lineno]) for n in found}
+
+
+def _needed(used: set[str]) -> list[str]:
+    """Names of the functions that these need, in the order of the file."""
+    definitions = _definitions()
+    wanted: set[str] = set()
+    pending = [*used, *(["rewrite"] if used - {MOVE, DROP} else [])]
+    while pending:
+        name = pending.pop()
+        if name not in wanted:
+            wanted.add(name)
+            tree = ast.parse(definitions[name])
+            pending += [n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id in definitions]
+    return [name for name in definitions if name in wanted]

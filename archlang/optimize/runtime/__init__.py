@@ -1,0 +1,1 @@
+"""Code that generated files carry along."""
