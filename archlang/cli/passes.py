@@ -36,17 +36,17 @@ def optimised(
     watch: Callable[[str, int, Program], None] = lambda name, rewrites, program: None,
 ) -> Optimized:
     """The program after the passes that the command line asks for."""
-    from archlang.optimize import optimize, passes
+    from archlang.optimize import known_passes, optimize
 
     level = args.level or ("2" if args.purpose or args.passes else args.default_level)
     purpose = args.purpose or ("inference" if level == "2" else "train")
     names = None
     if args.passes is not None:
         names = [name.strip() for name in args.passes.split(",") if name.strip()]
-        known = {name for name, p in passes().items() if purpose in p.purposes}
+        known = {name for name, p in known_passes().items() if purpose in p.purposes}
         for name in names:
             if name not in known:
-                listed = "there are " + ", ".join(f"`{n}`" for n in passes() if n in known)
+                listed = "there are " + ", ".join(f"`{n}`" for n in known_passes() if n in known)
                 message = f"there is no pass `{name}` for {purpose}"
                 raise UsageError("ARC0901", message, did_you_mean(name, known) or listed)
     return optimize(program, purpose=purpose, level=int(level), names=names, watch=watch)

@@ -1,6 +1,6 @@
 """Rewrites of typed graphs that keep the function, or say how it changes. See docs/optimizer.md."""
 
-from archlang.optimize.base import EQUIVALENCES, PURPOSES, Pass, passes
+from archlang.optimize.base import EQUIVALENCES, PURPOSES, Pass, known_passes
 from archlang.optimize.driver import Optimized, optimize
 
-__all__ = ["EQUIVALENCES", "PURPOSES", "Optimized", "Pass", "optimize", "passes"]
+__all__ = ["EQUIVALENCES", "PURPOSES", "Optimized", "Pass", "known_passes", "optimize"]

@@ -15,7 +15,7 @@ from archlang.records import dataclass
 if TYPE_CHECKING:
     from archlang.optimize.edit import Editor
 
-__all__ = ["EQUIVALENCES", "PURPOSES", "Pass", "passes", "rewrites"]
+__all__ = ["EQUIVALENCES", "PURPOSES", "Pass", "known_passes", "rewrites"]
 
 EQUIVALENCES = ("exact", "rounding", "approximate")  # bit for bit; up to rounding; by an error that is reported
 PURPOSES = ("train", "inference")
@@ -55,7 +55,7 @@ def rewrites(
     return register
 
 
-def passes() -> dict[str, Pass]:
+def known_passes() -> dict[str, Pass]:
     """All passes by name, in the order in which they run."""
     for file in _FILES:
         import_module(f"archlang.optimize.passes.{file}")

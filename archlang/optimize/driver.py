@@ -7,7 +7,7 @@ from typing import Any
 
 from archlang.ir.graph import CONTRACTIONS, Graph, Program
 from archlang.ir.paths import join, split_index
-from archlang.optimize.base import Pass, passes
+from archlang.optimize.base import Pass, known_passes
 from archlang.optimize.clone import clone
 from archlang.optimize.edit import Editor, Fired
 from archlang.optimize.specialise import specialise
@@ -82,7 +82,7 @@ def optimize(
 
 
 def _chosen(purpose: str, level: int, names: Sequence[str] | None) -> list[Pass]:
-    known = {name: p for name, p in passes().items() if purpose in p.purposes}
+    known = {name: p for name, p in known_passes().items() if purpose in p.purposes}
     if names is not None:
         return [known[name] for name in names]
     return [p for p in known.values() if p.level <= level and p.equivalence != "approximate"]

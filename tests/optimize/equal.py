@@ -1,0 +1,78 @@
+"""A program beside what the optimiser makes of it: both on the interpreter, the state converted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from archlang.inputs import random_inputs
+from archlang.interpret.module import InterpreterModule
+from archlang.ir.check import check
+from archlang.ir.graph import Program
+from archlang.ops.base import Context, registry
+from archlang.optimize import Optimized, optimize
+from archlang.optimize.base import known_passes
+
+__all__ = ["compared", "deviation", "tensors", "trained"]
+
+
+def trained(program: Program) -> InterpreterModule:
+    """The interpreter in float64, with statistics and one-dimensional weights as training leaves them: at random."""
+    torch.manual_seed(0)
+    module = InterpreterModule(program, torch.float64).eval()
+    with torch.no_grad():
+        for key, tensor in module.tensors.items():
+            if not tensor.is_floating_point():
+                continue
+            if key.endswith("running_var"):
+                tensor.uniform_(0.5, 2)
+            elif tensor.dim() <= 1:
+                tensor.uniform_(0.5, 1.5)
+    return module
+
+
+def tensors(result: Any) -> list[torch.Tensor]:
+    """All tensors of what a module returns."""
+    return [result] if isinstance(result, torch.Tensor) else [t for part in result for t in tensors(part)]
+
+
+def deviation(a: Any, b: Any) -> float:
+    """The largest difference, relative to the largest entry of a result."""
+    found = 0.0
+    for x, y in zip(tensors(a), tensors(b), strict=True):
+        assert x.shape == y.shape and x.dtype == y.dtype
+        if x.is_floating_point():
+            difference = float((x - y).abs().max()) if x.numel() else 0.0
+            found = max(found, difference / max(float(x.abs().max()) if x.numel() else 0.0, 1e-300))
+        else:
+            assert torch.equal(x, y)
+    return found
+
+
+def compared(program: Program, sizes: Mapping[str, int], names: Sequence[str] | None = None) -> tuple[float, Optimized]:
+    """How far the optimised program's results are from the program's, and the optimised program, which is checked."""
+    made = optimize(program, names=names)
+    check(made.program, registry(), Context)
+    before, after = trained(program), InterpreterModule(made.program, torch.float64).eval()
+    after.load_state_dict(made.convert(before.state_dict()))
+    inputs = random_inputs(program, sizes)
+    inputs = [_double(x) for x in inputs]
+    with torch.no_grad():
+        torch.manual_seed(1)
+        expected = before(*inputs)
+        torch.manual_seed(1)
+        found = after(*inputs)
+    return deviation(expected, found), made
+
+
+def _double(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_double(v) for v in value]
+    return value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+
+def exact() -> list[str]:
+    """The passes that change no bit."""
+    return [name for name, p in known_passes().items() if p.equivalence == "exact"]

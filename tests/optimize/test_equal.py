@@ -1,0 +1,49 @@
+"""What the optimiser makes of the published networks and of random ones does what they do."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+
+import archlang
+from archlang.analyze import cost
+from archlang.certify.sample import usual
+from archlang.ir.check import check
+from archlang.ir.text import to_text
+from archlang.ops.base import Context, registry
+from archlang.optimize import optimize
+from tests.analyze.networks import FILES, compiled, entries
+from tests.optimize.equal import compared, exact
+from tests.random_specs.strategy import SIZE, Spec, specs
+
+FIRST = [next(e for e in entries() if e[0] == path.name) for path in FILES]
+RUNS = 2 * 10**7  # MACs up to which a network is run
+ROUNDING = 1e-12  # in float64
+
+
+@pytest.mark.parametrize(("file", "entry"), FIRST)
+def test_published(file: str, entry: str) -> None:
+    program = compiled(file, entry).program
+    sizes = next(iter(usual(program)), {})
+    macs = cost(program, sizes).macs
+    if isinstance(macs, int) and macs <= RUNS:
+        found, made = compared(program, sizes)
+        assert found <= ROUNDING
+        assert compared(program, sizes, exact())[0] == 0
+    else:
+        made = optimize(program)
+        check(made.program, registry(), Context)
+    again = optimize(made.program)
+    assert not again.fired and to_text(again.program) == to_text(made.program)
+
+
+@given(specs())
+@settings(max_examples=20)
+def test_random(spec: Spec) -> None:
+    program = archlang.compile(spec.text).program
+    sizes = {"B": 2, "H": SIZE, "W": SIZE}
+    sizes = {name: sizes.get(name, SIZE) for name in program.root.symbols}
+    found, made = compared(program, sizes)
+    assert found <= ROUNDING
+    assert compared(program, sizes, exact())[0] == 0
+    assert not optimize(made.program).fired
