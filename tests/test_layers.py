@@ -19,7 +19,7 @@ LEVELS = [
     {"reversible", "syntax"},
     {"elaborate"},
     {"optimize"},
-    {"interpret", "codegen", "keys", "inputs", "analyze"},
+    {"interpret", "codegen", "keys", "inputs", "analyze", "groups"},
     {"verify", "compare"},
     {"api"},
     {"loading"},

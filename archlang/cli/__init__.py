@@ -16,6 +16,7 @@ COMMANDS = {
     "diff": "show what changed between two specs, or two revisions of one",
     "explain": "say what a diagnostic code means",
     "cost": "show what a network costs: parameters, operations, memory",
+    "groups": "show which channels of which weights go together",
     "optimize": "show what the optimiser makes of a network, pass by pass",
     "list": "show the blocks of a spec, with signatures and docs",
     "compare-keys": "compare a spec's parameter names and shapes with a checkpoint's",

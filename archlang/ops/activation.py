@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import in_range, kwargs
@@ -15,6 +15,9 @@ from archlang.ops.rules import dim_of, numel, require_float
 from archlang.ops.window import Window
 from archlang.records import dataclass
 from archlang.shapes.dim import Size
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
 
 __all__: list[str] = []
 
@@ -106,6 +109,12 @@ class _Activation(Elementwise):
             dim_of(self.name, attrs["dim"], ins[0])
         return (ins[0],)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        if "dim" in attrs:
+            cx.hold((ins[0][attrs["dim"]],), f"`{self.name}` is taken over it")
+            return cx.says(ins[0])
+        return super().channels(cx, ins, outs, attrs)
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -143,6 +152,7 @@ for _entry in _TABLE:
         "params": _entry.params,
         "entry": _entry,
         "local": not any(p.name == "dim" for p in _entry.params),
+        "elementwise": not any(p.name == "dim" for p in _entry.params),
         "saves": _entry.saves,
         "__doc__": f"torch's {_entry.name}.",
     }
@@ -155,7 +165,7 @@ class RReLU(Op):
 
     name = "rrelu"
     random = True
-    local, saves, per_element = True, "in", 1
+    local, elementwise, saves, per_element = True, True, "in", 1
     params = (_float("lower", 1 / 8), _float("upper", 1 / 3))
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
@@ -203,6 +213,13 @@ class GLU(Op):
     def window(self, attrs: Attrs) -> tuple[Window, ...] | None:
         return () if attrs["dim"] == 1 else None
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,), dim = ins, attrs["dim"] % len(ins[0])
+        size = outs[0].shape[dim]
+        half, gate = cx.cut(x[dim], (size, size))
+        cx.tie(half, gate)
+        return cx.says((*x[:dim], half, *x[dim + 1 :]))
+
     def module(self, attrs: Attrs) -> Call:
         return Call("nn.GLU", (), kwargs(("dim", attrs["dim"], -1)))
 
@@ -236,6 +253,12 @@ class PReLU(Op):
     def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
         return (WeightDecl("weight", (attrs["num_parameters"],), attrs["init"]),)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,) = ins
+        if attrs["num_parameters"] == 1:
+            return cx.says(x)
+        return cx.says(x, weights={"weight": (x[1],)}, sizes={"num_parameters": x[1]})
+
     def module(self, attrs: Attrs) -> Call:
         return Call("nn.PReLU", (), kwargs(("num_parameters", attrs["num_parameters"], 1)))
 
@@ -250,7 +273,7 @@ class Identity(Op):
     """Its input."""
 
     name = "identity"
-    local = True
+    local = elementwise = True
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         return (ins[0],)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, in_range, kwargs, same_channels, wires
@@ -13,6 +13,9 @@ from archlang.ops.code import Bin, Call, Expr, Fixed, Helper, In, Kw, Lit
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import is_float, require_float
 from archlang.shapes.dim import Size, exact_div
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
 
 __all__ = ["check_heads", "check_mask", "check_tokens"]
 
@@ -97,6 +100,26 @@ class SDPA(Op):
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         q, k, v = ins[:3]
         return prod(q.shape[:-1], start=1) * k.shape[-2] * (q.shape[-1] + v.shape[-1])
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        q, k, v, *mask = ins
+        if attrs["scale"] is None:
+            cx.hold((q[-1], k[-1]), "`sdpa` scales by its size")
+        cx.hold((k[-2], v[-2]), "`sdpa` takes a softmax over it")
+        if attrs["is_causal"]:
+            cx.fix((q[-2], k[-2], v[-2]), "`sdpa` goes by its order")
+        lead = [f"lead {i}" for i in range(len(q) - 2)]
+        if attrs["enable_gqa"] and all(isinstance(x[-3].size, int) for x in (q, k, v)):
+            for x in (k, v):
+                cx.tie(x[-3], cx.factor(q[-3], (x[-3].size, exact_div(q[-3].size, x[-3].size) or 0))[0])
+        sides = [[*lead, "L", "E"], [*lead, "S", "E"], [*lead, "S", "V"]]
+        if attrs["enable_gqa"]:
+            sides[1][-3] = sides[2][-3] = "kept"
+        pairs = [pair for side, x in zip(sides, (q, k, v), strict=True) for pair in zip(side, x, strict=True)]
+        for x in mask:
+            pairs += zip([*lead, "L", "S"][len(q) - len(x) :], x, strict=True)
+        axes = cx.named(pairs)
+        return cx.says(tuple(axes[name] for name in (*lead, "L", "V")))
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
@@ -231,6 +254,22 @@ class Attention(Op):
 
     def layers(self, attrs: Attrs) -> int:
         return 2
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        x, *masks = ins
+        heads, width = attrs["num_heads"], attrs["dim"] // attrs["num_heads"]
+        head, match, value, outer = cx.free(heads), cx.free(width), cx.free(width), cx.free(attrs["dim"])
+        cx.hold((x[-1], head, match, value, outer), "`attention` has one width for all")
+        cx.hold((x[1],), "`attention` takes a softmax over it")
+        for mask in masks:
+            cx.named([*zip(("B", "h", "T", "S")[4 - len(mask) :], mask, strict=True), ("B", x[0]), ("h", head)])
+            cx.fix((x[1], *mask[-2:]), "`attention` goes by its order")
+        query, result = cx.product(head, match), cx.product(head, value)
+        rows = cx.cat(query, query, result)
+        weights = {"qkv.weight": (rows, x[-1]), "qkv.bias": (rows,)}
+        weights |= {f"{n}_norm.{kind}": (match,) for n in "qk" for kind in ("weight", "bias")}
+        weights |= {"proj.weight": (outer, result), "proj.bias": (outer,)}
+        return cx.says((*x[:-1], outer), weights=weights, sizes={"num_heads": head})
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from math import prod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, Constraint, TensorType, WeightDecl
 from archlang.ops.code import Call, Expr, Get, Helper, In, Self
@@ -16,6 +16,9 @@ from archlang.ops.homes import HOMES
 from archlang.ops.window import Window
 from archlang.records import dataclass, field
 from archlang.shapes.dim import Size, non_negative, size_str
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
 
 __all__ = [
     "REQUIRED",
@@ -234,6 +237,7 @@ class Op(ABC):
     saves: ClassVar[str] = ""  # what autograd keeps for the backward pass: "in", "out"; `trace` says more
     per_element: ClassVar[int] = 0  # floating-point operations an element of the output, beside the MACs
     local: ClassVar[bool] = False  # an element depends on the inputs' elements at its own position only
+    elementwise: ClassVar[bool] = False  # an element depends on those at its own place in all dimensions (broadcast)
 
     @abstractmethod
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
@@ -281,6 +285,18 @@ class Op(ABC):
         """
         step = tape.pointwise if self.local else tape.apply
         return tuple(step((*ins, *weights.values()), out.shape, out.dtype, self.saves) for out in outs)
+
+    # -- channels ----------------------------------------------------------------------------------------------------
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        """How the indices of inputs, outputs and weights are tied (`ops/channels.py`). Default: all keep their places,
+        unless the op is elementwise.
+
+        outs: the output types. Any reordering of the axes' variables in inputs and weights must give outputs that are
+        reordered as their axes say; the same goes for leaving indices out, where the variable is not held.
+        """
+        if self.elementwise:
+            return cx.says(*(cx.pointwise(ins) for _ in outs))
+        return cx.opaque(self.name, ins, outs, self.weights(attrs))
 
     # -- reversibility -----------------------------------------------------------------------------------------------
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
@@ -20,6 +20,9 @@ from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import DTYPES, kind_of_scalar, torch_dtype
 from archlang.ops.shape import check_sizes
 from archlang.shapes.dim import Dim, Size, ceil_div, size_str
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
 
 __all__ = ["REFERENCE"]
 
@@ -85,6 +88,9 @@ class _Constant(Op):
     def helpers(self, attrs: Attrs) -> tuple[Helper, ...]:
         return () if attrs["like"] else (HELPER,)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        return cx.says(tuple(cx.fixed(size, f"`{self.name}` is a constant") for size in outs[0].shape))
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -129,6 +135,10 @@ class Full(_Constant):
 
     def arguments(self, attrs: Attrs) -> tuple[Attr, ...]:
         return attrs["shape"], attrs["value"]
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        axes = tuple(cx.free(size) for size in outs[0].shape)  # all alike, in any order
+        return cx.says(axes, sizes={"shape": axes})
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         if attrs["same"]:

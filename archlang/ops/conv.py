@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, check_rank, collapsed, in_range, kwargs, per_dim, same_channels, spatial_rank
@@ -14,6 +14,9 @@ from archlang.ops.code import Call, Helper, Kw, Lit
 from archlang.ops.eager import Ghost, Tape, dense, is_contiguous
 from archlang.ops.window import Window
 from archlang.shapes.dim import Size, ceil_div
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
 
 __all__: list[str] = []
 
@@ -233,6 +236,14 @@ class Conv(Op):
             Window.sliding(k, s, pad, d) for k, s, d, pad in zip(*(attrs[n] for n in names), pads, strict=True)
         )
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,), groups = ins, attrs["groups"]
+        group, inner = cx.factor(x[1], (groups, attrs["in_channels"] // groups))
+        outer = cx.product(group, cx.free(attrs["out_channels"] // groups))
+        spatial, kernel = cx.window(self.name, x[2:], outs[0].shape[2:], attrs["kernel_size"])
+        weights = {"weight": (outer, inner, *kernel), "bias": (outer,)}
+        return cx.says((x[0], outer, *spatial), weights=weights, sizes={"out_channels": outer, "groups": group})
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -362,6 +373,15 @@ class ConvTranspose(Op):
     def window(self, attrs: Attrs) -> tuple[Window, ...]:
         names = ("kernel_size", "stride", "padding", "dilation")
         return tuple(Window.spreading(k, s, p, d) for k, s, p, d in zip(*(attrs[n] for n in names), strict=True))
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,), groups = ins, attrs["groups"]
+        group, _ = cx.factor(x[1], (groups, attrs["in_channels"] // groups))
+        outer = cx.free(attrs["out_channels"] // groups)
+        spatial, kernel = cx.window(self.name, x[2:], outs[0].shape[2:], attrs["kernel_size"])
+        every = cx.product(group, outer)
+        weights = {"weight": (x[1], outer, *kernel), "bias": (every,)}
+        return cx.says((x[0], every, *spatial), weights=weights, sizes={"out_channels": every, "groups": group})
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs

@@ -22,7 +22,7 @@ class _Dropout(Op):
     """A dropout of torch.nn: zeroes with probability p in training."""
 
     random = True
-    local = True
+    local = elementwise = True
     params = (Param("p", "float", 0.5),)
     torch_class: ClassVar[str]
     rank: ClassVar[int | None]  # what torch's channel dropouts take
@@ -122,7 +122,7 @@ class DropPath(Op):
 
     name = "drop_path"
     random = True
-    local = True
+    local = elementwise = True
     params = (
         Param("p", "float"),
         Param("mode", "str", "row", choices=("row", "batch")),

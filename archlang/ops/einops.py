@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Bijection, Context, Op, OpError, Param, register
@@ -19,6 +19,9 @@ from archlang.ops.rearrange import Plan, code
 from archlang.ops.rules import numel, require_float
 from archlang.records import dataclass
 from archlang.shapes.dim import Dim, Size, size_str
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Axis, Tied, Ties
 
 __all__ = ["Pattern", "parse_pattern"]
 
@@ -199,6 +202,24 @@ class _Patterned(Op):
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         return (TensorType(tuple(attrs["shape"]), ins[0].dtype),)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (axes,) = ins
+        x = TensorType(tuple(axis.size for axis in axes))
+        pattern = _with_dots(self.name, self.checked(attrs), x)
+        sizes = self.solve(pattern, x, dict(attrs["axes"]), Context())
+        found: dict[str, Axis] = {}
+        for group, axis in zip(pattern.left, axes, strict=True):
+            found.update(zip(group, cx.factor(axis, [sizes[name] for name in group]), strict=True))
+        right = _flat(pattern.right)
+        if attrs.get("reduction") != "sum":
+            cx.hold((axis for name, axis in found.items() if name not in right), f"`{self.name}` is taken over it")
+        for name in right:
+            if name not in found:
+                found[name] = cx.free(sizes[name])  # copies, in any order
+        cx.hold((axis for name, axis in found.items() if "#" in name), "it is a number of a pattern")
+        merged = tuple(cx.product(*(found[name] for name in group)) for group in pattern.right)
+        return cx.says(merged, sizes={"axes": tuple((name, found[name]) for name, _ in attrs["axes"])})
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs

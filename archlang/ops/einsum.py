@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
@@ -13,6 +13,9 @@ from archlang.ops.contract import contracted
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import agree, broadcast, numel, same_dtype
 from archlang.shapes.dim import Size, size_str
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
 
 __all__: list[str] = []
 
@@ -46,6 +49,12 @@ class Matmul(Op):
 
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return numel(outs[0].shape) * ins[0].shape[-1]
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        a, b = ins
+        rows, columns = a[-2:-1] if len(a) > 1 else (), b[-1:] if len(b) > 1 else ()
+        cx.tie(a[-1], b[0] if len(b) == 1 else b[-2])
+        return cx.says((*cx.pointwise((a[:-2], b[:-2])), *rows, *columns))
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
@@ -91,6 +100,9 @@ class Outer(Op):
         if a.rank != 1 or b.rank != 1:
             raise OpError("ARC0353", f"`outer` takes vectors, not {a} and {b}", inputs=(0, 1))
         return (TensorType((a.shape[0], b.shape[0]), same_dtype(self.name, ins)),)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        return cx.says((ins[0][0], ins[1][0]))
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
@@ -203,6 +215,13 @@ class Einsum(Op):
                 total = total + numel([full[name] for name in (have & other) | ((have ^ other) & later)])
             have = (have | other) & later
         return total
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        sides, result = parse_equation(attrs["written"])
+        dots = max((len(x) - len(side) + 1 for side, x in zip(sides, ins, strict=True) if "..." in side), default=0)
+        pairs = (zip(_spread(side, len(x), dots), x, strict=True) for side, x in zip(sides, ins, strict=True))
+        axes = cx.named(pair for side in pairs for pair in side)
+        return cx.says(tuple(axes[name] for name in _result_names(result, dots)))
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs

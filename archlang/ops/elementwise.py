@@ -42,7 +42,7 @@ def together(a: Ghost, b: Ghost) -> tuple[Size, ...]:
 class Binary(Op):
     """`a <symbol> b` on two wires, or on a wire and the number `other` (on the left with `reverse`)."""
 
-    local, per_element = True, 1
+    local, elementwise, per_element = True, True, 1
     inputs: ClassVar[tuple[Input, ...]] = (Input("a"), Input("b", optional=True))
     params = (Param("other", "float?", None), Param("reverse", "bool", False))
     symbol: ClassVar[str]
@@ -238,7 +238,7 @@ class Neg(Op):
     """`-x`."""
 
     name = "neg"
-    local, per_element = True, 1
+    local, elementwise, per_element = True, True, 1
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         refuse_bool("-", ins)
@@ -260,7 +260,7 @@ class Mean(Op):
 
     name = "mean"
     inputs = (Input("xs", variadic=True),)
-    local = True
+    local = elementwise = True
 
     def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return numel(outs[0].shape) * len(ins)
@@ -280,7 +280,7 @@ class _Extremum(Op):
     """Elementwise maximum or minimum of any number of wires."""
 
     inputs = (Input("xs", variadic=True),)
-    local = True
+    local = elementwise = True
 
     def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return numel(outs[0].shape) * (len(ins) - 1)
@@ -314,7 +314,7 @@ for _name in ("maximum", "minimum"):
 class _Logical(Op):
     """A logical connective of one or two wires."""
 
-    local = True
+    local = elementwise = True
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         return (TensorType(broadcast(self.name, ins, cx), "bool"),)

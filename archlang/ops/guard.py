@@ -50,7 +50,7 @@ class RequireNonzero(Op):
     for its element type. Code that torch.compile has compiled does not look."""
 
     name = "require_nonzero"
-    local = True
+    local = elementwise = True
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         return (ins[0],)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Bijection, Context, Input, Op, OpError, Param, register
@@ -11,7 +11,10 @@ from archlang.ops.code import Call, Expr, Fixed, In, Item, Lit, Method
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import as_dims, broadcast, kind_of_scalar, promote, promote_scalar
 from archlang.ops.window import Window
-from archlang.shapes.dim import Size, ceil_div, size_str
+from archlang.shapes.dim import Dim, Size, ceil_div, size_str
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Axis, Tied, Ties
 
 __all__: list[str] = []
 
@@ -59,6 +62,37 @@ class Index(Op):
                 _within(cx, size, -item if low else item + 1, f"index {size_str(item)} into {where}")
             dim += 1
         return (TensorType((*shape, *x.shape[dim:]), x.dtype),)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,), dim = ins, 0
+        left: list[Axis] = []
+        items: list[Any] = []
+        for item in attrs["items"]:
+            if item is None:
+                left.append(cx.free(1))
+                items.append(None)
+                continue
+            axis, written = x[dim], item
+            if item != (None, None, None):
+                axis, written = self._picked(cx, axis, item, outs[0].shape[len(left)] if isinstance(item, tuple) else 1)
+            if isinstance(item, tuple):
+                left.append(axis)
+            items.append(written)
+            dim += 1
+        return cx.says((*left, *x[dim:]), sizes={"items": tuple(items)})
+
+    def _picked(self, cx: Ties, axis: Axis, item: Any, size: Size) -> tuple[Axis, Any]:
+        """The axis of a slice, and the item again with axes for its bounds. What else is picked keeps its place."""
+        whole = axis.size
+        first, last = item[:2] if isinstance(item, tuple) else (item, None)
+        plain = isinstance(item, tuple) and item[2] in (None, 1)
+        if not plain or not isinstance(whole, int) or not isinstance(size, int) or isinstance(first, Dim):
+            cx.fix((axis,), "an index picks of it")
+            return cx.fixed(size, "an index picked it"), item
+        start = (first or 0) % whole if whole else 0
+        before, kept, _ = cx.cut(axis, (start, size, whole - start - size))
+        written = (None if first is None else before, None if last is None else cx.cat(before, kept), item[2])
+        return kept, written
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
@@ -149,7 +183,7 @@ class Where(Op):
     """`input` where `condition` is true, else `other`; either may be a number: `if_true`, `if_false`."""
 
     name = "where"
-    local = True
+    local = elementwise = True
     inputs = (
         Input("condition"),
         Input("input", optional=True, number="if_true"),
@@ -203,7 +237,7 @@ class MaskedFill(Op):
     """`value` where `mask` is true, else x."""
 
     name = "masked_fill"
-    local = True
+    local = elementwise = True
     inputs = (Input("x"), Input("mask"))
     params = (Param("value", "float"),)
 
@@ -267,6 +301,10 @@ class _Triangle(Op):
             raise OpError("ARC0353", f"`{self.name}` takes matrices, not {ins[0]}", inputs=(0,))
         return (ins[0],)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        cx.fix(ins[0][-2:], f"`{self.name}` goes by its order")
+        return cx.says(ins[0])
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Method(In(0), self.name, (Lit(attrs["diagonal"]),) if attrs["diagonal"] else ())
 
@@ -300,6 +338,10 @@ class Flip(Op):
 
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
         return Bijection(inverse=(self.name, attrs), volume=True)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        cx.fix((ins[0][d] for d in attrs["dims"]), "`flip` goes by its order")
+        return cx.says(ins[0])
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Method(In(0), "flip", tuple(Lit(d) for d in attrs["dims"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Bijection, Context, Input, Op, OpError, Param, register, registry
@@ -13,6 +13,9 @@ from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import agree, dim_of, nth, promote, same_rank
 from archlang.ops.window import Window
 from archlang.shapes.dim import Size, ceil_div, exact_div, size_str
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
 
 __all__: list[str] = []
 
@@ -70,6 +73,11 @@ class Concat(Op):
         size = sizes[0] if len(set(sizes)) == 1 and isinstance(sizes[0], int) else None
         return Bijection(inverse=("split", {"sizes": sizes, "size": size, "dim": attrs["dim"]}), volume=True)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        dim = attrs["dim"]
+        rest = cx.pointwise([(*x[:dim], *x[dim + 1 :]) for x in ins])
+        return cx.says((*rest[:dim], cx.cat(*(x[dim] for x in ins)), *rest[dim:]))
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Call("torch.cat", (Ins(),), (Kw("dim", Lit(attrs["dim"])),))
 
@@ -99,6 +107,10 @@ class Stack(Op):
         if len({x.dtype for x in ins}) > 1:
             return None
         return Bijection(inverse=("unbind", {"dim": attrs["dim"], "count": len(ins)}), volume=True)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        rest, dim = cx.pointwise(ins), attrs["dim"]
+        return cx.says((*rest[:dim], cx.fixed(len(ins), "`stack` makes it of wires"), *rest[dim:]))
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Call("torch.stack", (Ins(),), (Kw("dim", Lit(attrs["dim"])),))
@@ -204,6 +216,12 @@ class Split(_Parts):
         agree(cx, total, have, f"the sections of `split` add up to dimension {dim}", clash, inputs=(0,), code="ARC0358")
         return _parts(x, dim, sizes)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,), dim = ins, attrs["dim"]
+        pieces = cx.cut(x[dim], attrs["sizes"])
+        made = [(*x[:dim], piece, *x[dim + 1 :]) for piece in pieces]
+        return cx.says(*made, sizes={"split_size_or_sections": tuple(pieces)})
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         sizes: Expr = Seq(tuple(Lit(s) for s in attrs["sizes"]), "list")
         if attrs["size"] is not None:
@@ -223,6 +241,12 @@ class _Chunks(_Parts):
         what = f"`{self.name}`: {chunks} equal parts of dimension {dim} of {x}"
         size = cx.divides(chunks, x.shape[dim], what, inputs=(0,), param="chunks", rule="language")
         return _parts(x, dim, (size,) * chunks)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,), dim = ins, attrs["dim"]
+        pieces = cx.cut(x[dim], [out.shape[dim] for out in outs])
+        cx.even(pieces, f"`{self.name}` makes equal parts")
+        return cx.says(*((*x[:dim], piece, *x[dim + 1 :]) for piece in pieces))
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         chunks = attrs["chunks"]
@@ -277,6 +301,11 @@ class Unbind(Op):
         (x,), dim = ins, attrs["dim"]
         rest = [d for d in range(x.rank) if d != dim]
         return tuple(tape.permute(x, *rest) for _ in outs)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,), dim = ins, attrs["dim"]
+        cx.fix((x[dim],), "`unbind` makes wires of it")
+        return cx.says(*((*x[:dim], *x[dim + 1 :]) for _ in outs))
 
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         (x,) = ins

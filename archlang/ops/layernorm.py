@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, in_range, kwargs
@@ -11,6 +11,9 @@ from archlang.ops.base import Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, In, Lit, Self
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import require_float
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
 
 __all__: list[str] = []
 
@@ -38,6 +41,12 @@ class _LastDims(Op):
         for size, own in zip(x.shape[-len(shape) :], shape, strict=True):
             cx.equal(size, own, f"`{self.name}`'s `normalized_shape` and the input's last sizes", inputs=(0,))
         return (x,)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,) = ins
+        last = x[len(x) - len(attrs["normalized_shape"]) :]
+        cx.hold(last, f"`{self.name}` takes statistics over it")
+        return cx.says(x, weights={decl.name: last for decl in self.weights(attrs)}, sizes={"normalized_shape": last})
 
     def sized(self, attrs: Attrs) -> Lit:
         shape = attrs["normalized_shape"]

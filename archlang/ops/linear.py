@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, in_range, kwargs, same_channels
@@ -13,6 +13,9 @@ from archlang.ops.code import Call, Kw, Lit
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import require_float, require_index
 from archlang.shapes.dim import Size
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
 
 __all__: list[str] = []
 
@@ -56,6 +59,12 @@ class Linear(Op):
 
     def layers(self, attrs: Attrs) -> int:
         return 1
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,), outer = ins, cx.free(attrs["out_features"])
+        return cx.says(
+            (*x[:-1], outer), weights={"weight": (outer, x[-1]), "bias": (outer,)}, sizes={"out_features": outer}
+        )
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
@@ -108,6 +117,12 @@ class Bilinear(Op):
         weight = WeightDecl("weight", (out, attrs["in1_features"], attrs["in2_features"]), attrs["init"])
         return (weight, WeightDecl("bias", (out,), attrs["bias_init"])) if attrs["bias"] else (weight,)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (a, b), outer = ins, cx.free(attrs["out_features"])
+        leading = cx.pointwise((a[:-1], b[:-1]))
+        weights = {"weight": (outer, a[-1], b[-1]), "bias": (outer,)}
+        return cx.says((*leading, outer), weights=weights, sizes={"out_features": outer})
+
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return prod(outs[0].shape, start=attrs["in1_features"] * attrs["in2_features"])
 
@@ -154,6 +169,13 @@ class Embedding(Op):
 
     def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
         return (WeightDecl("weight", (attrs["num_embeddings"], attrs["embedding_dim"]), attrs["init"]),)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        width = cx.free(attrs["embedding_dim"])
+        if attrs["max_norm"] is not None:
+            cx.hold((width,), "`embedding` limits its norm")
+        rows = cx.fixed(attrs["num_embeddings"], "`embedding` picks by number")
+        return cx.says((*ins[0], width), weights={"weight": (rows, width)}, sizes={"embedding_dim": width})
 
     def module(self, attrs: Attrs) -> Call:
         named = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, in_range, kwargs, same_channels, wires
@@ -12,6 +12,9 @@ from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, In, Item, Kw, Lit, Self
 from archlang.ops.eager import Ghost, Tape
 from archlang.shapes.dim import Size
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
 
 __all__: list[str] = []
 
@@ -114,6 +117,29 @@ class MultiheadAttention(Op):
 
     def layers(self, attrs: Attrs) -> int:
         return 2
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (q, k, v), masks = tuple(ins[:3]) if len(ins) > 1 else (ins[0],) * 3, ins[3:]
+        heads, width = attrs["num_heads"], attrs["embed_dim"] // attrs["num_heads"]
+        head, match, value, outer = cx.free(heads), cx.free(width), cx.free(width), cx.free(attrs["embed_dim"])
+        cx.hold((q[-1], k[-1], v[-1], head, match, value, outer), f"`{self.name}` has one width for all")
+        batch, tokens = (0, 1) if attrs["batch_first"] else (1, 0)
+        cx.named([("B", q[batch]), ("B", k[batch]), ("B", v[batch]), ("S", k[tokens]), ("S", v[tokens])])
+        cx.hold((k[tokens],), f"`{self.name}` takes a softmax over it")
+        if masks:
+            every = (head, q[batch], q[tokens], k[tokens], *(axis for mask in masks for axis in mask))
+            cx.fix(every, f"`{self.name}` has a mask over it")
+        query, result = cx.product(head, match), cx.product(head, value)
+        rows = cx.cat(query, query, result)
+        if self._one_width(attrs):
+            cx.tie(q[-1], k[-1])
+            cx.tie(q[-1], v[-1])
+        weights: dict[str, Axes] = {"in_proj_weight": (rows, q[-1]), "in_proj_bias": (rows,)}
+        weights |= {f"{n}_proj_weight": (query, x[-1]) for n, x in (("q", q), ("k", k))}
+        weights |= {"v_proj_weight": (result, v[-1])}
+        weights |= {f"bias_{n}": (cx.free(1), cx.free(1), axis) for n, axis in (("k", query), ("v", result))}
+        weights |= {"out_proj.weight": (outer, result), "out_proj.bias": (outer,)}
+        return cx.says((*q[:-1], outer), weights=weights, sizes={"num_heads": head})
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs

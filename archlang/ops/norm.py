@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, in_range, kwargs, same_channels, spatial_rank
@@ -13,6 +13,9 @@ from archlang.ops.code import Call, Expr, Helper, In, Kw, Lit, Method, Self
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import dim_of, require_float
 from archlang.ops.window import Window
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
 
 __all__: list[str] = []
 
@@ -45,6 +48,11 @@ class _ChannelNorm(Op):
         if not attrs["affine"]:
             return ()
         return WeightDecl("weight", shape, attrs["init"]), WeightDecl("bias", shape, attrs["bias_init"])
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,) = ins
+        cx.hold((x[0], *x[2:]), f"`{self.name}` takes statistics over it")
+        return cx.says(x, weights={decl.name: (x[1],) for decl in self.weights(attrs) if decl.shape})
 
 
 class _RunningNorm(_ChannelNorm):
@@ -223,6 +231,13 @@ class GroupNorm(_ChannelNorm):
         named = kwargs(("eps", attrs["eps"], 1e-5), ("affine", attrs["affine"], True))
         return Call("nn.GroupNorm", (Lit(attrs["num_groups"]), Lit(attrs["num_features"])), named)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        groups = attrs["num_groups"]
+        group, inner = cx.factor(ins[0][1], (groups, attrs["num_features"] // groups))
+        cx.hold((inner,), "`groupnorm` takes statistics over it")
+        said = super().channels(cx, ins, outs, attrs)
+        return cx.says(*said.outs, weights=said.weights, sizes={"num_groups": group})
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -277,6 +292,10 @@ class LayerNorm2d(_ChannelNorm):
     def helpers(self, attrs: Attrs) -> tuple[Helper, ...]:
         return (_LAYER_NORM_2D,)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        cx.hold((ins[0][1],), "`layernorm2d` takes statistics over it")
+        return super().channels(cx, ins, outs, attrs)
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -318,6 +337,10 @@ class LocalResponseNorm(Op):
         require_float(self.name, ins)
         in_range(self.name, "size", attrs["size"], least=1)
         return (x,)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        cx.fix((ins[0][1],), "`local_response_norm` looks at neighbours")
+        return cx.says(ins[0])
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
@@ -361,6 +384,10 @@ class Normalize(Op):
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         dim_of(self.name, attrs["dim"], ins[0])
         return (ins[0],)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        cx.hold((ins[0][attrs["dim"]],), "`normalize` takes the length over it")
+        return cx.says(ins[0])
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs

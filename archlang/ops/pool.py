@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import starmap
 from math import prod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops._args import check_rank, collapsed, in_range, kwargs, per_dim, spatial_rank, window_fits
@@ -15,6 +15,9 @@ from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import numel
 from archlang.ops.window import Window
 from archlang.shapes.dim import Size
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
 
 __all__: list[str] = []
 
@@ -82,6 +85,11 @@ class _Pool(Op):
 
     def leading(self, attrs: Attrs) -> tuple[Lit, ...]:
         return (collapsed(attrs["kernel_size"]),)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,) = ins
+        spatial, _ = cx.window(self.name, x[2:], outs[0].shape[2:])
+        return cx.says((*x[:2], *spatial))
 
     def module(self, attrs: Attrs) -> Call:
         rank = len(attrs["kernel_size"])
@@ -218,6 +226,11 @@ class _Adaptive(Op):
     def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return numel(ins[0].shape)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,) = ins
+        spatial, _ = cx.window(self.name, x[2:], outs[0].shape[2:])
+        return cx.says((*x[:2], *spatial))
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -279,6 +292,10 @@ class _Global(Op):
 
     def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return numel(ins[0].shape)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        cx.hold(ins[0][2:], f"`{self.name}` is taken over it")
+        return cx.says((*ins[0][:2], *(cx.free(1) for _ in outs[0].shape[2:])))
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Context, Op, OpError, Param, register
@@ -12,6 +12,9 @@ from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import as_dims, dim_of, floating, is_float, numel, refuse_bool, require_float
 from archlang.ops.window import Window
 from archlang.shapes.dim import Size
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
 
 __all__: list[str] = []
 
@@ -34,6 +37,7 @@ class _Reduction(Op):
     method: ClassVar[str]  # of torch.Tensor
     refuses: ClassVar[str] = ""  # "bool" | "int": element types that torch refuses
     empty: ClassVar[bool] = True  # whether nothing can be reduced
+    adds: ClassVar[bool] = False  # a sum: what is left out is a term less
 
     def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return numel(ins[0].shape)
@@ -57,6 +61,14 @@ class _Reduction(Op):
             _not_empty(self.name, x, attrs["dim"], cx)
         return (TensorType(_remaining(x, attrs["dim"], attrs["keepdim"]), self.result(x.dtype)),)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,) = ins
+        dims = attrs["dim"]
+        if not self.adds:
+            cx.hold((x[d] for d in dims), f"`{self.name}` is taken over it")
+        left = [cx.free(1) if d in dims else axis for d, axis in enumerate(x) if attrs["keepdim"] or d not in dims]
+        return cx.says(tuple(left))
+
     def extra(self, attrs: Attrs) -> tuple[Kw, ...]:
         return ()
 
@@ -77,7 +89,7 @@ class _Reduction(Op):
 class ReduceSum(_Reduction):
     """Sum; of integers and bools in int64."""
 
-    name, method = "reduce_sum", "sum"
+    name, method, adds = "reduce_sum", "sum", True
 
     def result(self, dtype: str) -> str:
         return dtype if is_float(dtype) else "int64"
@@ -311,6 +323,10 @@ class CumSum(Op):
         (x,) = ins
         return (TensorType(x.shape, x.dtype if is_float(x.dtype) else "int64"),)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        cx.fix((ins[0][attrs["dim"]],), f"`{self.name}` goes by its order")
+        return cx.says(*(ins[0] for _ in outs))
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Method(In(0), "cumsum", (Lit(attrs["dim"]),))
 
@@ -363,6 +379,12 @@ class TopK(Op):
             shape[dim] = k
         return TensorType(tuple(shape), x.dtype), TensorType(tuple(shape), "int64")
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,), dim = ins, attrs["dim"]
+        cx.fix((x[dim],), "`topk` goes by its order")
+        best = cx.fixed(outs[0].shape[dim], "`topk` gives the largest first")
+        return cx.says(*((*x[:dim], best, *x[dim + 1 :]) for _ in outs))
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         flags = tuple(Kw(p, Lit(attrs[p]), True) for p in ("largest", "sorted"))
         return Method(In(0), "topk", (Lit(attrs["k"]),), (Kw("dim", Lit(attrs["dim"])), *flags))
@@ -387,6 +409,10 @@ class Sort(Op):
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         return ins[0], TensorType(ins[0].shape, "int64")
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        cx.fix((ins[0][attrs["dim"]],), f"`{self.name}` goes by its order")
+        return cx.says(*(ins[0] for _ in outs))
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         dim, flags = attrs["dim"], tuple(Kw(p, Lit(attrs[p]), False) for p in ("descending", "stable"))

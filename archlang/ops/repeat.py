@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Bijection, Context, Op, OpError, Param, register
@@ -11,6 +11,9 @@ from archlang.ops.code import Call, Expr, In, Kw, Lit, Method
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import dim_of, promote_scalar, require_float
 from archlang.shapes.dim import Size, size_str
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
 
 __all__: list[str] = []
 
@@ -77,6 +80,20 @@ class Pad(Op):
         pad = args["pad"] if isinstance(args["pad"], tuple) else (args["pad"],)
         return self.infer(outs, {**args, "pad": tuple(-n for n in pad)}, Context())
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,), pad = ins, attrs["pad"]
+        axes = list(x)
+        for i in range(len(pad) // 2):
+            dim, (before, after) = len(x) - 1 - i, pad[2 * i : 2 * i + 2]
+            size = outs[0].shape[dim]
+            if attrs["mode"] == "constant" and isinstance(size, int) and min(before, after) >= 0:
+                margins = [cx.fixed(amount, "`pad` adds it") for amount in (before, after)]
+                axes[dim] = cx.cat(margins[0], x[dim], margins[1])
+            elif before != 0 or after != 0:
+                cx.fix((x[dim],), "`pad` goes by its order")
+                axes[dim] = cx.fixed(size, "`pad` makes it")
+        return cx.says(tuple(axes))
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -129,6 +146,12 @@ class Tile(Op):
         shape = (1,) * (len(dims) - x.rank) + x.shape
         return (TensorType(tuple(size * count for size, count in zip(shape, dims, strict=True)), x.dtype),)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        new, (x,) = len(attrs["dims"]) - len(ins[0]), ins
+        axes = (*(cx.free(1) for _ in range(new)), *x)
+        copies = [cx.fixed(count, "`tile` makes copies") for count in attrs["dims"]]
+        return cx.says(tuple(cx.product(*pair) for pair in zip(copies, axes, strict=True)))
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Method(In(0), "repeat", tuple(Lit(d) for d in attrs["dims"]) or (Lit(()),))
 
@@ -159,6 +182,11 @@ class RepeatInterleave(Op):
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,), dim = ins, attrs["dim"]
         return (TensorType((*x.shape[:dim], x.shape[dim] * attrs["repeats"], *x.shape[dim + 1 :]), x.dtype),)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,), dim = ins, attrs["dim"]
+        wide = cx.product(x[dim], cx.fixed(attrs["repeats"], "`repeat_interleave` makes copies"))
+        return cx.says((*x[:dim], wide, *x[dim + 1 :]))
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Method(In(0), "repeat_interleave", (Lit(attrs["repeats"]),), (Kw("dim", Lit(attrs["dim"])),))

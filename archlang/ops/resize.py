@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops._args import check_rank, collapsed, in_range, kwargs, per_dim, spatial_rank, window_fits, wires
@@ -14,7 +14,10 @@ from archlang.ops.code import Call, Expr, Get, In, Item, Kw, Lit
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import require_float
 from archlang.ops.window import Window
-from archlang.shapes.dim import Dim, Size, size_str
+from archlang.shapes.dim import Dim, Size, exact_div, size_str
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
 
 __all__: list[str] = []
 
@@ -138,6 +141,11 @@ class Interpolate(Op):
             return tuple(Window.enlarging(int(factor)) for factor in factors)
         return tuple(Window.interpolating(int(factor), 2 if attrs["mode"] == "bicubic" else 1) for factor in factors)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        x, *like = ins
+        spatial, _ = cx.window(self.name, (*x[2:], *(axis for y in like for axis in y[2:])), outs[0].shape[2:])
+        return cx.says((*x[:2], *spatial))
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -190,6 +198,13 @@ class PixelShuffle(Op):
         fewer = cx.divides(r * r, c, f"`pixel_shuffle` by {r} divides the channels by {r * r}", inputs=(0,))
         return (TensorType((*lead, fewer, h * r, w * r), x.dtype),)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        *lead, c, h, w = ins[0]
+        size = outs[0].shape[-3]
+        kept, *moved = cx.factor(c, (size, attrs["upscale_factor"], attrs["upscale_factor"]))
+        spatial, _ = cx.window(self.name, (h, w, *moved), outs[0].shape[-2:])
+        return cx.says((*lead, kept, *spatial))
+
     def module(self, attrs: Attrs) -> Call:
         return Call("nn.PixelShuffle", (Lit(attrs["upscale_factor"]),))
 
@@ -235,6 +250,11 @@ class PixelUnshuffle(Op):
         )
         return (TensorType((*lead, c * r * r, low, narrow), x.dtype),)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        *lead, c, h, w = ins[0]
+        spatial, patch = cx.window(self.name, (h, w), outs[0].shape[-2:], (attrs["downscale_factor"],) * 2)
+        return cx.says((*lead, cx.product(c, *patch), *spatial))
+
     def module(self, attrs: Attrs) -> Call:
         return Call("nn.PixelUnshuffle", (Lit(attrs["downscale_factor"]),))
 
@@ -272,6 +292,14 @@ class ChannelShuffle(Op):
         in_range(self.name, "groups", attrs["groups"], least=1)
         cx.divides(attrs["groups"], x.shape[1], "`channel_shuffle`: `groups` must divide the channels", inputs=(0,))
         return (x,)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,), groups = ins, attrs["groups"]
+        count = exact_div(outs[0].shape[1], groups)
+        if count is None:
+            return cx.opaque(self.name, ins, outs)
+        group, inner = cx.factor(x[1], (groups, count))
+        return cx.says((x[0], cx.product(inner, group), *x[2:]), sizes={"groups": group})
 
     def module(self, attrs: Attrs) -> Call:
         return Call("nn.ChannelShuffle", (Lit(attrs["groups"]),))
@@ -327,6 +355,11 @@ class Unfold(Op):
     def _named(self, attrs: Attrs) -> tuple[Kw, ...]:
         return kwargs(*((name, attrs[name], default) for name, default in _WINDOW))
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,) = ins
+        (windows,), kernel = cx.window(self.name, x[2:], outs[0].shape[2:], attrs["kernel_size"])
+        return cx.says((x[0], cx.product(x[1], *kernel), windows))
+
     def module(self, attrs: Attrs) -> Call:
         return Call("nn.Unfold", (collapsed(attrs["kernel_size"]),), self._named(attrs))
 
@@ -367,6 +400,12 @@ class Fold(Op):
 
     def _named(self, attrs: Attrs) -> tuple[Kw, ...]:
         return kwargs(*((name, attrs[name], default) for name, default in _WINDOW))
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,) = ins
+        inner, *kernel = cx.factor(x[1], (outs[0].shape[1], *attrs["kernel_size"]))
+        spatial, _ = cx.window(self.name, (x[2], *kernel), outs[0].shape[2:])
+        return cx.says((x[0], inner, *spatial))
 
     def module(self, attrs: Attrs) -> Call | None:
         return None if _is_symbolic(attrs["output_size"]) else Call("nn.Fold", self._args(attrs), self._named(attrs))

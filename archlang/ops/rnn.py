@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, in_range, kwargs, same_channels, wires
@@ -13,6 +13,9 @@ from archlang.ops.code import Call, Expr, Helper, Lit, Self
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import require_float
 from archlang.shapes.dim import Size
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Axis, Tied, Ties
 
 __all__: list[str] = []
 
@@ -97,6 +100,26 @@ class _Recurrent(Op):
 
     def layers(self, attrs: Attrs) -> int:
         return int(attrs["num_layers"])
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        x, *states = ins
+        cx.fix((x[1 if attrs["batch_first"] else 0],), f"`{self.name}` goes by its order")
+        hidden, gates = cx.free(attrs["hidden_size"]), cx.fixed(self.gates, f"a gate of `{self.name}`")
+        out = cx.free(attrs["proj_size"]) if attrs.get("proj_size") else hidden
+        directions = 1 + attrs["bidirectional"]
+        batch, wide = x[0 if attrs["batch_first"] else 1], cx.cat(*(out,) * directions)
+        rows, weights = cx.product(gates, hidden), {}
+        for decl in self.weights(attrs):
+            first = decl.name.partition("_l")[2].partition("_")[0] == "0"
+            inner = {"weight_ih": x[-1] if first else wide, "weight_hh": out, "weight_hr": hidden}
+            kind = decl.name.partition("_l")[0]
+            weights[decl.name] = (out if kind == "weight_hr" else rows, *((inner[kind],) if kind in inner else ()))
+        layers = cx.fixed(attrs["num_layers"] * directions, f"a layer of `{self.name}`")
+        lasts = [(layers, batch, width) for width in (out, hidden)[: len(outs) - 1]]
+        for state, last in zip(states, lasts, strict=False):
+            cx.pointwise((state, last))
+        sizes: dict[str, Axis] = {"hidden_size": hidden} | ({"proj_size": out} if attrs.get("proj_size") else {})
+        return cx.says((*x[:2], wide), *lasts, weights=weights, sizes=sizes)
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs

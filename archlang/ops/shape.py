@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Bijection, Context, Op, OpError, Param, register, registry
@@ -12,6 +12,9 @@ from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import agree, as_dims, dim_of, numel
 from archlang.ops.window import Window
 from archlang.shapes.dim import Size, size_str
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
 
 __all__ = ["reshaped"]
 
@@ -79,6 +82,9 @@ class Flatten(Op):
         dims = (Kw("start_dim", Lit(attrs["start_dim"]), 1), Kw("end_dim", Lit(attrs["end_dim"]), -1))
         return Call("nn.Flatten", (), dims)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        return cx.says(cx.reshape(ins[0], outs[0].shape))
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -115,6 +121,10 @@ class Reshape(Op):
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,) = ins
         return (TensorType(reshaped(self.name, numel(x.shape), attrs["shape"], str(x), cx, "shape"), x.dtype),)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        axes = cx.reshape(ins[0], outs[0].shape)
+        return cx.says(axes, sizes={"shape": axes})
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
@@ -155,6 +165,12 @@ class Unflatten(Op):
         if not all(isinstance(s, int) for s in attrs["sizes"]):
             return None  # a constructor has no input to read a symbolic size from
         return Call("nn.Unflatten", (Lit(attrs["dim"]), Lit(attrs["sizes"])))
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,), dim = ins, attrs["dim"]
+        count = len(outs[0].shape) - len(x) + 1
+        split = tuple(cx.factor(x[dim], outs[0].shape[dim : dim + count]))
+        return cx.says((*x[:dim], *split, *x[dim + 1 :]), sizes={"sizes": split})
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
@@ -198,6 +214,9 @@ class Permute(Op):
         dims = [d % y.rank for d in args["dims"]]
         return (TensorType(tuple(y.shape[dims.index(d)] for d in range(y.rank)), y.dtype),)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        return cx.says(tuple(ins[0][d] for d in attrs["dims"]))
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -234,6 +253,13 @@ class Transpose(Op):
 
     def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
         return self.infer(outs, self.resolve(outs, args, Context()), Context())
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        axes = list(ins[0])
+        i, j = attrs["dim0"], attrs["dim1"]
+        if axes:
+            axes[i], axes[j] = axes[j], axes[i]
+        return cx.says(tuple(axes))
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
@@ -273,6 +299,9 @@ class Squeeze(Op):
                 raise OpError("ARC0357", message, param="dim", inputs=(0,))
         return (TensorType(tuple(s for i, s in enumerate(x.shape) if i not in attrs["dim"]), x.dtype),)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        return cx.says(tuple(axis for d, axis in enumerate(ins[0]) if d not in attrs["dim"]))
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -304,6 +333,10 @@ class Unsqueeze(Op):
         (x,) = ins
         dim = attrs["dim"]
         return (TensorType((*x.shape[:dim], 1, *x.shape[dim:]), x.dtype),)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,), dim = ins, attrs["dim"]
+        return cx.says((*x[:dim], cx.free(1), *x[dim:]))
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
@@ -348,6 +381,15 @@ class Expand(Op):
                 shape.append(agree(cx, have, want, what, clash, inputs=(0,), code="ARC0357", rule="broadcast"))
         return (TensorType(tuple(shape), x.dtype),)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        shape, (x,) = outs[0].shape, ins
+        grown = [cx.free(size) for size in shape[: len(shape) - len(x)]]  # copies, in any order
+        grown += [
+            axis if axis.size != 1 or size == 1 else cx.free(size)
+            for axis, size in zip(x, shape[len(shape) - len(x) :], strict=True)
+        ]
+        return cx.says(tuple(grown), sizes={"sizes": tuple(grown)})
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -375,12 +417,16 @@ class _Shuffle(Op):
     params = (Param("block", "int"),)
     function: ClassVar[str]
     other: ClassVar[str]
+    verb: ClassVar[str]  # of torch's argument
 
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
         return Bijection(inverse=(self.other, attrs), volume=True)
 
     def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
         return registry()[self.other].infer(outs, args, Context())
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        return registry()[self.function].channels(cx, ins, outs, {f"{self.verb}scale_factor": attrs["block"]})
 
     def _shape(self, x: TensorType, block: int, cx: Context) -> tuple[Size, ...]:
         raise NotImplementedError
@@ -404,7 +450,7 @@ class _Shuffle(Op):
 class SpaceToDepth(_Shuffle):
     """[B, C, H, W] -> [B, C * block², H / block, W / block], as nn.PixelUnshuffle."""
 
-    name, function, other = "space_to_depth", "pixel_unshuffle", "depth_to_space"
+    name, function, other, verb = "space_to_depth", "pixel_unshuffle", "depth_to_space", "down"
 
     def window(self, attrs: Attrs) -> tuple[Window, ...]:
         return (Window.sliding(attrs["block"], attrs["block"], 0, 1),) * 2
@@ -429,7 +475,7 @@ class SpaceToDepth(_Shuffle):
 class DepthToSpace(_Shuffle):
     """[B, C * block², H, W] -> [B, C, H * block, W * block], as nn.PixelShuffle; the inverse of space_to_depth."""
 
-    name, function, other = "depth_to_space", "pixel_shuffle", "space_to_depth"
+    name, function, other, verb = "depth_to_space", "pixel_shuffle", "space_to_depth", "up"
 
     def window(self, attrs: Attrs) -> tuple[Window, ...]:
         return (Window.enlarging(attrs["block"]),) * 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
@@ -14,13 +14,16 @@ from archlang.ops.eager import Ghost, Tape
 from archlang.ops.monotone import Elementwise
 from archlang.ops.rules import DTYPES, floating, promote_scalar, refuse_bool, torch_dtype
 
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
+
 __all__: list[str] = []
 
 
 class _Function(Elementwise):
     """`torch.<name>(x)`. Subclasses come from the tables below."""
 
-    local, per_element = True, 1
+    local, elementwise, per_element = True, True, 1
     result: Callable[[str], str] | None = None  # element type of the result; None: the input's, which is not bool
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
@@ -74,7 +77,7 @@ class Cast(Op):
     """Converts the element type. To "float", the module's own type: that of `like`, else of a reference buffer."""
 
     name = "cast"
-    local = True
+    local = elementwise = True
 
     def effects(self, attrs: Attrs) -> tuple[str, ...]:
         return ("discontinuous",) if attrs["how"] == "named" and "float" not in attrs["dtype"] else ()
@@ -97,6 +100,9 @@ class Cast(Op):
 
     def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
         return (REFERENCE,) if attrs["how"] == "own" else ()
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        return cx.says(ins[0])
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
@@ -151,7 +157,7 @@ CAST = Helper(
 class _Plain(Op):
     """`x.<name>()`: the values stay as they are."""
 
-    local = True
+    local = elementwise = True
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         return (ins[0],)
@@ -193,7 +199,7 @@ class Clamp(Op):
     """Limits the values to [min, max]; either may be left out."""
 
     name = "clamp"
-    local, saves, per_element = True, "in", 1
+    local, elementwise, saves, per_element = True, True, "in", 1
     params = (Param("min", "float?", None), Param("max", "float?", None))
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:

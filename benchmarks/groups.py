@@ -1,0 +1,129 @@
+"""Reorders every free group of the designs in specs/ at random, and compares what the networks compute, in float64.
+
+Usage: python benchmarks/groups.py [SPEC ...] [--largest PARAMETERS]
+
+A line a design: groups, free ones, those that can be pruned, and the largest relative difference of an output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from archlang.elaborate import elaborate
+from archlang.groups import Groups, find
+from archlang.groups.apply import arrange
+from archlang.inputs import NoSizes, choose_sizes, random_inputs
+from archlang.interpret import Interpreter
+from archlang.interpret.initial import initial_state
+from archlang.ir.graph import Program
+from archlang.ir.walk import counts
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+from scripts.specs_table import entries, read  # noqa: E402
+
+EXTENTS = (32, 48, 64, 96, 128, 224, 256, 299, 16, 8, 4)
+
+
+def small_sizes(program: Program) -> dict[str, int]:
+    """Sizes of the inputs, the smallest usual ones that fit."""
+    root = program.root
+    for extent in EXTENTS:
+        given = {name: 2 if name == "B" else extent for name in root.symbols}
+        try:
+            return choose_sizes(root, given)
+        except NoSizes:
+            continue
+    return choose_sizes(root, {})
+
+
+def random_state(program: Program) -> dict[str, Any]:
+    """Initial weights, those of one dimension and running statistics drawn anew, in float64."""
+    state = initial_state(program, torch.float64)
+    for key, value in state.items():
+        if value.is_floating_point() and value.dim() < 2:
+            state[key] = torch.rand_like(value) + 0.5
+    return state
+
+
+def reordered(groups: Groups, state: dict[str, Any], seed: int = 0) -> dict[str, Any]:
+    """The state with a random order in every free group."""
+    rng = random.Random(seed)
+    orders = [rng.sample(range(g.size), g.size) if g.free else None for g in groups]
+    return arrange(state, groups.arranged(lambda i: orders[i]))
+
+
+def doubled(x: Any) -> Any:
+    if isinstance(x, list):
+        return [doubled(item) for item in x]
+    return x.double() if x.is_floating_point() else x
+
+
+def flat(outs: Any) -> list[torch.Tensor]:
+    return [t for item in outs for t in flat(item)] if isinstance(outs, (tuple, list)) else [outs]
+
+
+def difference(program: Program, groups: Groups) -> float:
+    """The largest difference of an output, relative to the largest value of that output."""
+    torch.manual_seed(0)
+    inputs = doubled(random_inputs(program, small_sizes(program)))
+    state = random_state(program)
+    interpreter = Interpreter(program)
+    outs = []
+    with torch.no_grad():
+        for tensors in (state, reordered(groups, state)):
+            torch.manual_seed(1)
+            outs.append(flat(interpreter.run(inputs, tensors)))
+    worst = 0.0
+    for a, b in zip(*outs, strict=True):
+        if a.numel():
+            assert bool(a.isfinite().all()), "an output is not finite"
+            worst = max(worst, float((a.double() - b.double()).abs().max() / a.double().abs().max().clamp(min=1e-30)))
+    return worst
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("specs", nargs="*")
+    parser.add_argument("--largest", type=int, default=40_000_000)
+    parser.add_argument("--only", help="a design")
+    args = parser.parse_args()
+    bad = 0
+    for path in sorted((ROOT / "specs").glob("*.arch")):
+        if args.specs and path.stem not in args.specs:
+            continue
+        spec = read(path)
+        for entry in entries(spec.module):
+            if args.only and entry != args.only:
+                continue
+            program = elaborate(spec.module, entry).program
+            if counts(program).parameters > args.largest:
+                continue
+            start = time.perf_counter()
+            groups = find(program)
+            taken = time.perf_counter() - start
+            try:
+                worst = f"{difference(program, groups):.1e}"
+                bad += float(worst) > 1e-9
+            except Exception as error:  # reported, and the next design is tried
+                worst, bad = f"{type(error).__name__}: {error}"[:150], bad + 1
+            free = groups.free
+            prunable = [g for g in free if g.prunable and g.size > 1]
+            wide = [g for g in free if g.size > 1]
+            print(
+                f"{path.stem}.{entry}: {len(wide)} free, {len(prunable)} prunable, {len(groups.groups)} in all, "
+                f"{taken:.2f} s; difference {worst}",
+                flush=True,
+            )
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
