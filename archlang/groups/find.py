@@ -118,7 +118,7 @@ def _places(
     for piece in parts(axis):
         inner = block * count(piece)
         loops = repeats
-        for factor in factors(piece):
+        for factor in factors(piece) if inner else ():
             inner //= count(factor)
             if isinstance(factor, Var):
                 yield factor, offset, inner, loops
