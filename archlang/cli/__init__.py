@@ -35,7 +35,7 @@ def console() -> int:
     import gc
     import os
 
-    gc.set_threshold(500_000)
+    gc.set_threshold(2_000_000)
     status = main()
     if "torch" not in sys.modules:  # which has threads to stop
         sys.stdout.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from archlang.elaborate.bounds import deep_stack
@@ -61,7 +62,13 @@ def load(source: Source, limits: Limits | None = None, files: Files | None = Non
     """Parses a file and everything that it uses. Raises ArchError with every finding. `files` is filled in."""
     files = files or Files()
     files.read[os.path.abspath(source.path)] = source
-    return _Loader(limits or Limits(), files).load(source, source.path)
+    return _Loader(limits or Limits(), files).load(parse(source), source.path)
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: str, text: str) -> tree.Module:
+    """A file that others use. Trees never change: one serves every file that a command looks at."""
+    return parse(Source(path, text))
 
 
 class _Loader:
@@ -71,8 +78,8 @@ class _Loader:
         self.done: dict[str, LoadedModule | None] = {}  # None: it has mistakes, which were reported
         self.active: list[str] = []
 
-    def load(self, source: Source, path: str) -> LoadedModule:
-        module = LoadedModule(source, parse(source))
+    def load(self, syntax: tree.Module, path: str) -> LoadedModule:
+        module = LoadedModule(syntax.span.source, syntax)
         self.active.append(_resolved(path))
         errors: list[Diagnostic] = []
         try:
@@ -189,7 +196,7 @@ class _Loader:
                 raise ArchError(replace(d, span=d.span or span) for d in error.diagnostics) from None
             source.path = _display(shown)
             self.files.read[os.path.abspath(shown)] = source
-            self.done[path] = self.load(source, shown)
+            self.done[path] = self.load(_parsed(source.path, source.text), shown)
         known = self.done[path]
         if known is None:
             raise Poisoned
