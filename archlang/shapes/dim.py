@@ -10,7 +10,7 @@ Two equal normal forms denote the same function; the converse does not hold (`2*
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from math import gcd
 from typing import ClassVar, Union
@@ -54,24 +54,19 @@ class Symbol:
 
 
 class Floor:
-    """`numerator // denominator`, not simplifiable."""
+    """`numerator // denominator`, not simplifiable; one object for each, too."""
 
-    __slots__ = ("_hash", "denominator", "numerator")
+    __slots__ = ("denominator", "numerator")
+    numerator: Dim
+    denominator: Size
+    _known: ClassVar[dict[tuple[Dim, Size], Floor]] = {}
 
-    def __init__(self, numerator: Dim, denominator: Size) -> None:
-        self.numerator = numerator
-        self.denominator = denominator
-        self._hash = hash((numerator, denominator))
-
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        if not isinstance(other, Floor) or self._hash != other._hash:
-            return False
-        return self.numerator == other.numerator and self.denominator == other.denominator
-
-    def __hash__(self) -> int:
-        return self._hash
+    def __new__(cls, numerator: Dim, denominator: Size) -> Floor:
+        known = cls._known.get((numerator, denominator))
+        if known is None:
+            known = cls._known[numerator, denominator] = super().__new__(cls)
+            known.numerator, known.denominator = numerator, denominator
+        return known
 
     def __reduce__(self) -> tuple[type[Floor], tuple[Dim, Size]]:
         return Floor, (self.numerator, self.denominator)
@@ -86,27 +81,31 @@ Monomial = tuple[tuple[Atom, int], ...]  # sorted (atom, power) pairs; () is the
 
 
 class Dim:
-    """An immutable size expression that is not constant. Build with `symbol` and arithmetic."""
+    """An immutable size expression that is not constant. Build with `symbol` and arithmetic.
 
-    __slots__ = ("_hash", "_items")
+    There is one object for each normal form, so that `==` and hashing, which `in`, caches and memos do all the time,
+    are those of identity.
+    """
+
+    __slots__ = ("_items", "_text")
     _items: tuple[tuple[Monomial, int], ...]
-    _hash: int | None
+    _text: str | None
+    _known: ClassVar[dict[tuple[tuple[Monomial, int], ...], Dim]] = {}
 
-    def __init__(self, terms: Mapping[Monomial, int]) -> None:
-        self._items = tuple(terms.items() if len(terms) < 2 else sorted(terms.items(), key=_order))
-        self._hash = None
+    def __new__(cls, terms: Mapping[Monomial, int]) -> Dim:
+        items = tuple(terms.items() if len(terms) < 2 else sorted(terms.items(), key=_order))
+        known = cls._known.get(items)
+        if known is None:
+            known = cls._known[items] = super().__new__(cls)
+            known._items, known._text = items, None
+        return known
 
     def __reduce__(self) -> tuple[type[Dim], tuple[dict[Monomial, int]]]:
         return Dim, (dict(self._items),)
 
     # -- arithmetic ------------------------------------------------------------------------------------------------
     def __add__(self, other: Size) -> Size:
-        if other == 0:
-            return self
-        terms = dict(self._items)
-        for mono, coef in _terms(other):
-            terms[mono] = terms.get(mono, 0) + coef
-        return _build(terms)
+        return self if other == 0 else _sum(self, other)
 
     __radd__ = __add__
 
@@ -120,14 +119,7 @@ class Dim:
         return (-self) + other
 
     def __mul__(self, other: Size) -> Size:
-        if isinstance(other, int):
-            return self if other == 1 else _build({mono: coef * other for mono, coef in self._items})
-        terms: dict[Monomial, int] = {}
-        for m1, c1 in self._items:
-            for m2, c2 in other._items:
-                mono = _times(m1, m2)
-                terms[mono] = terms.get(mono, 0) + c1 * c2
-        return _build(terms)
+        return self if other == 1 else _product(self, other)
 
     __rmul__ = __mul__
 
@@ -139,15 +131,6 @@ class Dim:
 
     def __mod__(self, other: Size) -> Size:
         return self - (self // other) * other
-
-    # -- identity --------------------------------------------------------------------------------------------------
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Dim) and self._items == other._items)
-
-    def __hash__(self) -> int:
-        if self._hash is None:
-            self._hash = hash(self._items)
-        return self._hash
 
     # -- inspection ------------------------------------------------------------------------------------------------
     @property
@@ -165,18 +148,9 @@ class Dim:
         return None
 
     def __str__(self) -> str:
-        parts: list[str] = []
-        constants = [(m, c) for m, c in self._items if not m]
-        for mono, coef in [*((m, c) for m, c in self._items if m), *constants]:
-            factors = [_factor(atom, power, alone=len(self._items) == 1 and len(mono) == 1) for atom, power in mono]
-            if abs(coef) != 1 or not factors:
-                factors = [str(abs(coef)), *(_factor(a, p, alone=False) for a, p in mono)]
-            elif coef < 0 or len(self._items) > 1:
-                factors = [_factor(a, p, alone=False) for a, p in mono]
-            text = "*".join(factors)
-            sign = ("-" if coef < 0 else "") if not parts else (" - " if coef < 0 else " + ")
-            parts.append(sign + text)
-        return "".join(parts)
+        if self._text is None:
+            self._text = _written(self._items)
+        return self._text
 
     def __repr__(self) -> str:
         return f"Dim({self})"
@@ -307,6 +281,52 @@ def never_text(a: Size, b: Size) -> str:
     return text
 
 
+# -- text --------------------------------------------------------------------------------------------------------------
+def _written(items: Sequence[tuple[Monomial, int]]) -> str:
+    parts: list[str] = []
+    constants = [(m, c) for m, c in items if not m]
+    for mono, coef in [*((m, c) for m, c in items if m), *constants]:
+        factors = [_factor(atom, power, alone=len(items) == 1 and len(mono) == 1) for atom, power in mono]
+        if abs(coef) != 1 or not factors:
+            factors = [str(abs(coef)), *(_factor(a, p, alone=False) for a, p in mono)]
+        elif coef < 0 or len(items) > 1:
+            factors = [_factor(a, p, alone=False) for a, p in mono]
+        text = "*".join(factors)
+        sign = ("-" if coef < 0 else "") if not parts else (" - " if coef < 0 else " + ")
+        parts.append(sign + text)
+    return "".join(parts)
+
+
+def _parenthesised(size: Size) -> str:
+    return str(size) if isinstance(size, int) or size.as_symbol else f"({size})"
+
+
+def _factor(atom: Atom, power: int, *, alone: bool) -> str:
+    text = str(atom) if alone or isinstance(atom, Symbol) else f"({atom})"
+    return "*".join([text] * power)
+
+
+# -- arithmetic, once for each two operands ----------------------------------------------------------------------------
+@lru_cache(maxsize=1 << 14)
+def _sum(a: Dim, b: Size) -> Size:
+    terms = dict(a.terms)
+    for mono, coef in _terms(b):
+        terms[mono] = terms.get(mono, 0) + coef
+    return _build(terms)
+
+
+@lru_cache(maxsize=1 << 14)
+def _product(a: Dim, b: Size) -> Size:
+    if isinstance(b, int):
+        return _build({mono: coef * b for mono, coef in a.terms})
+    terms: dict[Monomial, int] = {}
+    for m1, c1 in a.terms:
+        for m2, c2 in b.terms:
+            mono = _times(m1, m2)
+            terms[mono] = terms.get(mono, 0) + c1 * c2
+    return _build(terms)
+
+
 # -- normal form -------------------------------------------------------------------------------------------------------
 def _terms(size: Size) -> Iterator[tuple[Monomial, int]]:
     if isinstance(size, int):
@@ -414,12 +434,3 @@ def _order(item: tuple[Monomial, int]) -> tuple[int, list[tuple[tuple[int, str],
 @lru_cache(maxsize=1 << 14)
 def _monomial_key(mono: Monomial) -> tuple[int, list[tuple[tuple[int, str], int]]]:
     return -sum(power for _, power in mono), [(_atom_key(atom), power) for atom, power in mono]
-
-
-def _parenthesised(size: Size) -> str:
-    return str(size) if isinstance(size, int) or size.as_symbol else f"({size})"
-
-
-def _factor(atom: Atom, power: int, *, alone: bool) -> str:
-    text = str(atom) if alone or isinstance(atom, Symbol) else f"({atom})"
-    return "*".join([text] * power)
