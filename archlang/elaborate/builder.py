@@ -63,9 +63,11 @@ class Builder:
                 else "give one of them another label",
             )
         inside = self.containers.get(path)
-        parts = path.split(".")
-        prefixes = [".".join(parts[:i]) for i in range(1, len(parts))]
-        above = next((p for p in prefixes if p in self.taken), None)
+        prefixes: list[str] = []
+        if "." in path:
+            parts = path.split(".")
+            prefixes = [".".join(parts[:i]) for i in range(1, len(parts))]
+        above = next((p for p in prefixes if p in self.taken), None) if prefixes else None
         if inside is not None or above is not None:
             other = inside if inside is not None else self.taken[above or ""]
             fail(
@@ -81,8 +83,10 @@ class Builder:
             self.containers.setdefault(prefix, span)
 
     def _run_holding(self, path: str) -> Span | None:
+        if not self.runs:
+            return None
         stem, _, number = path.rpartition(".")
-        if not self.runs or not number.isdecimal():
+        if not number.isdecimal():
             return None
         return next((span for numbers, span in self.runs.get(stem, ()) if int(number) in numbers), None)
 
@@ -157,6 +161,7 @@ class Builder:
     ) -> tuple[Wire, ...]:
         """Appends a node and returns its output wires."""
         phase = self.phase
+        values = []
         for wire in inputs:
             if wire.builder is not self:
                 _foreign(wire, span)
@@ -170,25 +175,23 @@ class Builder:
                     related=[(wire.span, f"made here, in {when} only")],
                     help="use it under `if training { ... }`, or return it as `training name=...`",
                 )
-        outputs = tuple(Value(t) for t in types)
-        values = tuple(w.value for w in inputs)
-        node = Node(op, values, outputs, span, dict(attrs), path, callee, count, sizes or {}, modules or {}, phase)
-        self.graph.nodes.append(node)
-        return tuple(Wire(v, self, span, phase) for v in outputs)
+            values.append(wire.value)
+        outputs = tuple([Value(t) for t in types])
+        made = (op, tuple(values), outputs, span, attrs, path, callee, count, sizes or {}, modules or {}, phase)
+        self.graph.nodes.append(Node(*made))
+        return tuple([Wire(v, self, span, phase) for v in outputs])
 
     def need(self, constraints: Sequence[Constraint], span: Span) -> None:
         """Records what a node needs of symbolic sizes."""
-        if not constraints:
-            return
         for c in constraints:
             if c.phase is not None and self.phase not in (None, c.phase):
                 continue  # what training needs of an arm that runs in evaluation only
-            if c.span is None or c.phase is not self.phase:
-                c = replace(c, span=c.span or span, phase=c.phase or self.phase)
-            key = c.key
+            phase = c.phase or self.phase
+            key = (c.left, c.right, c.relation, phase, c.cases and c.key[-1])
             if key not in self.needed:
                 self.needed.add(key)
-                self.graph.constraints.append(c)
+                fits = c.span is not None and c.phase is phase
+                self.graph.constraints.append(c if fits else replace(c, span=c.span or span, phase=phase))
 
     # -- children ------------------------------------------------------------------------------------------------------
     def fix_op(
@@ -198,7 +201,7 @@ class Builder:
         table = self.graph.borrowed if borrowed else self.graph.children
         known = table.get(path)
         if known is None:
-            table[path] = Child(path, span, op, dict(attrs), weights)
+            table[path] = Child(path, span, op, attrs, weights)
             self.first_use[path] = use
             return
         before = {w.name: w.shape for w in known.weights}

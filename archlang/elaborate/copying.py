@@ -25,10 +25,12 @@ from archlang.elaborate.values import (
     Run,
     Wire,
 )
+from archlang.ir.graph import Init
 from archlang.records import field_names
+from archlang.shapes.dim import Dim
 from archlang.syntax import tree
 
-__all__ = ["copy_instance", "free_names", "map_modules", "structure_key"]
+__all__ = ["copy_instance", "free_names", "map_modules", "op_key", "structure_key"]
 
 Leaf = Callable[["Instance | Run"], "Instance | Run | None"]
 
@@ -80,6 +82,7 @@ def map_modules(value: Any, seen: dict[int, Any], leaf: Leaf | None = None) -> A
 
 
 _PLAIN = frozenset((bool, int, float, str, type(None)))
+_SIMPLE = _PLAIN | {Dim}
 
 
 def structure_key(value: Any, ids: dict[int, int]) -> Any:
@@ -119,10 +122,7 @@ def _instance_key(instance: Instance, ids: dict[int, int]) -> Any:
 
 def _kind_key(instance: Instance, ids: dict[int, int]) -> tuple[Any, ...]:
     if isinstance(instance, OpInstance):
-        if instance.key is None:  # its arguments are plain data
-            args = ((k, structure_key(v, ids)) for k, v in instance.args.items())
-            instance.key = (instance.op.name, *args)
-        return instance.key
+        return op_key(instance)
     if isinstance(instance, BlockInstance):
         return (id(instance.block.tree), *((k, structure_key(v, ids)) for k, v in instance.args.items()))
     if isinstance(instance, ExternInstance):
@@ -131,6 +131,22 @@ def _kind_key(instance: Instance, ids: dict[int, int]) -> tuple[Any, ...]:
         return (type(instance).__name__, structure_key(instance.module, ids))
     assert isinstance(instance, Composition)
     return ("composition", instance.chained, *(structure_key(p, ids) for p in instance.parts))
+
+
+def op_key(instance: OpInstance) -> tuple[Any, ...]:
+    """The op and its arguments, which are plain data; 1, 1.0 and true are not the same."""
+    if instance.key is None:
+        values = instance.args.values()
+        classes = tuple(map(type, values))
+        keys = values if _SIMPLE.issuperset(classes) else map(_plain_key, values)
+        instance.key = (instance.op.name, *instance.args, *keys, classes)
+    return instance.key
+
+
+def _plain_key(value: Any) -> Any:
+    if isinstance(value, Init):
+        return value.name, _plain_key(value.args)
+    return tuple((v.__class__, _plain_key(v)) for v in value) if isinstance(value, (list, tuple)) else value
 
 
 def _captured_key(fn: Fn, ids: dict[int, int]) -> tuple[Any, ...]:

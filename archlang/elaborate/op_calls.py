@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from archlang.elaborate.builder import Builder
+from archlang.elaborate.copying import op_key
 from archlang.elaborate.errors import fail
 from archlang.elaborate.graph_calls import (
     warn_anonymous,
 )
 from archlang.elaborate.mending import Side, sides_fix
 from archlang.elaborate.origins import made_at
-from archlang.elaborate.session import Activation
+from archlang.elaborate.session import Activation, Applied
 from archlang.elaborate.values import (
     OpInstance,
     Streams,
@@ -32,16 +33,14 @@ def apply_op(cx: Activation, builder: Builder, inst: OpInstance, streams: Stream
     wires = _op_wires(inst, streams, span)
     if len(wires) > 1:
         cx.session.tick(span, len(wires))
-    types = [w.type for w in wires]
-    need = Context()
-    try:
-        attrs = inst.op.resolve(types, inst.args, need)
-        outputs = inst.op.infer(types, attrs, need)
-        weights = inst.op.weights(attrs)
-    except OpError as error:
-        raise _op_error(cx, inst, wires, error, span) from None
-    builder.need(need.constraints, span)
-    _check_precision(inst, wires, weights, span)
+    key = (op_key(inst), *[w.value.type for w in wires])
+    known = cx.session.applied.get(key)
+    if known is None:
+        known = cx.session.applied[key] = _applied(cx, inst, wires, span)
+    attrs, outputs, weights, constraints = known
+    builder.need(constraints, span)
+    if weights:
+        _check_precision(inst, wires, weights, span)
     path = None
     if weights or inst.label is not None or inst.path is not None:
         if inst.path is None:
@@ -54,16 +53,29 @@ def apply_op(cx: Activation, builder: Builder, inst: OpInstance, streams: Stream
             builder.fix_op(path or "", inst.op.name, attrs, weights, inst.named_at, inst.borrowed, span)
     results = builder.node(inst.op.name, wires, outputs, span, attrs, path=path if weights else None)
     if weights:
-        cx.session.makers.update((w.value, inst) for w in results)
+        for wire in results:
+            cx.session.makers[wire.value] = inst
     return results[0] if len(results) == 1 else results
+
+
+def _applied(cx: Activation, inst: OpInstance, wires: Sequence[Wire], span: Span) -> Applied:
+    """What the op's entry says of these arguments and input types."""
+    types = [w.type for w in wires]
+    need = Context()
+    try:
+        attrs = inst.op.resolve(types, inst.args, need)
+        outputs = inst.op.infer(types, attrs, need)
+        return attrs, outputs, inst.op.weights(attrs), need.constraints
+    except OpError as error:
+        raise _op_error(cx, inst, wires, error, span) from None
 
 
 def _check_precision(inst: OpInstance, wires: Sequence[Wire], weights: Sequence[WeightDecl], span: Span) -> None:
     """Weights have the module's own dtype: a wire of another fixed one would fail when the network runs."""
-    if not any(w.dtype == "float" and w.kind == "parameter" for w in weights):
-        return
     for wire in wires:
-        if wire.type.dtype in ("float16", "bfloat16", "float64"):
+        if wire.type.dtype in ("float16", "bfloat16", "float64") and any(
+            w.dtype == "float" and w.kind == "parameter" for w in weights
+        ):
             fail(
                 "ARC0332",
                 f"the weights of `{inst.op.name}` have the module's dtype, and this wire is {wire.type.dtype} always",
@@ -77,6 +89,8 @@ def _check_precision(inst: OpInstance, wires: Sequence[Wire], weights: Sequence[
 def _op_wires(inst: OpInstance, streams: Streams, span: Span) -> list[Wire]:
     """The wires for the op's inputs, in order; lists spread into variadic inputs only."""
     op, items = inst.op, list(streams.items)
+    if len(op.inputs) == len(items) == 1 and items[0].__class__ is Wire and not streams.context:  # as most are
+        return items
     if streams.context:
         fail("ARC0213", f"`{op.name}` takes no context", span, help="context after `;` goes to blocks that declare it")
     wires: list[Wire] = []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from archlang.elaborate.builder import Builder
 from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.scope import Scope
 from archlang.elaborate.values import POISON, OpInstance
-from archlang.ir.graph import Graph, Value
+from archlang.ir.graph import Attrs, Constraint, Graph, TensorType, Value, WeightDecl
 from archlang.records import dataclass, field, replace
 from archlang.report.diagnostic import ArchError, Diagnostic, Label, Severity, Span
 from archlang.reversible.moves import Move
@@ -17,10 +18,11 @@ from archlang.shapes.dim import Size
 if TYPE_CHECKING:
     from archlang.elaborate.loader import LoadedModule
 
-__all__ = ["Activation", "Limits", "NeedConcrete", "Session", "Split", "StopElaboration"]
+__all__ = ["Activation", "Applied", "Limits", "NeedConcrete", "Session", "Split", "StopElaboration"]
 
 
 _CALL = 6  # steps that a call costs
+Applied = tuple[Attrs, Sequence[TensorType], tuple[WeightDecl, ...], Sequence[Constraint]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Session:
     error_count: int = 0
     makers: dict[Value, OpInstance] = field(default_factory=dict)  # a layer's result -> the layer
     memo: dict[Any, Graph | None] = field(default_factory=dict)  # None: elaboration failed, and was reported
+    applied: dict[Any, Applied] = field(default_factory=dict)  # an op, its arguments and input types -> what it makes
     names: dict[str, int] = field(default_factory=dict)
     slots: dict[int, tuple[str, ...]] = field(default_factory=dict)  # id(graph) -> borrowed slots, in argument order
     emitted: dict[int, int] = field(default_factory=dict)  # id(graph) -> how many of its last outputs are `emit`s
@@ -69,7 +72,7 @@ class Session:
         """This session, with the graphs that another one of the same file has made."""
         if other is not None:
             self.memo, self.names, self.slots, self.emitted = other.memo, other.names, other.slots, other.emitted
-            self.built = other.built
+            self.built, self.applied = other.built, other.applied
         return self
 
     def tick(self, span: Span, steps: int = 1) -> None:
