@@ -315,6 +315,10 @@ class Op(ABC):
         found += ["batch-coupled"] if self.over_batch else []
         return (*found, *(["discontinuous"] if self.discontinuous else []))
 
+    def grid(self, attrs: Attrs) -> int | None:
+        """The result consists of multiples of 2**-grid; None where it may be any number."""
+        return None
+
     def domain(self, outs: Sequence[TensorType], args: Attrs) -> tuple[TensorType, ...]:
         """Input types that give these output types, from the author's arguments. Default: the same types."""
         return tuple(outs)

@@ -126,6 +126,7 @@ HOMES: dict[str, str] = {
     "global_maxpool": "archlang.ops.pool",
     "lppool": "archlang.ops.pool",
     "maxpool": "archlang.ops.pool",
+    "quantize": "archlang.ops.quantize",
     "argmax": "archlang.ops.reduce",
     "argmin": "archlang.ops.reduce",
     "cumsum": "archlang.ops.reduce",

@@ -22,7 +22,7 @@ _SECTIONS = (  # title, files of archlang/ops
     ("Dropout", ("dropout",)),
     ("Attention", ("attention", "multihead")),
     ("Recurrent layers", ("rnn", "scan")),
-    ("Arithmetic, comparisons, functions", ("elementwise", "unary")),
+    ("Arithmetic, comparisons, functions", ("elementwise", "unary", "quantize")),
     ("Reductions", ("reduce",)),
     ("Products", ("einsum",)),
     ("Joining and splitting", ("join",)),

@@ -194,6 +194,7 @@ CODES: dict[str, str] = {
     "ARC0620": "factor that can round to zero",
     "ARC0621": "branch that jumps",
     "ARC0622": "inverse that rounding spoils",
+    "ARC0623": "exact block on streams that are not on its grid",
     "ARC0630": "no log-determinant",
     "ARC0701": "one instance that would need two pieces of code",
     "ARC0703": "size that no input shows",

@@ -15,6 +15,7 @@ from functools import partial
 from archlang.ir.graph import Graph, Node, Program, Step, Value
 from archlang.records import dataclass
 from archlang.report.diagnostic import Span
+from archlang.reversible.exact import on_grid
 from archlang.reversible.prove import proved
 from archlang.reversible.signals import Activation, Signals
 
@@ -75,7 +76,7 @@ def growth(program: Program, *, calibrated: bool = True) -> list[Growth]:
         inside: set[int] = set()
         for region in _regions(here.graph):
             inside |= {id(node) for node in region}
-            total = _undo_region(signals, here, region)
+            total = 0.0 if on_grid(here.graph, region, here.graph is root) else _undo_region(signals, here, region)
             blocks = sum(node.count * blocks_in(node.callee) for node in region if node.callee is not None)
             first = region[0]
             found.append(Growth(here.graph, first.path or first.op, first.span, blocks, calibrated, total))
@@ -230,6 +231,9 @@ def report(program: Program) -> list[str]:
     for calibrated in (True, False):
         for one in growth(program, calibrated=calibrated):
             if calibrated or one.total > 10 * _same(program, one):
+                if one.total == 0:
+                    lines.append(f"undoing {one.what}: exact, bit for bit")
+                    continue
                 when = "" if calibrated else " with fresh batch statistics"
                 lines.append(
                     f"undoing {one.what}{when}: rounding errors grow to {_amount(one.total)} "

@@ -9,6 +9,7 @@ from archlang.ir.graph import Graph, Node, Program, Step, Value
 from archlang.ops.base import registry
 from archlang.reversible.conditioning import report
 from archlang.reversible.effects import total
+from archlang.reversible.exact import grid_of
 from archlang.reversible.kept import anchors_text
 from archlang.reversible.prove import proved, refusal
 
@@ -58,7 +59,8 @@ def _derivation(graph: Graph) -> Iterator[str]:
     yield from (f"  {text}" for text in effects)
     if proof.tolerance is not None:
         yield f"  up to a relative error of {proof.tolerance:g} where an inverse is iterated"
-    yield "  in floating point, up to rounding"
+    bits = grid_of(graph)
+    yield f"  exact, bit for bit, on multiples of 2**-{bits}" if bits else "  in floating point, up to rounding"
 
 
 def _streams(graph: Graph) -> Iterator[tuple[str, Value]]:

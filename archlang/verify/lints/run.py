@@ -13,6 +13,7 @@ from archlang.verify.lints import (
     lost_bias,
     mixed_scales,
     no_op,
+    off_grid,
     rounding,
     shadowing,
     unused_blocks,
@@ -25,7 +26,15 @@ from archlang.verify.lints.sites import Site, everywhere
 __all__ = ["lint"]
 
 _TREE = (unused_blocks.check, unused_names.check, dead_branch.check, shadowing.check)
-_GRAPH = (no_op.check, double_norm.check, lost_bias.check, mixed_scales.check, unused_wires.check, rounding.check)
+_GRAPH = (
+    no_op.check,
+    double_norm.check,
+    lost_bias.check,
+    mixed_scales.check,
+    unused_wires.check,
+    rounding.check,
+    off_grid.check,
+)
 
 
 def lint(module: LoadedModule, programs: Sequence[Program]) -> list[Diagnostic]:
