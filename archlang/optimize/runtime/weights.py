@@ -46,28 +46,242 @@ def drop(state: dict[str, Tensor], at: str, *names: str) -> None:
                 del state[key]
 
 
-def fold_batchnorm(
-    weight: Tensor,
-    bias: Tensor | None,
+def scale_of_batchnorm(
     gamma: Tensor | None,
     beta: Tensor | None,
     mean: Tensor,
     var: Tensor,
     *,
     eps: float,
-    groups: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """A layer and the batch normalisation after it as one layer.
-
-    weight: [out, ...]; groups > 0: of a transposed convolution, [in, out / groups, *k].
-    """
+    """A scale and a shift a channel: what batch normalisation is in evaluation."""
     scale = torch.rsqrt(var + eps)
     scale = scale if gamma is None else scale * gamma
-    shift = -mean * scale if beta is None else beta - mean * scale
+    return scale, -mean * scale if beta is None else beta - mean * scale
+
+
+def scales(scale: Tensor | None, factor: float, width: int, like: Tensor) -> Tensor:
+    """For each of `width` channels; scale None: 1."""
+    if scale is None:
+        return like.new_full((width,), factor)
+    return (scale.flatten() * factor).expand(width)
+
+
+def shifts(shift: Tensor | None, offset: float, width: int, like: Tensor) -> Tensor:
+    """For each of `width` channels; shift None: 0."""
+    if shift is None:
+        return like.new_full((width,), offset)
+    return (shift.flatten() + offset).expand(width)
+
+
+def scale_outputs(
+    weight: Tensor | None,
+    bias: Tensor | None,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    *,
+    factor: float = 1.0,
+    offset: float = 0.0,
+    groups: int = 0,
+) -> tuple[Tensor, ...]:
+    """A layer whose outputs are scaled and shifted afterwards, with its bias if any.
+
+    weight: [out, ...]; groups > 0: of a transposed convolution, [in, out / groups, *k];
+    None: of a normalisation without one. scale, shift: [out] or one number.
+    """
+    if weight is None:
+        assert scale is not None and shift is not None
+        return scale.flatten() * factor, shift.flatten() + offset
+    width = groups * weight.shape[1] if groups else len(weight)
+    by = scales(scale, factor, width, weight)
     if groups:
         parts = weight.reshape(groups, -1, *weight.shape[1:])
-        by_group = scale.reshape(groups, 1, -1, *[1] * (weight.dim() - 2))
-        weight = (parts * by_group).flatten(0, 1)
+        made = parts * by.reshape(groups, 1, -1, *[1] * (weight.dim() - 2))
+        made = made.flatten(0, 1)
     else:
-        weight = weight * scale.reshape(-1, *[1] * (weight.dim() - 1))
-    return weight, shift if bias is None else bias * scale + shift
+        made = weight * by.reshape(-1, *[1] * (weight.dim() - 1))
+    if shift is None and not offset:
+        return (made,) if bias is None else (made, bias * by)
+    added = shifts(shift, offset, width, weight)
+    return made, added if bias is None else bias * by + added
+
+
+def scale_inputs(
+    weight: Tensor,
+    bias: Tensor | None,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    *,
+    factor: float = 1.0,
+    offset: float = 0.0,
+    groups: int = 1,
+) -> tuple[Tensor, ...]:
+    """A layer whose inputs are scaled and shifted before, with its bias if any.
+
+    weight: [out, in / groups, ...]; scale, shift: [in] or one number.
+    """
+    out, inner = weight.shape[:2]
+    by = scales(scale, factor, inner * groups, weight).reshape(groups, inner)
+    rows = by.repeat_interleave(out // groups, 0)
+    made = weight * rows.reshape(out, inner, *[1] * (weight.dim() - 2))
+    if shift is None and not offset:
+        return (made,) if bias is None else (made, bias)
+    added = shifts(shift, offset, inner * groups, weight)
+    rows = added.reshape(groups, inner).repeat_interleave(out // groups, 0)
+    through = (weight.reshape(out, inner, -1).sum(2) * rows).sum(1)
+    return made, through if bias is None else bias + through
+
+
+def share(
+    scale: Tensor | None,
+    shift: Tensor | None,
+    *,
+    parts: tuple[tuple[int, int, bool], ...],
+) -> tuple[Tensor, ...]:
+    """Scale and shift of each part, from a channel to another.
+
+    With each part, whether it has a shift.
+    """
+    made: list[Tensor] = []
+    for start, stop, shifted in parts:
+        made += [] if scale is None else [scale.flatten()[start:stop]]
+        made += [] if shift is None or not shifted else [shift.flatten()[start:stop]]
+    return tuple(made)
+
+
+def spread(
+    weight: Tensor,
+    kernel: tuple[int, ...],
+    start: tuple[int, ...],
+    step: tuple[int, ...],
+) -> Tensor:
+    """A kernel among zeros: its taps, each `step`, from `start` on."""
+    wide = weight.new_zeros(*weight.shape[:2], *kernel)
+    taps = tuple(
+        slice(first, first + by * (n - 1) + 1, by)
+        for first, by, n in zip(start, step, weight.shape[2:], strict=True)
+    )
+    wide[(slice(None), slice(None), *taps)] = weight
+    return wide
+
+
+def embed(
+    weight: Tensor,
+    *,
+    groups: int = 1,
+    fewer: int = 1,
+    kernel: tuple[int, ...] = (),
+    start: tuple[int, ...] = (),
+    step: tuple[int, ...] = (),
+) -> tuple[Tensor]:
+    """A convolution as part of a larger one, whose other weights are 0.
+
+    Of a larger kernel, as `spread`, and of fewer groups, which hold several of its own.
+    """
+    if kernel:
+        weight = spread(weight, kernel, start, step)
+    if groups == fewer:
+        return (weight,)
+    many = groups // fewer
+    parts = weight.reshape(fewer, many, -1, *weight.shape[1:])
+    blocks = parts.new_zeros(*parts.shape[:3], many, *parts.shape[3:])
+    for i in range(many):
+        blocks[:, i, :, i] = parts[:, i]
+    return (blocks.flatten(0, 2).flatten(1, 2),)
+
+
+def add_layers(
+    weight: Tensor,
+    bias: Tensor | None,
+    other: Tensor,
+    other_bias: Tensor | None,
+) -> tuple[Tensor, ...]:
+    """Two layers of one shape that read the same and whose results are added."""
+    if bias is None or other_bias is None:
+        bias = other_bias if bias is None else bias
+    else:
+        bias = bias + other_bias
+    return (weight + other,) if bias is None else (weight + other, bias)
+
+
+def add_identity(
+    weight: Tensor,
+    bias: Tensor | None,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    *,
+    groups: int = 1,
+    tap: tuple[int, ...] = (),
+    factor: float = 1.0,
+    offset: float = 0.0,
+) -> tuple[Tensor, ...]:
+    """A layer to whose result its input is added, scaled and shifted by channel.
+
+    tap: what reads the input at the output's own place.
+    """
+    width = len(weight)
+    rows = torch.arange(width, device=weight.device)
+    made = weight.clone()
+    place: tuple[Tensor | int, ...] = (rows, rows % (width // groups), *tap)
+    made[place] += scales(scale, factor, width, weight)
+    if shift is None and not offset:
+        return (made,) if bias is None else (made, bias)
+    added = shifts(shift, offset, width, weight)
+    return made, added if bias is None else bias + added
+
+
+def add_to_batchnorm(
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    mean: Tensor,
+    var: Tensor,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    *,
+    eps: float,
+    factor: float = 1.0,
+    offset: float = 0.0,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Batch normalisation, in evaluation, to whose result its input is added.
+
+    The input is scaled and shifted by channel.
+    """
+    by = scales(scale, factor, len(mean), mean)
+    added = shifts(shift, offset, len(mean), mean)
+    gamma = torch.ones_like(mean) if gamma is None else gamma
+    beta = torch.zeros_like(mean) if beta is None else beta
+    return gamma + by * torch.sqrt(var + eps), beta + added + by * mean, mean, var
+
+
+def chain_layers(
+    first: Tensor,
+    bias: Tensor | None,
+    last: Tensor,
+    last_bias: Tensor | None,
+    *,
+    groups: int = 1,
+    first_step: tuple[int, ...] = (),
+    last_step: tuple[int, ...] = (),
+) -> tuple[Tensor, ...]:
+    """One layer after another as one, of two that have the same groups.
+
+    Taps of the result lie at sums of those of the two, which lie each `first_step` and
+    each `last_step`.
+    """
+    by = last.reshape(groups, -1, *last.shape[1:])  # [groups, out, middle, *k]
+    if first_step:
+        sizes = tuple(first.shape[2:])
+        reach = (d * (n - 1) + 1 for d, n in zip(first_step, sizes, strict=True))
+        start = (0,) * len(sizes)
+        image = spread(first.transpose(0, 1), tuple(reach), start, first_step)
+        convolve = getattr(torch, f"conv_transpose{len(sizes)}d")
+        taps = by.transpose(1, 2).flatten(0, 1)
+        weight = convolve(image, taps, groups=groups, dilation=last_step)
+        weight = weight.transpose(0, 1).contiguous()
+    else:
+        weight = last @ first
+    if bias is None:
+        return (weight,) if last_bias is None else (weight, last_bias)
+    sums = by.reshape(*by.shape[:3], -1).sum(3)
+    through = (sums @ bias.reshape(groups, -1, 1)).flatten()
+    return weight, through if last_bias is None else last_bias + through
