@@ -11,6 +11,7 @@ import importlib
 import re
 import sys
 import types
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -55,8 +56,10 @@ class _Run(torch.autograd.Function):
 
 def _ours(value: Tensor, theirs: str) -> Tensor:
     """A Keras variable as torch has it."""
-    if "stem/kernel" in theirs:
+    if value.dim() == 4:
         return value.permute(3, 2, 0, 1)
+    if "alpha" in theirs:
+        return value.flatten()
     if "attention_output/kernel" in theirs:
         return value.flatten(0, 1).T
     if re.search("/(query|key|value)/", theirs):
@@ -65,18 +68,40 @@ def _ours(value: Tensor, theirs: str) -> Tensor:
 
 
 def _theirs(value: Tensor, shape: Any, theirs: str) -> Tensor:
-    if "stem/kernel" in theirs:
+    if value.dim() == 4:
         return value.permute(2, 3, 1, 0)
     return (value.T if value.dim() == 2 and "/kernel:" in theirs else value).reshape(tuple(shape))
 
 
-class Interface(nn.Module):
-    """Images with their channels first."""
+class Network(nn.Module):
+    """A network of Keras: `apply` runs it, on images with their channels first."""
 
     def __init__(self) -> None:
         super().__init__()
         self.tf: Any = importlib.import_module("tensorflow")
         self.tf.keras.backend.set_floatx("float64")
+
+    def hold(self, variables: Mapping[str, Any]) -> None:
+        """Makes its variables parameters, under these keys."""
+        self.keys, self.variables = list(variables), list(variables.values())
+        for key, v in variables.items():
+            module: nn.Module = self
+            *path, last = key.split(".")
+            for part in path:
+                if part not in module._modules:
+                    module.add_module(part, nn.Module())
+                module = module._modules[part]  # type: ignore[assignment]
+            module.register_parameter(last, nn.Parameter(_ours(torch.from_numpy(v.numpy()), v.name).contiguous()))
+
+    def forward(self, *inputs: Tensor) -> Any:
+        mine = dict(self.named_parameters())
+        pairs = zip(self.keys, self.variables, strict=True)
+        return _Run.apply(self, len(inputs), *inputs, *(_theirs(mine[key], v.shape, v.name) for key, v in pairs))
+
+
+class Interface(Network):
+    def __init__(self) -> None:
+        super().__init__()
         double = types.ModuleType("tensorflow")
         double.__dict__.update(self.tf.__dict__ | {"float32": self.tf.float64})
         double.__getattr__ = lambda name: getattr(self.tf, name)  # type: ignore[method-assign]
@@ -110,29 +135,36 @@ class Interface(nn.Module):
         )
         shapes = [(1, 3, 8, 8), (1,), (1, 3), (1, 5, 16)]
         self.apply(*(self.tf.zeros(shape, self.tf.float64) for shape in shapes))
-        self.variables = list(self.net.trainable_variables)
-        self.keys = [renamed(v.name.removesuffix(":0")) for v in self.variables]
-        for key, v in zip(self.keys, self.variables, strict=True):
-            self._register(key, nn.Parameter(_ours(torch.from_numpy(v.numpy()), v.name).contiguous()))
-
-    def _register(self, key: str, parameter: nn.Parameter) -> None:
-        module: nn.Module = self
-        *path, last = key.split(".")
-        for part in path:
-            if part not in module._modules:
-                module.add_module(part, nn.Module())
-            module = module._modules[part]  # type: ignore[assignment]
-        module.register_parameter(last, parameter)
+        self.hold({renamed(v.name.removesuffix(":0")): v for v in self.net.trainable_variables})
 
     def apply(self, image: Any, time: Any, label: Any, before: Any) -> Any:
         last = self.tf.transpose(image, [0, 2, 3, 1])
         out, latent, _ = self.net((last, before, self.tf.zeros([0])), self.tf.reshape(time, [-1, 1]), label, False)
         return self.tf.transpose(out, [0, 3, 1, 2]), latent
 
-    def forward(self, *inputs: Tensor) -> Any:
-        mine = dict(self.named_parameters())
-        pairs = zip(self.keys, self.variables, strict=True)
-        return _Run.apply(self, len(inputs), *inputs, *(_theirs(mine[key], v.shape, v.name) for key, v in pairs))
+
+class Upscaler(Network):
+    """Without its biases, which stay 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        flags = self.tf.compat.v1.flags
+        flags.DEFINE_integer("scale", 2, "")
+        code: Any = importlib.import_module("models.sesr")
+        flags.FLAGS(["", "--int_features=8"])
+        plain = {"quant_W": False, "quant_A": False, "gen_tflite": False, "mode": "train"}
+        self.net = code.SESR(feature_size=24, m=3, LinearBlock_fn=code.model_utils.LinearBlock_e, **plain)
+        self.apply(self.tf.zeros((1, 1, 8, 8), self.tf.float64))
+        parts = {"stem": self.net.input_block, "head": self.net.output_block}
+        parts |= {f"blocks.{i}.linear": block for i, block in enumerate(self.net.linear_blocks)}
+        variables: dict[str, Any] = {}
+        for path, part in parts.items():
+            wide, narrow = part.block.layers
+            variables |= {f"{path}.expand.weight": wide.kernel, f"{path}.project.weight": narrow.kernel}
+        self.hold(variables | {f"blocks.{i}.act.weight": act.alpha for i, act in enumerate(self.net.activations)})
+
+    def apply(self, image: Any) -> Any:
+        return (self.tf.transpose(self.net(self.tf.transpose(image, [0, 2, 3, 1])), [0, 3, 1, 2]),)
 
 
 RECIPES = {
@@ -141,6 +173,10 @@ RECIPES = {
         {"size": 8, "patch": 4, "depths": [2, 1], "slots": 5, "latent": 16, "interface": 8, "heads": 2, "ratio": 2,
          "classes": 3},
         [[2, 3, 8, 8], [2], [2, 3], [2, 5, 16]],
+    ),
+    "sesr": Recipe(
+        "github ARM-software/sesr, models/sesr.py", Upscaler, "sesr.arch", "sesr",
+        {"blocks": 3, "width": 8, "inner": 24}, [[2, 1, 9, 12]],
     ),
 }  # fmt: skip
 

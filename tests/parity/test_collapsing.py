@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import archlang
-from tests.parity.oracles import SPECS, assert_layout, assert_parity, timm_model
+from tests.parity.oracles import SPECS, assert_layout, assert_parity, randomise, timm_model
 from tests.references import package
 
 
@@ -40,3 +40,27 @@ def test_repvgg(groups: int) -> None:
 @pytest.mark.parametrize("name", ["a0", "a1", "a2", "b0", "b1", "b1g4", "b2", "b2g4", "b3", "b3g4"])
 def test_state_of_every_repvgg(name: str) -> None:
     assert_layout("repvgg.arch", f"repvgg_{name}", lambda: timm_model(f"repvgg_{name}"))
+
+
+def test_sesr() -> None:
+    """A kernel and a projection are one kernel, and an identity adds to its middle."""
+    params = {"blocks": 3, "width": 8, "inner": 24}
+    torch.manual_seed(0)
+    trained = archlang.build(SPECS / "sesr.arch", "sesr", **params)
+    randomise(trained, (2, 1, 8, 8))
+    trained = trained.double()
+    before = trained.state_dict()
+    before["head.project.weight"] *= 0.1
+    after = {key: value for key, value in before.items() if key.endswith("act.weight")}
+    for key in before:
+        if key.endswith("expand.weight"):
+            path = key.removesuffix("expand.weight")
+            kernel = torch.einsum("op, pihw -> oihw", before[f"{path}project.weight"][:, :, 0, 0], before[key])
+            if kernel.shape[0] == kernel.shape[1]:
+                kernel[:, :, 1, 1] += torch.eye(len(kernel), dtype=kernel.dtype)
+            after[f"{path}conv.weight"] = kernel
+    collapsed = archlang.build(SPECS / "sesr.arch", "sesr", collapsed=True, **params).double()
+    collapsed.load_state_dict(after, strict=True)
+    image = 0.4 + 0.2 * torch.rand(2, 1, 13, 9, dtype=torch.float64)
+    assert 0 < trained(image).min() < trained(image).max() < 1  # the limits hide nothing
+    assert_equal(collapsed, trained, image)
