@@ -12,17 +12,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from archlang.api import Compiled, build, check, compile
+    from archlang.api import Applied, Compiled, apply, build, check, compile
     from archlang.report.diagnostic import ArchError, Diagnostic
 
-__all__ = ["ArchError", "Compiled", "Diagnostic", "__version__", "build", "check", "compile"]
+__all__ = ["Applied", "ArchError", "Compiled", "Diagnostic", "__version__", "apply", "build", "check", "compile"]
 
 __version__ = "0.1.0"
 
 _HOME = {
     "ArchError": "archlang.report.diagnostic",
     "Diagnostic": "archlang.report.diagnostic",
+    "Applied": "archlang.api",
     "Compiled": "archlang.api",
+    "apply": "archlang.api",
     "build": "archlang.api",
     "check": "archlang.api",
     "compile": "archlang.api",

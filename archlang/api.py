@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from archlang.elaborate import Elaborated, Limits, LoadedModule
     from archlang.ir.graph import Program
+    from archlang.transform import Transformed
 
-__all__ = ["Compiled", "build", "check", "compile", "compile_module", "emit", "read_source"]
+__all__ = ["Applied", "Compiled", "apply", "build", "check", "compile", "compile_module", "emit", "read_source"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,42 @@ def build(path_or_text: str | os.PathLike[str], /, entry: str | None = None, **p
     from archlang.loading import instantiate
 
     return instantiate(compile(path_or_text, entry, **params))
+
+
+@dataclass(frozen=True)
+class Applied(Compiled):
+    """A network after transforms; `result` has what each did, and what becomes of weights."""
+
+    result: Transformed
+
+    def convert(self, *trained: Mapping[str, Any]) -> dict[str, Any]:
+        """Its state from the trained network's (one for each network or member that it is made of). Needs torch."""
+        return self.result.convert(*trained)
+
+    def build(self) -> nn.Module:
+        """The module, in training mode and initialised. Imports torch."""
+        from archlang.loading import instantiate
+
+        return instantiate(self)
+
+
+def apply(path_or_text: str | os.PathLike[str], /, *calls: str, entry: str | None = None, **params: object) -> Applied:
+    """Compiles a block (see `compile`), and applies transforms to it, one after the other: docs/transforms.md.
+
+    calls: as written in the language, `word("layer3", [0, 2, 2, 1])`. Raises ArchError, whose spans point into the spec
+    or into a call, and OSError.
+    """
+    from archlang.codegen import generate
+    from archlang.elaborate import Fragments, Limits, elaborate, load
+    from archlang.transform import transform
+
+    limits = Limits()
+    module = load(read_source(path_or_text, limits), limits)
+    done = elaborate(module, entry, params, limits)
+    result = transform(done.program, calls, Fragments(module, limits))
+    name = os.path.basename(module.source.path)
+    text = generate(result.program, source_name=name, changes=result.changes, sources=result.sources)
+    return Applied(text, result.program, tuple(done.warnings), done.entry, module.source.path, result)
 
 
 def check(path_or_text: str | os.PathLike[str], /) -> list[Diagnostic]:

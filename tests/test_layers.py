@@ -20,7 +20,7 @@ LEVELS = [
     {"elaborate"},
     {"optimize"},
     {"interpret", "codegen", "keys", "inputs", "analyze", "groups"},
-    {"verify", "compare"},
+    {"verify", "compare", "transform"},
     {"api"},
     {"loading"},
     {"certify", "importer"},

@@ -18,6 +18,7 @@ COMMANDS = {
     "cost": "show what a network costs: parameters, operations, memory",
     "groups": "show which channels of which weights go together",
     "optimize": "show what the optimiser makes of a network, pass by pass",
+    "transform": "rewrite a network as you ask, and say what became of its function",
     "list": "show the blocks of a spec, with signatures and docs",
     "compare-keys": "compare a spec's parameter names and shapes with a checkpoint's",
 }

@@ -1,4 +1,4 @@
-"""`convert_state_dict` of a file: the optimised module's state from that of the network before optimisation.
+"""`convert_state_dict` of a file: the module's state from that of the trained network it was made of.
 
 A function for each graph under which something changes, called for each of its instances, as modules are nested.
 """
@@ -23,12 +23,17 @@ IMPORTS = {"Callable": "collections.abc", "Mapping": "collections.abc"}
 _NAME = "convert_state_dict"
 _BANNER = """\
 # -- Weights -------------------------------------------------------------------------
-# The state of this module from a state dict of the network before optimisation."""
+# The state of this module from that of the network which was trained."""
 _HEAD = "(state: dict[str, Tensor], at: str) -> None:"
 
 
-def conversion(program: Program, changes: Mapping[int, Sequence[Change]], names: Scope) -> list[str]:
-    """The definitions, in order; empty where no tensor changes."""
+def conversion(
+    program: Program, changes: Mapping[int, Sequence[Change]], names: Scope, sources: Sequence[str] = ()
+) -> list[str]:
+    """The definitions, in order; empty where no tensor changes and there is one state.
+
+    sources: where the state is made of several, what their keys begin with for `changes`.
+    """
     texts: list[str] = []
     functions: dict[int, str] = {}  # id of a graph -> what converts an instance of it
     known: dict[tuple[str, str], str] = {}
@@ -46,16 +51,28 @@ def conversion(program: Program, changes: Mapping[int, Sequence[Change]], names:
             known[key] = names.take(identifier(f"convert_{graph.block}"))
             texts.append(f"def {known[key]}{_HEAD}\n{text}")
         functions[id(graph)] = known[key]
-    if id(program.root) not in functions:
+    if id(program.root) not in functions and not sources:
         return []
-    last = f'''\
-def {_NAME}(trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state of this module from that of the network before optimisation."""
-    state = dict(trained)
-    {functions[id(program.root)]}(state, "")
-    return state'''
-    first, *others = [_definitions()[name] for name in _needed(used)]
-    return [f"{_BANNER}\n\n\n{first}", *others, *texts, last]
+    parts = [*(_definitions()[name] for name in _needed(used)), *texts, _last(functions.get(id(program.root)), sources)]
+    return [f"{_BANNER}\n\n\n{parts[0]}", *parts[1:]]
+
+
+def _last(function: str | None, sources: Sequence[str]) -> str:
+    """`convert_state_dict` itself."""
+    head = f"def {_NAME}(*trained: Mapping[str, Tensor])" if sources else f"def {_NAME}(trained: Mapping[str, Tensor])"
+    doc = "The state of this module from that of the network which was trained."
+    body = ["    state = dict(trained)"]
+    if sources:
+        doc = f"The state of this module from those of {len(sources)} networks, in order."
+        given = Printer().statement(Seq(tuple(map(Leaf, sources))), 0)
+        body = [
+            f"    names = {given[0]}" if len(given) == 1 else "    names = " + "\n".join(given),
+            "    pairs = zip(names, trained, strict=True)",
+            '    state = {f"{name}.{key}": tensor for name, given in pairs for key, tensor in given.items()}',
+        ]
+    if function is not None:
+        body.append(f'    {function}(state, "")')
+    return "\n".join([f"{head} -> dict[str, Tensor]:", f'    """{doc}"""', *body, "    return state"])
 
 
 def _change(change: Change) -> list[str]:

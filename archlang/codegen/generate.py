@@ -42,20 +42,21 @@ def generate(
     rebuild: bool = True,
     log_det: bool = False,
     changes: Mapping[int, Sequence[Change]] | None = None,
+    sources: Sequence[str] = (),
 ) -> str:
     """The text of one Python file that defines the program's root as an nn.Module, and what it needs.
 
     source_name: how the file names its source in its docstring; header: a further paragraph there, such as the
     command that made the file; rebuild: whether reversible blocks are trained without stored activations, see
     docs/drift.md; log_det: whether the root has a method that gives its log-determinant; changes: what an optimisation
-    did to weights, for a function `convert_state_dict`. The text depends on nothing else: no clock, machine or hash
-    seed.
+    did to weights, for a function `convert_state_dict`; sources: names of the states that it takes, where there are
+    several. The text depends on nothing else: no clock, machine or hash seed.
 
     Raises ArchError (ARC07xx, ARC0630) for programs that have no such text.
     """
     swept = sweeps(program)
     shared = Shared(swept=frozenset((s.torch_class, s.weight) for s in swept))
-    converts = conversion(program, changes or {}, shared.names)
+    converts = conversion(program, changes or {}, shared.names, sources if changes is not None else ())
     forms = Forms(program, rebuild=rebuild, log_det=log_det)
     classes = Classes(program, forms, shared)
     definitions: list[str] = []

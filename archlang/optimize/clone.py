@@ -22,7 +22,7 @@ from archlang.ir.graph import (
 from archlang.records import replace
 from archlang.shapes.dim import Dim, Size, substitute
 
-__all__ = ["at_sizes", "clone", "copy_node", "type_at"]
+__all__ = ["at_sizes", "clone", "copy_graph", "copy_node", "type_at"]
 
 
 def clone(program: Program) -> Program:
@@ -31,6 +31,13 @@ def clone(program: Program) -> Program:
     for graph in program.graphs:
         made[id(graph)] = _graph(graph, made)
     return Program(made[id(program.root)], [made[id(g)] for g in program.graphs], program.given)
+
+
+def copy_graph(graph: Graph) -> Graph:
+    """A copy of one graph: its children run the same graphs as the original's."""
+    callees = [c.graph for c in (*graph.children.values(), *graph.borrowed.values()) if c.graph is not None]
+    callees += [node.callee for node in graph.nodes if node.callee is not None]
+    return _graph(graph, {id(callee): callee for callee in callees})
 
 
 def type_at(kind: TensorType, sizes: Mapping[str, Size]) -> TensorType:

@@ -15,7 +15,7 @@ from archlang.optimize.tidy import tidy
 from archlang.optimize.weights import Change, convert
 from archlang.records import dataclass
 
-__all__ = ["Optimized", "optimize"]
+__all__ = ["Optimized", "optimize", "pinned_paths"]
 
 _ROUNDS = 1000  # far more than any program needs: a pass that undoes another's work would run for ever
 
@@ -58,7 +58,7 @@ def optimize(
         specialise(program, frozen)
     changes: dict[int, list[Change]] = {}
     fired: list[Fired] = []
-    pinned = _pinned(program)
+    pinned = pinned_paths(program)
     for _ in range(_ROUNDS):
         before = len(fired)
         for one in chosen:
@@ -99,7 +99,7 @@ def _shared_states(program: Program) -> set[int]:
     return found
 
 
-def _pinned(program: Program) -> dict[int, set[str]]:
+def pinned_paths(program: Program) -> dict[int, set[str]]:
     """For each graph, the paths that a graph above it knows by a second name."""
     found: dict[int, set[str]] = {}
     for graph in program.graphs:

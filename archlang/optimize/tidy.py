@@ -5,7 +5,7 @@ from __future__ import annotations
 from archlang.ir.graph import Graph
 from archlang.optimize.edit import Editor
 
-__all__ = ["tidy"]
+__all__ = ["is_sequence", "tidy"]
 
 
 def tidy(edit: Editor) -> None:
@@ -21,6 +21,18 @@ def tidy(edit: Editor) -> None:
         if node.path is not None and node.path != str(place):
             edit.rename(node.path, str(place))
         place += node.count
+
+
+def is_sequence(graph: Graph) -> bool:
+    """Whether a graph is a plain sequence whose children are numbered by their places."""
+    if not graph.nodes or len(graph.inputs) != 1 or len(graph.inputs[0].values) != 1 or len(graph.outputs) != 1:
+        return False
+    place = 0
+    for node in graph.nodes:
+        if node.path is not None and node.path != str(place):
+            return False
+        place += node.count
+    return not graph.weights and not graph.borrowed and not graph.aliases and _in_line(graph)
 
 
 def _in_line(graph: Graph) -> bool:

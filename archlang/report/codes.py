@@ -3,7 +3,7 @@
 ARC00xx reading and syntax      ARC01xx names, files, `use`       ARC02xx values, arguments, types
 ARC03xx sizes and shapes        ARC04xx instances, labels, paths  ARC05xx bounds of elaboration
 ARC06xx reversible blocks       ARC07xx code generation           ARC08xx claims
-ARC09xx command line and files
+ARC086x, ARC087x transforms     ARC09xx command line and files
 """
 
 from __future__ import annotations
@@ -212,6 +212,13 @@ CODES: dict[str, str] = {
     "ARC0852": "refused sizes that run",
     "ARC0853": "shapes that are not the predicted ones",
     "ARC0854": "figure that torch does not confirm",
+    "ARC0860": "unknown transform",
+    "ARC0861": "argument that a transform does not take",
+    "ARC0862": "path that the network does not have",
+    "ARC0863": "layers that are no sequence",
+    "ARC0864": "layers that are no residual run",
+    "ARC0865": "types that differ where layers meet",
+    "ARC0866": "layer that cannot be transformed",
     "ARC0901": "wrong command line",
     "ARC0902": "missing file or folder",
     "ARC0903": "a folder where a file is needed",

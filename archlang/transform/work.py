@@ -1,0 +1,284 @@
+"""A program while transforms rewrite it: graphs of one instance alone, runs taken apart, what becomes of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from archlang.elaborate import Fragments
+from archlang.elaborate.errors import fail
+from archlang.elaborate.finish import fold_runs
+from archlang.ir.graph import CONTRACTIONS, Child, Constraint, Graph, Node, Output, Program, Value
+from archlang.ir.paths import join, shift
+from archlang.ops.base import Context, registry
+from archlang.optimize.clone import copy_graph, type_at
+from archlang.optimize.driver import pinned_paths
+from archlang.optimize.edit import Editor, Fired
+from archlang.optimize.passes.dead_code import dead_code
+from archlang.optimize.tidy import is_sequence
+from archlang.optimize.weights import DROP, Change
+from archlang.records import dataclass, replace
+from archlang.report.diagnostic import Span
+from archlang.report.suggest import did_you_mean
+
+__all__ = ["Place", "Work"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a path leads: `path`, in terms of `graph`; above: the graphs on the way, with the paths that lead on.
+
+    child: what stands there; None where the path is only what several paths begin with.
+    """
+
+    graph: Graph
+    path: str
+    child: Child | None
+    above: tuple[tuple[Graph, str], ...]
+
+    @property
+    def prefix(self) -> str:
+        """The path of the graph from the root."""
+        found = ""
+        for _, path in self.above:
+            found = join(found, path)
+        return found
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes that run the child, in order."""
+        return [node for node in self.graph.nodes if node.path == self.path]
+
+
+class Work:
+    """A program that is being transformed, its changes of weights (by id of a graph), and the spec that it comes from.
+
+    sources: what the keys of each state begin with that a state of the result is made of; none, where it is made of
+    one state under the keys of the network itself.
+    """
+
+    def __init__(self, program: Program, fragments: Fragments) -> None:
+        self.root = program.root
+        self.given = program.given
+        self.fragments = fragments
+        self.changes: dict[int, list[Change]] = {}
+        self.sources: tuple[str, ...] = ()
+        self._names = {graph.name for graph in program.graphs}
+        self._kept: list[Graph] = []  # a graph that is gone keeps its id, under which its changes are
+        self._open: dict[int, Graph] = {}
+
+    @property
+    def program(self) -> Program:
+        return Program.of(self.root, self.given)
+
+    # -- graphs ------------------------------------------------------------------------------------------------------
+    def open(self, graph: Graph) -> None:
+        """Makes a graph ready for changes: each member of a run by itself, and no proof that it can be undone."""
+        if id(graph) in self._open:
+            return
+        self._open[id(graph)] = graph
+        self._kept.append(graph)
+        graph.proof, graph.reversible, graph.sequential = None, False, False
+        graph.children = {
+            path: one if child.count == 1 else Child(path, one.span, one.op, one.attrs, one.weights, one.graph)
+            for child in graph.children.values()
+            for one, path in ((child, p) for p in child.paths)
+        }
+        graph.nodes = [single for node in graph.nodes for single in _members(node)]
+
+    def private(self, place: Place, span: Span) -> Graph:
+        """The graph of the child at a place, as its own: no other instance runs it. Opened."""
+        graph, child = place.graph, place.child
+        assert child is not None and child.graph is not None
+        callers = [n for n in graph.nodes if n.path == place.path]
+        for node in callers:
+            self.refuse_special(node, place.prefix, span)
+        if any(n.callee is not child.graph for n in callers):
+            _fixed(join(place.prefix, place.path), "runs on inputs of several types", span)
+        if self._users(child.graph) > 1:
+            copy = copy_graph(child.graph)
+            copy.name = self.name(copy.name)
+            self.changes[id(copy)] = list(self.changes.get(id(child.graph), ()))
+            self._kept.append(copy)
+            child.graph = copy
+            for node in callers:
+                node.callee = copy
+        self.open(child.graph)
+        return child.graph
+
+    def _users(self, graph: Graph) -> int:
+        """How many instances run a graph, wherever they stand."""
+        users = (c for g in self.program.graphs for c in (*g.children.values(), *g.borrowed.values()))
+        return sum(child.count for child in users if child.graph is graph)
+
+    def refuse_special(self, node: Node, prefix: str, span: Span) -> None:
+        """Diagnostic for a node that runs backwards, or whose branch must contract."""
+        if node.inverted or node.log_det or node.op in CONTRACTIONS:
+            _fixed(join(prefix, node.path or node.op), "runs backwards, or is undone elsewhere", span)
+        if node.modules:
+            _fixed(join(prefix, node.path or node.op), "uses modules of the block around it", span)
+
+    def name(self, base: str) -> str:
+        """A graph name that no other graph has."""
+        name, number = base, 1
+        while name in self._names:
+            number += 1
+            name = f"{base}_{number}"
+        self._names.add(name)
+        return name
+
+    def adopt(self, graph: Graph) -> None:
+        """Gives graphs that were made elsewhere names of their own here."""
+        mine = {id(g) for g in self.program.graphs}
+        for other in Program.of(graph).graphs:
+            if id(other) not in mine:
+                other.name = self.name(other.name)
+                self._kept.append(other)
+
+    # -- finding -----------------------------------------------------------------------------------------------------
+    def find(self, path: str, span: Span) -> Place:
+        """What stands under a path of the state dict; the graphs on the way are made private."""
+        self.open(self.root)
+        graph, rest = self.root, path
+        above: tuple[tuple[Graph, str], ...] = ()
+        while True:
+            if rest in graph.children:
+                return Place(graph, rest, graph.children[rest], above)
+            inside = next((c for p, c in graph.children.items() if rest.startswith(f"{p}.")), None)
+            if inside is None or inside.graph is None:
+                break
+            graph, above = self.private(Place(graph, inside.path, inside, above), span), (*above, (graph, inside.path))
+            rest = rest.removeprefix(f"{inside.path}.")
+        if any(p.startswith(f"{rest}.") for p in graph.children):
+            return Place(graph, rest, None, above)
+        self._unknown(path, span)
+
+    def paths(self) -> list[str]:
+        """The paths of all modules and blocks, and what several of them begin with."""
+        found: dict[str, None] = {}
+        stack = [("", self.root)]
+        while stack:
+            prefix, graph = stack.pop()
+            for child in graph.children.values():
+                for path in child.paths:
+                    parts = path.split(".")
+                    found |= dict.fromkeys(join(prefix, ".".join(parts[: i + 1])) for i in range(len(parts)))
+                    if child.graph is not None:
+                        stack.append((join(prefix, path), child.graph))
+        return list(found)
+
+    def _unknown(self, path: str, span: Span) -> NoReturn:
+        known = self.paths()
+        first = list(dict.fromkeys(p.partition(".")[0] for p in known))
+        listed = ", ".join(f"`{p}`" for p in first[:12]) + (f" and {len(first) - 12} more" if len(first) > 12 else "")
+        fail(
+            "ARC0862",
+            f"`{self.root.block}` has no layer `{path}`",
+            span,
+            "no such path",
+            help=did_you_mean(path, known),
+            notes=[f"at its top are {listed}" if first else "it has no layers"],
+        )
+
+    # -- rewriting ---------------------------------------------------------------------------------------------------
+    def editor(self, graph: Graph) -> Editor:
+        """An editor of an opened graph."""
+        fired: list[Fired] = []
+        return Editor(graph, False, pinned_paths(self.program).get(id(graph), set()), self.changes, fired)
+
+    def drop(self, graph: Graph, path: str) -> None:
+        """Says that the tensors under a path of the graph are gone."""
+        self.changes.setdefault(id(graph), []).append(Change(DROP, drops=(path,)))
+
+    def need(self, graph: Graph, constraints: Sequence[Constraint]) -> None:
+        """Adds what the graph needs of its symbols from now on."""
+        known = {c.key for c in graph.constraints}
+        graph.constraints += [c for c in constraints if c.key not in known and not c.known]
+
+    def lift(self, place: Place) -> None:
+        """Restates what the graph of a place needs in the terms of the graphs above it."""
+        graph = place.graph
+        for above, path in reversed(place.above):
+            for node in above.nodes:
+                if node.path == path and node.callee is graph:
+                    self.need(above, [c.at(node.sizes) for c in graph.constraints])
+            graph = above
+
+    def give(self, place: Place, values: Sequence[Value], span: Span) -> None:
+        """Makes values of a place's graph the network's results: of that graph, and of each above it."""
+        place.graph.outputs = [Output((v,)) for v in values]
+        for i in reversed(range(len(place.above))):
+            graph, path = place.above[i]
+            calls = [n for n in graph.nodes if n.path == path]
+            if len(calls) > 1:
+                _fixed(join(Place(graph, path, None, place.above[:i]).prefix, path), "is applied several times", span)
+            (call,) = calls
+            call.outputs = tuple(Value(type_at(v.type, call.sizes), v.name) for v in values)
+            values = call.outputs
+            graph.outputs = [Output((v,)) for v in values]
+
+    def finish(self) -> None:
+        """Takes away what nothing reads, and folds equal layers one after the other into runs again."""
+        for graph in reversed(self.program.graphs):
+            if id(graph) in self._open:
+                dead_code(self.editor(graph))
+        for graph in self.program.graphs:
+            if id(graph) in self._open:
+                _relieve(graph)
+                fold_runs(graph)
+                graph.sequential = is_sequence(graph)
+                self.changes[id(graph)] = _merged(self.changes.get(id(graph), []))
+        self._open.clear()
+
+
+def _merged(changes: list[Change]) -> list[Change]:
+    """The same changes, with what goes one after the other in one."""
+    found: list[Change] = []
+    for change in changes:
+        if found and change.function == found[-1].function == DROP:
+            found[-1] = Change(DROP, drops=(*found[-1].drops, *change.drops))
+        else:
+            found.append(change)
+    return found
+
+
+def _members(node: Node) -> list[Node]:
+    """The nodes that run each member of a run by itself."""
+    if node.count == 1:
+        return [node]
+    found: list[Node] = []
+    streams = node.inputs[: len(node.outputs)]
+    context = node.inputs[len(node.outputs) :]
+    for path in node.paths:
+        last = len(found) == node.count - 1
+        outputs = node.outputs if last else tuple(Value(v.type) for v in node.outputs)
+        modules = {slot: shift(p, 0) for slot, p in node.modules.items()}
+        found.append(
+            Node(
+                node.op, (*streams, *context), outputs, node.span, node.attrs, path, node.callee, 1, node.sizes,
+                modules, node.phase, node.inverted, node.log_det,
+            )
+        )  # fmt: skip
+        streams = outputs
+    return found
+
+
+def _relieve(graph: Graph) -> None:
+    """Takes away what only nodes that are gone needed of sizes; what the author asked for stays."""
+    needed = {replace(c, phase=c.phase or node.phase).key for node in graph.nodes for c in _needs(node)}
+    graph.constraints = [c for c in graph.constraints if c.rule in ("language", "promise") or c.key in needed]
+
+
+def _needs(node: Node) -> list[Constraint]:
+    """What a node needs of symbolic sizes, in any phase."""
+    if node.callee is not None:
+        return [c.at(node.sizes) for c in node.callee.constraints]
+    cx = Context()
+    op = registry().get(node.op)
+    if op is not None:
+        op.infer([v.type for v in (node.outputs if node.inverted else node.inputs)], node.attrs, cx)
+    return cx.constraints
+
+
+def _fixed(path: str, why: str, span: Span) -> NoReturn:
+    fail("ARC0866", f"`{path}` cannot be transformed: it {why}", span, "this layer")
