@@ -89,11 +89,22 @@ _TABLE = (
 )
 
 
+_STEADY = ("relu", "relu6", "leaky_relu", "hardtanh", "hardshrink", "threshold")
+
+
 class _Activation(Elementwise):
     """A function of the same shape."""
 
     entry: ClassVar[_Entry]
     per_element = 1
+
+    def steady(self, attrs: Attrs) -> bool:
+        return self.name in _STEADY
+
+    def rising(self, attrs: Attrs) -> bool:
+        if self.name == "threshold":
+            return bool(attrs["value"] <= attrs["threshold"])
+        return self.steady(attrs) and attrs.get("negative_slope", 0) >= 0
 
     def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return numel(outs[0].shape) * (5 if "dim" in attrs else 1)

@@ -237,6 +237,8 @@ class Op(ABC):
     saves: ClassVar[str] = ""  # what autograd keeps for the backward pass: "in", "out"; `trace` says more
     per_element: ClassVar[int] = 0  # floating-point operations an element of the output, beside the MACs
     local: ClassVar[bool] = False  # an element depends on the inputs' elements at its own position only
+    left_fold: ClassVar[bool] = False  # any number of inputs, joined two by two from the left
+    maximum: ClassVar[bool] = False  # each element is the largest of some of the input's
     elementwise: ClassVar[bool] = False  # an element depends on those at its own place in all dimensions (broadcast)
 
     @abstractmethod
@@ -261,6 +263,35 @@ class Op(ABC):
 
     def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
         """Whether the result is the first input, unchanged."""
+        return self.keeps_order(attrs) and ins[0] == outs[0]
+
+    # -- what rewriting may use --------------------------------------------------------------------------------------
+    def of_numbers(self, numbers: Sequence[float], attrs: Attrs) -> float | None:
+        """The one number that fills the result where each input is filled with one, in exact arithmetic; None where
+        there is none, or it is not known."""
+        if len(numbers) == 1 and (self.keeps_order(attrs) or self.order(attrs, 0) is not None or self.moves(attrs)):
+            return numbers[0]
+        return None
+
+    def keeps_order(self, attrs: Attrs) -> bool:
+        """Whether the result has the input's elements in the same (row-major) order: only the shape changes."""
+        return False
+
+    def order(self, attrs: Attrs, rank: int) -> tuple[int, ...] | None:
+        """Of a permutation of dimensions, the input's dimension at each place; None for other ops."""
+        return None
+
+    def moves(self, attrs: Attrs) -> bool:
+        """Whether each element of the one result is an element of the first input, picked by its place."""
+        return False
+
+    def steady(self, attrs: Attrs) -> bool:
+        """Whether an element of the result follows from the one at its place in the one input, by operations that
+        round correctly: its bits do not depend on where it stands (those of a vectorised `exp` do)."""
+        return False
+
+    def rising(self, attrs: Attrs) -> bool:
+        """Whether it is steady and never falls, so that it takes a maximum to the maximum; NaN stays NaN."""
         return False
 
     # -- cost --------------------------------------------------------------------------------------------------------

@@ -124,6 +124,15 @@ class _Patterned(Op):
 
     params: ClassVar[tuple[Param, ...]] = (Param("pattern", "str"), Param("axes", "axes", ()))
 
+    def keeps_order(self, attrs: Attrs) -> bool:
+        plan = Plan.from_attr(attrs["plan"])
+        return not (plan.drop or plan.order or plan.new or plan.direct)
+
+    def order(self, attrs: Attrs, rank: int) -> tuple[int, ...] | None:
+        plan = Plan.from_attr(attrs["plan"])
+        others = plan.split or plan.drop or plan.early or plan.new or plan.late or plan.direct
+        return plan.order if plan.order and not others else None
+
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         (x,) = ins
         pattern = _with_dots(self.name, self.checked(args), x)

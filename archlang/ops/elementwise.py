@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
 from functools import reduce
 from typing import Any, ClassVar
 
@@ -21,6 +23,14 @@ _PYTHON: dict[str, Callable[[Any, Any], Any]] = {
     "%": operator.mod, "**": operator.pow, "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
     ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
+
+
+_ROUNDED = ("+", "-", "*", "/")  # correctly, by IEEE 754
+
+
+def _number(other: Any) -> float | None:
+    """A number beside a wire; None for a size that is not known."""
+    return other if isinstance(other, (int, float)) else None
 
 
 def fold(inputs: Iterable[int], join: Callable[[Expr, Expr], Expr]) -> Expr:
@@ -46,6 +56,7 @@ class Binary(Op):
     inputs: ClassVar[tuple[Input, ...]] = (Input("a"), Input("b", optional=True))
     params = (Param("other", "float?", None), Param("reverse", "bool", False))
     symbol: ClassVar[str]
+    neutral: ClassVar[float | None] = None  # `x <symbol> neutral` is x
 
     def result(self, dtype: str) -> str:
         """Element type, from the promoted one."""
@@ -67,6 +78,34 @@ class Binary(Op):
 
     def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return numel(outs[0].shape) * max(len(ins) - 1, 1)
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        number = _number(attrs["other"])
+        if number is None or number != self.neutral or ins[0] != outs[0] or (attrs["reverse"] and not self.left_fold):
+            return False
+        return number != 0 or not is_float(ins[0].dtype) or self.symbol == "-"  # -0.0 + 0 is 0
+
+    def of_numbers(self, numbers: Sequence[float], attrs: Attrs) -> float | None:
+        given = list(numbers)
+        if attrs["other"] is not None:
+            number = _number(attrs["other"])
+            if number is None:
+                return None
+            given = [number, *given] if attrs["reverse"] else [*given, number]
+        try:
+            result: Any = reduce(_PYTHON[self.symbol], [Fraction(n) for n in given])
+        except (ArithmeticError, ValueError):  # by 0, or a number is infinite
+            return None
+        signed = result == 0 and any(math.copysign(1, n) < 0 for n in given)  # the 0 may be -0.0
+        return None if signed and not isinstance(result, bool) else result
+
+    def steady(self, attrs: Attrs) -> bool:
+        number = _number(attrs["other"])
+        return self.symbol in _ROUNDED and number is not None and math.isfinite(number)
+
+    def rising(self, attrs: Attrs) -> bool:
+        scales = self.symbol in ("*", "/")
+        return self.steady(attrs) and not attrs["reverse"] and (not scales or attrs["other"] > 0)
 
     def step(self, tape: Tape, a: Ghost, b: Ghost, shape: Sequence[Size], dtype: str) -> Ghost:
         """One application to two wires; default: autograd keeps nothing."""
@@ -101,6 +140,7 @@ class _NAry(Binary):
     """A join of any number of wires; also of one wire and a number."""
 
     inputs = (Input("xs", variadic=True),)
+    left_fold = True
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         if attrs["other"] is None and len(ins) == 1:
@@ -108,14 +148,14 @@ class _NAry(Binary):
         return super().infer(ins, attrs, cx)
 
     def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
-        return attrs["other"] is None and len(ins) == 1
+        return (attrs["other"] is None and len(ins) == 1) or super().is_identity(ins, outs, attrs, training)
 
 
 @register
 class Add(_NAry):
     """Sum of the wires."""
 
-    name, symbol = "add", "+"
+    name, symbol, neutral = "add", "+", 0
 
     def undo(self, attrs: Attrs, index: int) -> Undo:
         return Undo("sub", {**attrs, "reverse": False})
@@ -125,7 +165,7 @@ class Add(_NAry):
 class Mul(_NAry):
     """Product of the wires."""
 
-    name, symbol = "mul", "*"
+    name, symbol, neutral = "mul", "*", 1
 
     def undo(self, attrs: Attrs, index: int) -> Undo:
         return Undo("div", {**attrs, "reverse": False}, divides=True)
@@ -138,7 +178,7 @@ class Mul(_NAry):
 class Sub(Binary):
     """`a - b`."""
 
-    name, symbol = "sub", "-"
+    name, symbol, neutral = "sub", "-", 0
 
     def undo(self, attrs: Attrs, index: int) -> Undo:
         if index == 1 or attrs["reverse"]:  # y = e - s
@@ -155,7 +195,7 @@ class Sub(Binary):
 class Div(Binary):
     """`a / b`: true division, floating for integers too."""
 
-    name, symbol = "div", "/"
+    name, symbol, neutral = "div", "/", 1
 
     def undo(self, attrs: Attrs, index: int) -> Undo | None:
         if index == 1 or attrs["reverse"]:  # y = e / s, which is not defined at s = 0
@@ -204,7 +244,7 @@ class Mod(_NoBool):
 class Pow(_NoBool):
     """`a ** b`."""
 
-    name, symbol = "pow", "**"
+    name, symbol, neutral = "pow", "**", 1
 
     def step(self, tape: Tape, a: Ghost, b: Ghost, shape: Sequence[Size], dtype: str) -> Ghost:
         return tape.pointwise((a, b), shape, dtype, "in out" if b.grad else "in")
@@ -247,6 +287,12 @@ class Neg(Op):
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
         return Bijection(inverse=(self.name, attrs), volume=True)
 
+    def steady(self, attrs: Attrs) -> bool:
+        return True
+
+    def of_numbers(self, numbers: Sequence[float], attrs: Attrs) -> float | None:
+        return -numbers[0]
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Un("-", In(0))
 
@@ -261,6 +307,9 @@ class Mean(Op):
     name = "mean"
     inputs = (Input("xs", variadic=True),)
     local = elementwise = True
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return len(ins) == 1 and ins[0] == outs[0]
 
     def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return numel(outs[0].shape) * len(ins)
@@ -280,7 +329,13 @@ class _Extremum(Op):
     """Elementwise maximum or minimum of any number of wires."""
 
     inputs = (Input("xs", variadic=True),)
-    local = elementwise = True
+    local = elementwise = left_fold = True
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return len(ins) == 1
+
+    def of_numbers(self, numbers: Sequence[float], attrs: Attrs) -> float | None:
+        return max(numbers) if self.name == "maximum" else min(numbers)
 
     def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return numel(outs[0].shape) * (len(ins) - 1)

@@ -31,6 +31,9 @@ class IndexSelect(Op):
     inputs = (Input("x"), Input("index"))
     params = (Param("dim", "int"),)
 
+    def moves(self, attrs: Attrs) -> bool:
+        return True
+
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         return {"dim": dim_of(self.name, args["dim"], ins[0])}
 
@@ -54,6 +57,9 @@ class _Gather(Op):
     inputs = (Input("x"), Input("index"))
     params = (Param("dim", "int"),)
     free: ClassVar[bool]  # whether the other dimensions of `index` may be shorter, as torch.gather's
+
+    def moves(self, attrs: Attrs) -> bool:
+        return True
 
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         return {"dim": dim_of(self.name, args["dim"], ins[0])}

@@ -29,6 +29,12 @@ class Index(Op):
     name = "index"
     params = (Param("items", "index"),)
 
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return all(isinstance(item, tuple) for item in attrs["items"]) and ins[0] == outs[0]
+
+    def moves(self, attrs: Attrs) -> bool:
+        return True
+
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         (x,) = ins
         items = list(args["items"])
@@ -330,6 +336,9 @@ class Flip(Op):
     name = "flip"
     params = (Param("dims", "ints"),)
 
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return all(ins[0].shape[d] == 1 for d in attrs["dims"])
+
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         return {"dims": as_dims(self.name, args["dims"], ins[0], param="dims")}
 
@@ -361,6 +370,9 @@ class Roll(Op):
 
     name = "roll"
     params = (Param("shifts", "ints"), Param("dims", "ints"))
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return not any(attrs["shifts"])
 
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         shifts = args["shifts"] if isinstance(args["shifts"], tuple) else (args["shifts"],)

@@ -51,6 +51,9 @@ class Concat(Op):
     def window(self, attrs: Attrs) -> tuple[Window, ...] | None:
         return () if attrs["dim"] == 1 else None
 
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return len(ins) == 1
+
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         same_rank(self.name, ins)
         if ins[0].rank == 0:
@@ -167,6 +170,9 @@ class _Parts(Op):
 
     def window(self, attrs: Attrs) -> tuple[Window, ...] | None:
         return () if attrs["dim"] == 1 else None
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return len(outs) == 1 and ins[0] == outs[0]
 
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
         return Bijection(inverse=("concat", {"dim": attrs["dim"]}), volume=True)

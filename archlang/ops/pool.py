@@ -101,6 +101,12 @@ class _Pool(Op):
         return Call(function, (In(0), *self.leading(attrs)), self.named(attrs))
 
 
+def _is_point(attrs: Attrs) -> bool:
+    """Whether each window is one element, and each element has one."""
+    names = (("kernel_size", 1), ("stride", 1), ("padding", 0))
+    return all(set(attrs[name]) == {value} for name, value in names)
+
+
 def _function(name: str, x: Any) -> Any:
     import torch.nn.functional as F
 
@@ -113,6 +119,7 @@ class MaxPool(_Pool):
 
     name = "maxpool"
     torch_name = "Max"
+    maximum = True
     params = (
         Param("kernel_size", "ints"),
         Param("stride", "ints?", None),
@@ -127,6 +134,9 @@ class MaxPool(_Pool):
         y = tape.apply(ins, outs[0].shape, outs[0].dtype, "in")
         tape.extra(y, y.shape, "int64")
         return (y,)
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return _is_point(attrs)
 
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
@@ -147,6 +157,9 @@ class AvgPool(_Pool):
         Param("count_include_pad", "bool", True),
         Param("divisor_override", "int?", None),
     )
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return _is_point(attrs) and attrs["divisor_override"] in (None, 1)
 
     def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
         attrs = super().resolve(ins, args, cx)
@@ -223,6 +236,9 @@ class _Adaptive(Op):
     params = (Param("output_size", "any"),)
     torch_name: ClassVar[str]
 
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return ins[0] == outs[0]  # each window is one element
+
     def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return numel(ins[0].shape)
 
@@ -282,6 +298,7 @@ class AdaptiveMaxPool(_Adaptive):
 
     name = "adaptive_maxpool"
     torch_name = "Max"
+    maximum = True
 
 
 class _Global(Op):
@@ -289,6 +306,9 @@ class _Global(Op):
 
     params = (Param("keepdim", "bool", False),)
     torch_name: ClassVar[str]
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return ins[0] == outs[0]
 
     def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return numel(ins[0].shape)
@@ -343,6 +363,7 @@ class GlobalMaxPool(_Global):
 
     name = "global_maxpool"
     torch_name = "Max"
+    maximum = True
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         if attrs["keepdim"]:

@@ -37,6 +37,7 @@ class _Reduction(Op):
     method: ClassVar[str]  # of torch.Tensor
     refuses: ClassVar[str] = ""  # "bool" | "int": element types that torch refuses
     empty: ClassVar[bool] = True  # whether nothing can be reduced
+    single: ClassVar[bool] = False  # one element is its own result
     adds: ClassVar[bool] = False  # a sum: what is left out is a term less
 
     def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
@@ -50,6 +51,9 @@ class _Reduction(Op):
 
     def result(self, dtype: str) -> str:
         return dtype
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return self.single and attrs["keepdim"] and ins[0] == outs[0]
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,) = ins
@@ -104,7 +108,7 @@ class ReduceSum(_Reduction):
 class ReduceMean(_Reduction):
     """Arithmetic mean."""
 
-    name, method, refuses = "reduce_mean", "mean", "int"
+    name, method, refuses, single = "reduce_mean", "mean", "int", True
 
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         import torch
@@ -113,7 +117,7 @@ class ReduceMean(_Reduction):
 
 
 class _Extreme(_Reduction):
-    empty = False
+    empty, single = False, True
     saves = "in out"
 
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
@@ -131,7 +135,7 @@ def _drop(x: Any, dims: Sequence[int]) -> Any:
 class ReduceMax(_Extreme):
     """Largest element."""
 
-    name, method = "reduce_max", "amax"
+    name, method, maximum = "reduce_max", "amax", True
 
 
 @register
@@ -145,7 +149,7 @@ class ReduceMin(_Extreme):
 class ReduceProd(_Reduction):
     """Product; of integers and bools in int64."""
 
-    name, method = "reduce_prod", "prod"
+    name, method, single = "reduce_prod", "prod", True
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs

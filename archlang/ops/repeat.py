@@ -29,6 +29,9 @@ class Pad(Op):
         Param("value", "float?", None),
     )
 
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return all(n == 0 for n in attrs["pad"])
+
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         pad = args["pad"] if isinstance(args["pad"], tuple) else (args["pad"],)
         if len(pad) % 2 or len(pad) > 2 * ins[0].rank:
@@ -134,6 +137,12 @@ class Tile(Op):
     name = "tile"
     params = (Param("dims", "sizes"),)
 
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return ins[0] == outs[0] and all(n == 1 for n in attrs["dims"])
+
+    def moves(self, attrs: Attrs) -> bool:
+        return True
+
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         dims = args["dims"] if isinstance(args["dims"], tuple) else (args["dims"],)
         for count in dims:
@@ -171,6 +180,12 @@ class RepeatInterleave(Op):
 
     name = "repeat_interleave"
     params = (Param("repeats", "size"), Param("dim", "int"))
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return bool(attrs["repeats"] == 1)
+
+    def moves(self, attrs: Attrs) -> bool:
+        return True
 
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         if isinstance(args["repeats"], int) and args["repeats"] < 0:

@@ -25,6 +25,7 @@ _RANKS = {
     "nearest": (1, 2, 3), "nearest-exact": (1, 2, 3), "area": (1, 2, 3),
     "linear": (1,), "bilinear": (2,), "bicubic": (2,), "trilinear": (3,),
 }  # fmt: skip
+_PICKED = ("nearest", "nearest-exact", "area")
 _ALIGNS = ("linear", "bilinear", "bicubic", "trilinear")
 
 
@@ -63,6 +64,14 @@ class Interpolate(Op):
         Param("recompute_scale_factor", "bool?", None),
         Param("antialias", "bool", False),
     )
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        if attrs["scale_factor"] is not None and set(attrs["scale_factor"]) != {1}:
+            return False  # sizes may agree where places do not
+        return ins[0] == outs[0] and attrs["mode"] in _PICKED  # others add 0 * x, which is NaN where x is infinite
+
+    def moves(self, attrs: Attrs) -> bool:
+        return attrs["mode"] in _PICKED[:2]
 
     def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
         rank = spatial_rank(self.name, ins[0])
@@ -178,6 +187,9 @@ class PixelShuffle(Op):
 
     name = "pixel_shuffle"
 
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return bool(attrs["upscale_factor"] == 1)
+
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
         return Bijection(inverse=("pixel_unshuffle", {"downscale_factor": attrs["upscale_factor"]}), volume=True)
 
@@ -227,6 +239,9 @@ class PixelUnshuffle(Op):
 
     name = "pixel_unshuffle"
 
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return bool(attrs["downscale_factor"] == 1)
+
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
         return Bijection(inverse=("pixel_shuffle", {"upscale_factor": attrs["downscale_factor"]}), volume=True)
 
@@ -275,6 +290,9 @@ class ChannelShuffle(Op):
     """Interleaves `groups` groups of channels."""
 
     name = "channel_shuffle"
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return attrs["groups"] in (1, ins[0].shape[1])
 
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection | None:
         count = ins[0].shape[1]

@@ -60,6 +60,9 @@ class Flatten(Op):
     name = "flatten"
     params = (Param("start_dim", "int", 1), Param("end_dim", "int", -1))
 
+    def keeps_order(self, attrs: Attrs) -> bool:
+        return True
+
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         (x,) = ins
         start = dim_of(self.name, args["start_dim"], x, param="start_dim")
@@ -111,6 +114,9 @@ class Reshape(Op):
     name = "reshape"
     params = (Param("shape", "sizes"),)
 
+    def keeps_order(self, attrs: Attrs) -> bool:
+        return True
+
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         shape = args["shape"]
         return {"shape": shape if isinstance(shape, tuple) else (shape,)}
@@ -145,6 +151,9 @@ class Unflatten(Op):
 
     name = "unflatten"
     params = (Param("dim", "int"), Param("sizes", "sizes"))
+
+    def keeps_order(self, attrs: Attrs) -> bool:
+        return True
 
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         sizes = args["sizes"] if isinstance(args["sizes"], tuple) else (args["sizes"],)
@@ -193,6 +202,12 @@ class Permute(Op):
     name = "permute"
     params = (Param("dims", "ints"),)
 
+    def order(self, attrs: Attrs, rank: int) -> tuple[int, ...] | None:
+        return tuple(attrs["dims"])
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return bool(attrs["dims"] == tuple(range(ins[0].rank)))
+
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         (x,) = ins
         dims = as_dims(self.name, args["dims"], x, param="dims")
@@ -238,6 +253,13 @@ class Transpose(Op):
     name = "transpose"
     params = (Param("dim0", "int"), Param("dim1", "int"))
 
+    def order(self, attrs: Attrs, rank: int) -> tuple[int, ...] | None:
+        swap = {attrs["dim0"]: attrs["dim1"], attrs["dim1"]: attrs["dim0"]}
+        return tuple(swap.get(d, d) for d in range(rank))
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return bool(attrs["dim0"] == attrs["dim1"])
+
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         return {p: dim_of(self.name, args[p], ins[0], param=p) for p in ("dim0", "dim1")}
 
@@ -282,6 +304,9 @@ class Squeeze(Op):
     name = "squeeze"
     params = (Param("dim", "ints?", None),)
 
+    def keeps_order(self, attrs: Attrs) -> bool:
+        return True
+
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         (x,) = ins
         if args["dim"] is None:
@@ -323,6 +348,9 @@ class Unsqueeze(Op):
     name = "unsqueeze"
     params = (Param("dim", "int"),)
 
+    def keeps_order(self, attrs: Attrs) -> bool:
+        return True
+
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         return {"dim": dim_of(self.name, args["dim"], ins[0], extra=1)}
 
@@ -357,6 +385,12 @@ class Expand(Op):
 
     name = "expand"
     params = (Param("sizes", "sizes"),)
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return ins[0] == outs[0]
+
+    def moves(self, attrs: Attrs) -> bool:
+        return True
 
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         return {"sizes": args["sizes"] if isinstance(args["sizes"], tuple) else (args["sizes"],)}
@@ -418,6 +452,9 @@ class _Shuffle(Op):
     function: ClassVar[str]
     other: ClassVar[str]
     verb: ClassVar[str]  # of torch's argument
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return bool(attrs["block"] == 1)
 
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
         return Bijection(inverse=(self.other, attrs), volume=True)

@@ -34,11 +34,21 @@ class _Function(Elementwise):
             return (x,)
         return (TensorType(x.shape, result(x.dtype)),)
 
+    def steady(self, attrs: Attrs) -> bool:
+        return self.name in _STEADY
+
+    def rising(self, attrs: Attrs) -> bool:
+        return self.name in _STEPS
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Call(f"torch.{self.name}", (In(0),))
 
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         return getattr(ins[0], self.name)()
+
+
+_STEPS = ("ceil", "floor", "round", "trunc")
+_STEADY = (*_STEPS, "abs", "sign", "sqrt", "square")
 
 
 def _same(dtype: str) -> str:
@@ -84,6 +94,9 @@ class Cast(Op):
 
     inputs = (Input("x"), Input("like", optional=True))
     params = (Param("dtype", "dtype"),)
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return bool(attrs["how"] == "same")
 
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         dtype = args["dtype"]
@@ -175,6 +188,9 @@ class Detach(_Plain):
 
     name = "detach"
 
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return not training
+
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
@@ -201,6 +217,12 @@ class Clamp(Op):
     name = "clamp"
     local, elementwise, saves, per_element = True, True, "in", 1
     params = (Param("min", "float?", None), Param("max", "float?", None))
+
+    def steady(self, attrs: Attrs) -> bool:
+        return True
+
+    def rising(self, attrs: Attrs) -> bool:
+        return True
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         refuse_bool(self.name, ins)

@@ -20,7 +20,10 @@ __all__ = ["EQUIVALENCES", "PURPOSES", "Pass", "known_passes", "rewrites"]
 EQUIVALENCES = ("exact", "rounding", "approximate")  # bit for bit; up to rounding; by an error that is reported
 PURPOSES = ("train", "inference")
 # In the order in which they run; one file each.
-_FILES = ("dead_code", "identities", "inline", "fold_norm", "collapse", "branches")
+_FILES = (
+    "dead_code", "identities", "constants", "common", "views", "inverses", "joins", "sink", "inline",
+    "fold_norm", "collapse", "branches",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

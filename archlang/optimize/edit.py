@@ -9,12 +9,13 @@ from typing import Any
 from archlang.ir.graph import Attrs, Child, Graph, Node, TensorType, Value
 from archlang.ir.paths import join, shift
 from archlang.ops.base import Context, Op, registry
+from archlang.ops.rules import is_float
 from archlang.optimize.clone import copy_node
 from archlang.optimize.weights import MOVE, Change, within
 from archlang.records import dataclass
 from archlang.report.diagnostic import Span
 
-__all__ = ["Editor", "Fired"]
+__all__ = ["Editor", "Fired", "acts", "plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,18 @@ class Editor:
         """The registry's entry; None for calls and other special nodes."""
         return registry().get(node.op)
 
+    def keeps_gradient(self, old: Value, new: Value, past: Node) -> bool:
+        """Whether in training `new` gets the same gradient, bit for bit, once all that reads `old` reads it, and not by
+        way of the node `past`: of more than two terms, autograd might take the sum in another order."""
+        if not self.training or not is_float(new.type.dtype):
+            return True
+        others = [n for n in self.readers(new) if n is not past]
+        if not others and not self.is_result(new):
+            return True
+        readers = [*others, *self.readers(old)]
+        results = self.is_result(new) or self.is_result(old)
+        return len(readers) <= 2 and not results and all(n.op in registry() for n in readers)
+
     def unused(self, path: str) -> bool:
         """Whether no node names a child or weight, and it has no second name."""
         return not self._uses[path] and not self._is_pinned(path)
@@ -164,6 +177,26 @@ class Editor:
         """The node's one result is `value` from now on, and the node is gone."""
         self.replace(node.outputs[0], value)
         self.remove(node)
+
+    def turn(self, node: Node, op: str, attrs: Attrs, inputs: Sequence[Value]) -> bool:
+        """Gives a node without weights another op with the same results; False where its module is somebody else's."""
+        if node.path is not None:
+            if self.module(node) is None:
+                return False
+            self.reshape_module(node, attrs, op)
+        node.op, node.attrs = op, attrs
+        self.rewire(node, inputs)
+        return True
+
+    def fresh_module(self, op: str, attrs: Attrs, at: Node) -> str:
+        """The path of a new child without persistent weights."""
+        taken = {*self.graph.children, *self.graph.weights, *self.graph.aliases, *self.graph.borrowed}
+        path, number = op, 1
+        while any(p == path or p.startswith(f"{path}.") for p in taken):
+            number += 1
+            path = f"{op}_{number}"
+        self.graph.children[path] = Child(path, at.span, op, attrs, registry()[op].weights(attrs))
+        return path
 
     def reshape_module(self, node: Node, attrs: Attrs, op: str | None = None) -> None:
         """Gives a node and its module other attributes (another op), and the module the weights that these ask for."""
@@ -253,6 +286,20 @@ def _named(node: Node) -> Iterator[str]:
     for slot, path in node.modules.items():
         borrowed = node.callee.borrowed[slot] if node.callee is not None else None
         yield from (shift(path, i) for i in range(borrowed.count if borrowed is not None else 1))
+
+
+def acts(node: Node, training: bool, memo: dict[int, bool] | None = None) -> bool:
+    """Whether running the node does more than give a result: it draws, or in training writes to buffers."""
+    memo = {} if memo is None else memo
+    if node.callee is None:
+        op = Editor.entry(node)
+        special = node.op in ("phase", "weight")
+        return not special and (
+            op is None or "random" in op.effects(node.attrs) or (training and bool(op.written(node.attrs)))
+        )
+    if id(node.callee) not in memo:
+        memo[id(node.callee)] = any(acts(n, training, memo) for n in node.callee.nodes)
+    return memo[id(node.callee)]
 
 
 def plain(node: Node) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from archlang.ops.code import In
 from archlang.optimize.base import rewrites
 from archlang.optimize.edit import Editor
 
@@ -11,9 +12,12 @@ def identities(edit: Editor) -> None:
     """Takes away ops that hand their input on unchanged: in evaluation dropout, a reshape to the same shape."""
     for node in edit.nodes():
         op = edit.entry(node)
-        if op is None or len(node.inputs) != 1 or len(node.outputs) != 1 or node.log_det or node.phase is not None:
+        if op is None or not node.inputs or len(node.outputs) != 1 or node.log_det or node.phase is not None:
             continue
-        if op.is_identity(edit.types(node.inputs), edit.types(node.outputs), node.attrs, edit.training):
+        if not op.is_identity(edit.types(node.inputs), edit.types(node.outputs), node.attrs, edit.training):
+            continue
+        nothing = op.call(node.attrs, len(node.inputs)) == In(0)  # torch does nothing either, nor does autograd
+        if nothing or edit.keeps_gradient(node.outputs[0], node.inputs[0], node):
             edit.did(node, f"`{node.op}` changes nothing")
             edit.merge(node, node.inputs[0])
 
