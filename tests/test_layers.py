@@ -20,7 +20,7 @@ LEVELS = [
     {"elaborate"},
     {"optimize"},
     {"interpret", "codegen", "keys", "inputs", "analyze", "groups"},
-    {"verify", "compare", "transform"},
+    {"verify", "compare", "transform", "budget"},
     {"api"},
     {"loading"},
     {"certify", "importer"},

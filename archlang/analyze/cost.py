@@ -21,7 +21,7 @@ from archlang.reversible import rebuildable
 from archlang.reversible.kept import Anchors
 from archlang.shapes.dim import Size, symbol, symbols
 
-__all__ = ["Cost", "at_peak", "cost"]
+__all__ = ["Cost", "at_peak", "cost", "recorded"]
 
 
 class Cost:
@@ -128,6 +128,11 @@ def at_peak(program: Program, sizes: Mapping[str, int] | None = None) -> list[tu
     trace = _trace(program, Tracer(Plans(), training=False, grad=False), _sizes(program, sizes or {}))
     names = [f"input {v.name or port.name}" for port in program.root.inputs for v in port.values]
     return live_at_peak(trace, names)
+
+
+def recorded(program: Program, plans: Plans, sizes: Mapping[str, int]) -> Trace:
+    """The trace of a pass in training of which autograd records all, reversible blocks too."""
+    return _trace(program, Tracer(plans, training=True, grad=True), _sizes(program, sizes))
 
 
 def _sizes(program: Program, given: Mapping[str, int]) -> dict[str, Size]:

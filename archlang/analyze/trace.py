@@ -24,7 +24,7 @@ from archlang.shapes.dim import Size
 
 _OUTSIDE = ("extern", *CONTRACTIONS)  # their work is not known
 
-__all__ = ["Row", "Step", "Trace", "Tracer", "Work"]
+__all__ = ["Row", "Step", "Trace", "Tracer", "Work", "crossed", "jumps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,10 @@ class Work:
 
 @dataclass(slots=True)
 class Step:
-    """One application: the storages that go in and come out, and the trace of the callee.
+    """One application: the storages that go in and come out, and the trace of the callee; of an op, what it asks
+    autograd to keep, whoever else does.
 
-    Of a run's instances it is the one at `place`.
+    Of a run's instances it is the one at `place`, and stands for those up to the next one of which there is a step.
     """
 
     ins: tuple[Storage, ...]
@@ -57,6 +58,8 @@ class Step:
     trace: Trace | None
     node: Node
     place: int = 0
+    asked: tuple[Storage, ...] = ()
+    work: Work = Work()
 
     @property
     def name(self) -> str:
@@ -83,6 +86,7 @@ class Trace:
     work: Work = Work()
     by_op: dict[str, tuple[int, Work]] = field(default_factory=dict)
     uncounted: frozenset[str] = frozenset()  # `extern m:f`, of which nothing is known; what keeps what is not known
+    plan: Plan | None = None
 
     @property
     def used(self) -> frozenset[int]:
@@ -169,7 +173,7 @@ class _Walk:
         own = tuple(Storage(s.bytes, s.own, s.kept) for s in outer)
         values = (v for port in plan.graph.inputs for v in port.values)
         self.values = {id(v): g for v, g in zip(values, _moved(ins, outer, own), strict=True)}
-        self.trace = Trace(own)
+        self.trace = Trace(own, plan=plan)
         self.regions = self.places() if tracer.rebuilt else {}
 
     def places(self) -> dict[int, list[Node]]:
@@ -218,12 +222,12 @@ class _Walk:
         w = self.tape.weight(decl.shape, decl.dtype, decl.trainable and decl.kind == "parameter")
         if decl.constraint is None:
             return w
-        before = self.tape.kept  # where(w < 0, -size, size) of size = clamp(abs(w))
+        before, asked = self.tape.kept, len(self.tape.asked)  # where(w < 0, -size, size) of size = clamp(abs(w))
         y = self.tape.new(w.shape, w.dtype, (w,))
         self.tape.extra(y, w.shape, w.dtype)
         self.tape.extra(y, w.shape, "bool")
-        self.trace.steps.append(Step((), (y.storage,), None, node))
         row.work = Work(saved=self.tape.kept - before)
+        self.trace.steps.append(Step((), (y.storage,), None, node, 0, tuple(self.tape.asked[asked:]), row.work))
         return y
 
     # -- steps ---------------------------------------------------------------------------------------------------------
@@ -268,31 +272,11 @@ class _Walk:
         callee, env = runs(node), self.plan.sizes[index]
         assert callee is not None
         streams = sum((nbytes(g.shape, g.dtype) for g in outs), 0)
-        self.tape.kept += self.crossed(node) * streams + node.count * self.jumps(callee, env)
-        row.work += Work(saved=self.tape.kept - before)
-        return outs
-
-    def crossed(self, node: Node) -> int:
-        """How many anchors lie in a node of a region, its end aside."""
         region, anchors = self.regions[id(node)], self.tracer.anchors
         every = anchors.every(self.plan.graph, region) if anchors is not None else 0
-        if not every:
-            return 0
-        blocks = [n.count * blocks_in(n.callee) for n in region if n.callee is not None]
-        place = next(i for i, n in enumerate(region) if n is node)
-        before, after = sum(blocks[:place]), sum(blocks[: place + 1])
-        return min(after, sum(blocks) - 1) // every - before // every
-
-    def jumps(self, graph: Graph, env: Env) -> Size:
-        """Bytes of what one application of a reversible block keeps, as what is computed from it can jump."""
-        plan = self.tracer.plans.plan(graph, env)
-        types = [plan.types[id(v)] for v in jump_reads(graph)]
-        total = sum((nbytes(t.shape, t.dtype) for t in types), 0)
-        places = {id(node): i for i, node in enumerate(graph.nodes)}
-        for node in inner_blocks(graph):
-            assert node.callee is not None
-            total += node.count * self.jumps(node.callee, plan.sizes[places[id(node)]])
-        return total
+        self.tape.kept += crossed(region, node, every) * streams + node.count * jumps(self.tracer.plans, callee, env)
+        row.work += Work(saved=self.tape.kept - before)
+        return outs
 
     def call(self, index: int, node: Node, row: Row, ins: list[Ghost], tracer: Tracer | None = None) -> Sequence[Ghost]:
         callee, env = runs(node), self.plan.sizes[index]
@@ -306,7 +290,7 @@ class _Walk:
                 here.kept = there.kept
             outs = _moved(trace.outputs, trace.inputs, mine)
             self.tape.kept = self.tape.kept + trace.work.saved
-            self.trace.steps.append(Step(_storages(given), _storages(outs), trace, node, place))
+            self.trace.steps.append(Step(_storages(given), _storages(outs), trace, node, place, (), trace.work))
             return outs, trace
 
         return self.repeat(node, row, ins, step)
@@ -320,7 +304,7 @@ class _Walk:
             for name in registry()[node.op].written(attrs):
                 weights[name].storage.own = weights[name].dtype not in FLOATS  # counters are not kept
         part = Trace(())
-        before = self.tape.kept
+        before, asked = self.tape.kept, len(self.tape.asked)
         given = [*ins, *weights.values()]
         macs: Size = 0
         flops: Size = 0
@@ -341,8 +325,31 @@ class _Walk:
         traffic = sum((_bytes(g) for g in (*given, *results)), start=0) if moves else 0
         part.work = Work(macs, flops, traffic, self.tape.kept - before)
         part.by_op = {"log_det" if node.log_det else node.op: (1, part.work)}
-        self.trace.steps.append(Step(_storages(ins), _storages(results), None, node, place))
+        kept = tuple(self.tape.asked[asked:])
+        self.trace.steps.append(Step(_storages(ins), _storages(results), None, node, place, kept, part.work))
         return results, part
+
+
+def crossed(region: Sequence[Node], node: Node, every: int) -> int:
+    """How many anchors lie in a node of a region that has one after `every` blocks (0: none), its end aside."""
+    if not every:
+        return 0
+    blocks = [n.count * blocks_in(n.callee) for n in region if n.callee is not None]
+    place = next(i for i, n in enumerate(region) if n is node)
+    before, after = sum(blocks[:place]), sum(blocks[: place + 1])
+    return min(after, sum(blocks) - 1) // every - before // every
+
+
+def jumps(plans: Plans, graph: Graph, env: Env) -> Size:
+    """Bytes of what one application of a reversible block keeps, as what is computed from it can jump."""
+    plan = plans.plan(graph, env)
+    types = [plan.types[id(v)] for v in jump_reads(graph)]
+    total = sum((nbytes(t.shape, t.dtype) for t in types), 0)
+    places = {id(node): i for i, node in enumerate(graph.nodes)}
+    for node in inner_blocks(graph):
+        assert node.callee is not None
+        total += node.count * jumps(plans, node.callee, plan.sizes[places[id(node)]])
+    return total
 
 
 def _storages(ghosts: Iterable[Ghost]) -> tuple[Storage, ...]:

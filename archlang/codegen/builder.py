@@ -20,13 +20,14 @@ from archlang.codegen.body import (
     Target,
     TwoWay,
 )
+from archlang.codegen.checkpoints import checkpointed
 from archlang.codegen.checks import promises
 from archlang.codegen.construct import Constructor, extern_arguments
 from archlang.codegen.errors import fail
 from archlang.codegen.flow import reads
 from archlang.codegen.forms import Forms, entry, is_class
 from archlang.codegen.log_dets import contraction, measured, method, op_code
-from archlang.codegen.loops import chain, loop
+from archlang.codegen.loops import chain, loop, loopable
 from archlang.codegen.names import Scope, identifier
 from archlang.codegen.rebuilding import UNCHANGED, UNDO
 from archlang.codegen.regions import outlined, rebuilt, region
@@ -65,6 +66,7 @@ class _Builder:
         scope = Scope()
         self.slots = {path: scope.take(identifier(path.replace(".", "_"))) for path in self.graph.borrowed}
         self.make = Constructor(self.graph, self.forms, self.shared)
+        self.segments = {s.start: s for s in self.forms.segments.get(id(self.graph), ())}
         for v in (v for n in self.graph.nodes for v in n.inputs):
             self.uses[id(v)] = self.uses.get(id(v), 0) + 1
         for v in (v for o in self.graph.outputs for v in o.values):
@@ -103,6 +105,7 @@ class _Builder:
         """The body of a method: some of the graph's nodes, or its inverse. regions: its calls may start such."""
         other = self.within(graph)
         other.inside = not regions
+        other.direct = self.direct
         steps = other.steps()
         return Body("function", other.ports(), other.lents(), (), (), (), size_reads(other, steps), steps,
                     other.outputs(), other.names(), other.types())  # fmt: skip
@@ -175,6 +178,10 @@ class _Builder:
         nodes = self.graph.nodes
         at = 0
         while at < len(nodes):
+            if at in self.segments:
+                found.append(checkpointed(self, self.segments[at]))
+                at = self.segments[at].stop
+                continue
             region = self.region_from(at)
             if len(region) > 1 or (region and region[0].count > 1):
                 found.append(outlined(self, region))
@@ -262,6 +269,13 @@ class _Builder:
         left = [o for o in outputs if not o.training]
         plain = len(left) == 1 and left[0].kind == "tensor"
         return TwoWay(target, evaluation, value, plain, len(outputs), node.phase, label, node.span)
+
+    def plain(self, node: Node) -> bool:
+        """Whether each of the node's modules takes a tensor, gives one, and takes nothing else."""
+        if node.callee is None:
+            return loopable(self, node)
+        ports, outputs = node.callee.inputs, node.callee.outputs
+        return loopable(self, node) and [p.kind for p in ports] == [o.kind for o in outputs] == ["tensor"]
 
     def region_from(self, at: int) -> list[Node]:
         """The calls from a node on that can be one region."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from archlang.codegen.checkpoints import Segments
 from archlang.codegen.convert import mentions_self, symbolic, walk
 from archlang.codegen.reversal import Reversal
 from archlang.ir.graph import CONTRACTIONS, Graph, Node, Program, Value
@@ -42,9 +44,11 @@ class Forms:
     applied: set[int] = field(default_factory=set)
     rebuild: bool = True
     log_det: bool = False
+    segments: Segments = field(default_factory=dict)
+    recorded: Collection[int] = ()
 
     def __post_init__(self) -> None:
-        self.reversal = Reversal(self.program, self.rebuild, self.log_det)
+        self.reversal = Reversal(self.program, self.rebuild, self.log_det, self.recorded)
         for graph in self.program.graphs:
             if self._is_pure(graph):
                 self.pure.add(id(graph))
@@ -84,7 +88,13 @@ class Forms:
     def _is_pure(self, graph: Graph) -> bool:
         """No weights, no modules, no dependence on the mode: all the way down."""
         methods = self.has_inverse(graph) or self.has_log_det(graph)
-        if methods or graph.weights or graph.borrowed or any(o.training for o in graph.outputs):
+        if (
+            methods
+            or id(graph) in self.segments
+            or graph.weights
+            or graph.borrowed
+            or any(o.training for o in graph.outputs)
+        ):
             return False
         for child in graph.children.values():
             if child.weights or child.op == "extern" or (child.graph is not None and id(child.graph) not in self.pure):
@@ -109,6 +119,7 @@ class Forms:
             self.has_inverse(graph)
             or self.has_log_det(graph)
             or self._promises(graph)
+            or id(graph) in self.segments
             or not graph.sequential
             or graph.weights
             or graph.borrowed

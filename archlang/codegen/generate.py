@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from archlang.codegen.checkpoints import CHECKPOINT, Segments
 from archlang.codegen.classes import Classes, Unit
 from archlang.codegen.constructor import buffers, print_constructor, signature
 from archlang.codegen.conversion import IMPORTS as CONVERSION
@@ -43,6 +44,8 @@ def generate(
     log_det: bool = False,
     changes: Mapping[int, Sequence[Change]] | None = None,
     sources: Sequence[str] = (),
+    segments: Segments | None = None,
+    recorded: Collection[int] = (),
 ) -> str:
     """The text of one Python file that defines the program's root as an nn.Module, and what it needs.
 
@@ -50,21 +53,24 @@ def generate(
     command that made the file; rebuild: whether reversible blocks are trained without stored activations, see
     docs/drift.md; log_det: whether the root has a method that gives its log-determinant; changes: what an optimisation
     did to weights, for a function `convert_state_dict`; sources: names of the states that it takes, where there are
-    several. The text depends on nothing else: no clock, machine or hash seed.
+    several; segments: what training evaluates again, and recorded: graphs whose calls autograd records though they are
+    reversible, by their ids, see docs/memory.md. The text depends on nothing else: no clock, machine or hash seed.
 
     Raises ArchError (ARC07xx, ARC0630) for programs that have no such text.
     """
     swept = sweeps(program)
     shared = Shared(swept=frozenset((s.torch_class, s.weight) for s in swept))
     converts = conversion(program, changes or {}, shared.names, sources if changes is not None else ())
-    forms = Forms(program, rebuild=rebuild, log_det=log_det)
+    forms = Forms(program, rebuild=rebuild, log_det=log_det, segments=segments or {}, recorded=recorded)
     classes = Classes(program, forms, shared)
     definitions: list[str] = []
-    typed = frozenset((*shared.helpers, *(u.name for u in classes.units if u.function))) - {UNDO.name, *UNTYPED}
+    functions = frozenset((*shared.helpers, *(u.name for u in classes.units if u.function)))
+    typed = functions - {UNDO.name, CHECKPOINT.name, *UNTYPED}
     for unit in classes.units:
         definitions += _unit(unit, shared, typed, swept if unit is classes.units[-1] else [])
     helpers = _helpers(definitions, shared)
     regions = helpers.pop("rebuild", None)
+    helpers.pop(CHECKPOINT.name, None)  # it is imported
     definitions = [*helpers.values(), *definitions]
     if regions is not None:
         definitions.append(f"{BANNER}\n\n\n{pasted(definitions)}")
@@ -217,6 +223,8 @@ def _imports(definitions: list[str], shared: Shared) -> list[list[str]]:
     sources |= CONVERSION
     if not shared.helpers.keys().isdisjoint({"rebuild", UNCHANGED.name}):
         sources |= imports()
+    if CHECKPOINT.name in shared.helpers:
+        sources |= {"checkpoint": "torch.utils.checkpoint", "Iterable": "collections.abc"}
     by_module: dict[str, list[str]] = {}
     for name in sorted(used & sources.keys(), key=str.swapcase):
         by_module.setdefault(sources[name], []).append(name)

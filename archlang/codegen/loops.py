@@ -17,15 +17,15 @@ from archlang.ir.paths import split_index
 if TYPE_CHECKING:
     from archlang.codegen.builder import _Builder
 
-__all__ = ["chain", "loop"]
+__all__ = ["chain", "loop", "loopable"]
 
 
 def chain(b: _Builder, at: int) -> list[Node]:
     """The node and those after it that apply consecutive modules, each to the one before's results only."""
     nodes = b.graph.nodes
     taken = [nodes[at]]
-    while at + len(taken) < len(nodes) and continues(b, taken[-1], nodes[at + len(taken)]):
-        taken.append(nodes[at + len(taken)])
+    while (end := at + len(taken)) < len(nodes) and end not in b.segments and continues(b, taken[-1], nodes[end]):
+        taken.append(nodes[end])
     return taken[:1] if len(taken) > 1 and b.iterable(taken) is None else taken
 
 

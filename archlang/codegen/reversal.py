@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from archlang.codegen.errors import fail
@@ -25,6 +25,7 @@ class Reversal:
     program: Program
     rebuild: bool = True  # whether there are regions at all
     whole: bool = False  # whether the root gives its log-determinant
+    recorded: Collection[int] = ()  # ids of graphs whose calls are no regions
     inverse: dict[int, Graph] = field(default_factory=dict)
     needed: set[int] = field(default_factory=set)  # of these: what something runs backwards
     log_det: dict[int, Graph] = field(default_factory=dict)
@@ -33,7 +34,7 @@ class Reversal:
 
     def __post_init__(self) -> None:
         self.anchors = Anchors(self.program)
-        self.statements = rebuildable(self.program) if self.rebuild else set()
+        self.statements = rebuildable(self.program) - set(self.recorded) if self.rebuild else set()
         pending = [graph for graph in concerned(self.program) if proved(graph) is not None]
         for graph in self.program.graphs:
             self.needed |= {id(n.callee) for n in graph.nodes if n.inverted}

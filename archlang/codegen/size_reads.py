@@ -13,7 +13,7 @@ from archlang.shapes.dim import Dim, Size, symbols
 if TYPE_CHECKING:
     from archlang.codegen.builder import _Builder
 
-__all__ = ["size_reads"]
+__all__ = ["size_reads", "solve"]
 
 
 def size_reads(b: _Builder, steps: tuple[StepItem | Check, ...]) -> tuple[SizeRead, ...]:
@@ -40,7 +40,7 @@ def read(b: _Builder, symbol: str) -> SizeRead:
     for port in b.graph.inputs:
         for value in port.values:
             for dim, size in enumerate(value.type.shape):
-                rule = _solve(size, symbol)
+                rule = solve(size, symbol)
                 if rule is None:
                     continue
                 if rule == (1, 0):
@@ -52,7 +52,7 @@ def read(b: _Builder, symbol: str) -> SizeRead:
     return found
 
 
-def _solve(size: Size, symbol: str) -> tuple[int, int] | None:
+def solve(size: Size, symbol: str) -> tuple[int, int] | None:
     """(scale, offset) where the size is scale * symbol + offset."""
     if not isinstance(size, Dim) or symbols(size) != {symbol}:
         return None

@@ -76,7 +76,8 @@ def _sample(size: Size) -> int:
 
 
 class Tape:
-    """One forward computation. `kept` is what the backward pass needs so far, in bytes.
+    """One forward computation. `kept` is what the backward pass needs so far, in bytes; `asked` is every storage that a
+    step asked for, again where another one had already.
 
     training: the mode of the module. grad: whether autograd records.
     """
@@ -85,6 +86,7 @@ class Tape:
         self.training = training
         self.grad = grad
         self.kept: Size = 0
+        self.asked: list[Storage] = []
 
     # -- making and keeping --------------------------------------------------------------------------------------------
     def new(self, shape: Sequence[Size], dtype: str = "float", parents: Sequence[Ghost] = ()) -> Ghost:
@@ -101,6 +103,7 @@ class Tape:
     def keep(self, *ghosts: Ghost) -> None:
         """Autograd saves these."""
         for storage in (g.storage for g in ghosts):
+            self.asked.append(storage)
             if not storage.own and not storage.kept:
                 storage.kept = True
                 self.kept = self.kept + storage.bytes

@@ -1,0 +1,126 @@
+"""The plans that there are for a program at given sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from archlang.analyze.cost import recorded
+from archlang.analyze.plan import Plans
+from archlang.budget.course import Choice, Plan, cheapest, least, measure
+from archlang.budget.rewrite import Planned, planned
+from archlang.budget.schedule import Schedule, scheduled
+from archlang.budget.sheet import Facts, Sheet, macs_of
+from archlang.ir.graph import Program
+from archlang.records import dataclass
+
+__all__ = ["Budget", "Fit"]
+
+UNBOUNDED = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A plan, in bytes and MACs. kept: at the end of the forward pass; peak: the most at one time in the backward pass;
+    again: what the backward pass evaluates again. See docs/memory.md."""
+
+    plan: Plan
+
+    @property
+    def kept(self) -> int:
+        return self.plan.kept
+
+    @property
+    def peak(self) -> int:
+        return self.plan.peak
+
+    @property
+    def again(self) -> int:
+        return macs_of(self.plan.cost)
+
+
+class Budget:
+    """What the training of a program at given sizes can do about its memory.
+
+    sizes: a number for each symbol of the inputs. `stored` records all; `least` has the least peak. `macs` are those of
+    a forward pass; `uncounted` names what the figures lack, as in `analyze.Cost`.
+    """
+
+    def __init__(self, program: Program, sizes: Mapping[str, int]) -> None:
+        self.program = program
+        self.sizes = dict(sizes)
+        plans = Plans()
+        trace = recorded(program, plans, sizes)
+        total, macs = trace.work.saved, trace.work.macs
+        assert isinstance(total, int) and isinstance(macs, int), "every size needs a number"
+        self.macs = macs
+        self.uncounted = tuple(sorted(trace.uncounted))
+        self._sheet = Sheet(Facts(program, plans, total))
+        self.level = self._sheet.lay(trace, self._sheet.numbered(trace.inputs))
+        self.course = self._sheet.course()
+        stored = cheapest(self.course, UNBOUNDED, limit=1)
+        smallest = least(self.course)
+        assert stored is not None and smallest is not None  # to store is always a choice
+        self.stored = Fit(stored)
+        self.least = self.within(smallest.peak) or Fit(smallest)
+
+    def within(self, memory: int) -> Fit | None:
+        """The plan that evaluates the least again, of those that need at most so many bytes at their peak."""
+        found = cheapest(self.course, memory)
+        return None if found is None else Fit(measure(self.course, self._tidied(found.choices, memory)))
+
+    def curve(self, points: int) -> list[Fit]:
+        """From the least memory to where all is stored, in equal steps of memory."""
+        low, high = self.least.peak, self.stored.peak
+        steps = [low + (high - low) * i // max(1, points - 1) for i in range(points)]
+        found = [fit for memory in dict.fromkeys(steps) if (fit := self.within(memory)) is not None]
+        return list({(fit.peak, fit.again): fit for fit in found}.values())
+
+    def schedule(self, fit: Fit) -> Schedule:
+        return scheduled(self.level, fit.plan)
+
+    def planned(self, fit: Fit) -> Planned:
+        """The program and what `codegen.generate` needs to write the plan down."""
+        return planned(self.program, self.schedule(fit))
+
+    def _tidied(self, choices: Sequence[Choice], memory: int) -> Sequence[Choice]:
+        """The same choices with those of equal units side by side, where that needs no more memory.
+
+        Of equal units in a row it does not matter which ones are trained in which way, but for the peak; those that
+        rebuild most come first, when the least is kept. So runs stay runs in what is written.
+        """
+        before = measure(self.course, choices)
+        order = list(choices)
+        start = 0
+        while start < len(order):
+            stop = start + 1
+            while stop < len(order) and _alike(order[start], order[stop]):
+                stop += 1
+            if stop - start > 2:
+                row = sorted(order[start:stop], key=lambda c: (-c.extra, c.inner, str(c.what.schedule)))
+                moved = [*order[:start], *_placed(row, order[start:stop], self.course.choices), *order[stop:]]
+                after = measure(self.course, moved)
+                if after.peak <= memory and (after.cost, after.kept) <= (before.cost, before.kept):
+                    order, before = moved, after
+            start = stop
+        return order
+
+
+def _alike(choice: Choice, other: Choice) -> bool:
+    """Whether two choices are about single applications of one node, with the same ways to train them."""
+    a, b = choice.what, other.what
+    if a.kind != "way" or b.kind != "way" or a.level is not b.level:
+        return False
+    first, second = a.level.units[a.first], b.level.units[b.first]
+    return first.step.node is second.step.node and first.step.trace is second.step.trace is not None
+
+
+def _placed(row: Sequence[Choice], places: Sequence[Choice], choices: Sequence[Choice]) -> list[Choice]:
+    """The choices of a row, in its order, at these places of the course."""
+    wanted = {(p.start, str(c.what.schedule)): None for c, p in zip(row, places, strict=True)}
+    there = {p.start for p in places}
+    found = {
+        (c.start, str(c.what.schedule)): c
+        for c in choices
+        if c.start in there and c.what.kind == "way" and c.stop == c.start + 1
+    }
+    return [found[key] for key in wanted]

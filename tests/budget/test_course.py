@@ -1,0 +1,130 @@
+"""The search for the cheapest plan, beside all plans that there are."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from archlang.budget.course import Choice, Course, Plan, chain, cheapest, least, measure, tradeoffs
+
+
+def every(course: Course, start: int = 0) -> Iterator[list[Choice]]:
+    """All plans from a place on."""
+    if start == course.parts:
+        yield []
+    for choice in course.choices:
+        if choice.start == start:
+            for rest in every(course, choice.stop):
+                yield [choice, *rest]
+
+
+def figures(course: Course, choices: list[Choice]) -> tuple[int, int, int]:
+    """Cost, peak and what is kept, by running the backward pass: written from the definition, not from the search."""
+    held = [(set(c.keeps), c.inner) for c in choices]
+
+    def bytes_of(part: list[tuple[set[int], int]]) -> int:
+        return sum(course.sizes[t] for t in set().union(*(k for k, _ in part))) + sum(i for _, i in part)
+
+    kept = bytes_of(held)
+    peak = kept
+    while held:  # the last choice's backward pass runs, then what only it kept is gone
+        peak = max(peak, bytes_of(held) + choices[len(held) - 1].extra)
+        held.pop()
+    return sum(c.cost for c in choices), peak, kept
+
+
+def random_chain(rng: random.Random, n: int, undone: bool) -> Course:
+    top = rng.choice([3, 20, 1000])
+    inner, again = ([rng.randrange(top) for _ in range(n)] for _ in range(2))
+    between = [rng.randrange(1, top) for _ in range(n + 1)]
+    back = [rng.choice([None, rng.randrange(top)]) for _ in range(n)] if undone else ()
+    return chain(inner, between, again, back)
+
+
+def random_course(rng: random.Random, n: int) -> Course:
+    """Choices that keep tensors from anywhere, as on a graph with connections across."""
+    sizes = [rng.randrange(1, 30) for _ in range(6)]
+    choices = []
+    for start in range(n):
+        for stop in {start + 1, *(rng.randrange(start + 1, n + 1) for _ in range(2))}:
+            keeps = frozenset(rng.sample(range(6), rng.randrange(4)))
+            choices.append(Choice(start, stop, keeps, *(rng.randrange(30) for _ in range(3))))
+    return Course(n, sizes, choices)
+
+
+def compare(course: Course, rng: random.Random, budgets: int) -> None:
+    plans = [figures(course, plan) for plan in every(course)]
+    smallest = least(course)
+    assert smallest is not None
+    assert smallest.peak == min(peak for _, peak, _ in plans)
+    assert cheapest(course, smallest.peak - 1) is None
+    peaks = [peak for _, peak, _ in plans]
+    for memory in (smallest.peak, max(peaks), *(rng.choice(peaks) for _ in range(budgets))):
+        found = cheapest(course, memory)
+        assert found is not None
+        best = min((cost, kept) for cost, peak, kept in plans if peak <= memory)
+        assert (found.cost, found.kept) == best
+        assert figures(course, list(found.choices)) == (found.cost, found.peak, found.kept)
+        assert found.peak <= memory
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_chains_equal_brute_force(seed: int) -> None:
+    rng = random.Random(seed)
+    compare(random_chain(rng, rng.randrange(1, 9), undone=seed % 2 == 1), rng, 5)
+
+
+def test_chains_of_twelve_equal_brute_force() -> None:
+    rng = random.Random(12)
+    compare(random_chain(rng, 12, undone=False), rng, 12)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_shared_tensors_equal_brute_force(seed: int) -> None:
+    rng = random.Random(seed)
+    compare(random_course(rng, rng.randrange(1, 9)), rng, 5)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_tradeoffs_are_the_front_of_all_plans(seed: int) -> None:
+    rng = random.Random(seed)
+    course = random_chain(rng, rng.randrange(1, 7), undone=True)
+    plans = {figures(course, plan) for plan in every(course)}
+    best = {p for p in plans if not any(q != p and all(a <= b for a, b in zip(q, p, strict=True)) for q in plans)}
+    assert {(p.cost, p.peak, p.kept) for p in tradeoffs(course, 10_000)} >= best
+    assert {(p.cost, p.peak, p.kept) for p in tradeoffs(course, 10_000)} <= plans
+
+
+def test_a_uniform_chain_is_cut_into_equal_segments() -> None:
+    """Of 16 equal parts with tensors of their own size, four segments of four need the least."""
+    course = chain([0] * 16, [1] * 17, [1] * 16)
+    smallest = least(course)
+    assert smallest is not None
+    assert smallest.peak <= 4 + 3
+    whole = cheapest(course, 16)
+    assert whole is not None and (whole.cost, whole.kept) == (0, 16)
+
+
+def test_a_long_chain_is_planned_within_its_budget() -> None:
+    """With more plans than are followed, what is found still keeps to the budget, and costs less with more memory."""
+    rng = random.Random(0)
+    course = random_chain(rng, 60, undone=False)
+    smallest = least(course)
+    assert smallest is not None
+    costs = []
+    for memory in (smallest.peak, 2 * smallest.peak, 4 * smallest.peak):
+        found = cheapest(course, memory, limit=40)
+        assert found is not None and found.peak <= memory
+        assert measure(course, found.choices) == found
+        costs.append(found.cost)
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_what_cannot_be_covered_has_no_plan() -> None:
+    gap = Course(2, [1], [Choice(0, 1, frozenset({0}), 0, 0, 0)])
+    assert cheapest(gap, 100) is None
+    assert least(gap) is None
+    assert tradeoffs(gap, 10) == []
+    assert cheapest(Course(0, [], []), 0) == Plan((), 0, 0, 0)

@@ -1,0 +1,185 @@
+"""What is written for a plan: the same function, gradients and buffers as plain autograd, and the memory as planned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+
+import archlang
+from archlang.api import Compiled
+from archlang.budget import Budget, Fit
+from archlang.inputs import random_inputs
+from archlang.loading import instantiate
+from tests.budget.trained import memory, pair, same, step, stored, written
+from tests.random_specs.strategy import SIZE, Spec, specs
+
+SPECS = Path(__file__).parents[2] / "specs"
+RESIDUAL = """
+block unit(width: int)(x) {
+    y = x -> conv1: conv(width, 3, padding=1, bias=false) -> bn1: batchnorm -> relu -> dropout(0.3)
+          -> conv2: conv(width, 3, padding=1, bias=false) -> bn2: batchnorm
+    return (y + x) -> relu
+}
+block net(x: [B, 3, H, W]) {
+    x = x -> stem: conv(8, 3, padding=1) -> body: chain([unit(8) for _ in 0..9]) -> mid: conv(12, 1)
+    return x -> tail: chain([unit(12) for _ in 0..3]) -> global_avgpool -> fc: linear(5)
+}
+"""
+SKIPS = """
+block level(width: int)(x) { return x -> conv: conv(width, 3, padding=1) -> norm: groupnorm(2) -> silu }
+block net(x: [B, 4, H, W]) {
+    a = x -> a: level(8)
+    b = a -> b: level(8)
+    c = b -> c: level(8)
+    d = concat(c, b) -> d: level(8)
+    e = concat(d, a) -> e: level(8)
+    return (e * x -> scale: conv(8, 1) -> sigmoid)
+}
+""".replace("(e * x -> scale: conv(8, 1) -> sigmoid)", "e * (x -> scale: conv(8, 1) -> sigmoid)")
+AUXILIARY = """
+block head(x) { return x -> conv: conv(4, 1) -> relu -> global_avgpool -> fc: linear(3) }
+block net(x: [B, 4, H, W]) {
+    x = x -> first: chain([(conv(8, 3, padding=1) -> batchnorm -> relu) for _ in 0..4])
+    if training { aux = x -> side: head() }
+    x = x -> second: chain([(conv(8, 3, padding=1) -> relu) for _ in 0..4])
+    return x -> main: head(), training aux=aux
+}
+"""
+REVERSIBLE = """
+use std.reversible: coupling
+block branch(x) { return x -> conv: conv(8, 3, padding=1) -> bn: batchnorm -> relu -> dropout(0.2) }
+block net(a: [B, 8, H, W], b: [B, 8, H, W]) {
+    return (a, b) -> body: chain([coupling(branch(), branch()) for _ in 0..8])
+}
+"""
+SHARED = """
+block net(x: [B, 6, T]) {
+    cell = (linear(16) -> gelu -> linear(6) -> layernorm)
+    for _ in 0..5 { x += (x -> transpose(1, 2)) -> c: cell -> transpose(1, 2) }
+    return x
+}
+""".replace("cell = (linear", "c = (linear").replace("-> c: cell ->", "-> c ->")
+NETS = {"residual": RESIDUAL, "skips": SKIPS, "auxiliary": AUXILIARY, "reversible": REVERSIBLE, "shared": SHARED}
+SIZES = {"B": 2, "H": 6, "W": 6, "T": 7}
+FRACTIONS = (0.0, 0.35, 0.8)
+
+
+def budget_of(compiled: Compiled) -> Budget:
+    return Budget(compiled.program, {name: SIZES[name] for name in compiled.program.root.symbols})
+
+
+def at(budget: Budget, fraction: float) -> Fit:
+    """The plan for a budget between the least and all stored."""
+    memory = int(budget.least.peak + fraction * (budget.stored.peak - budget.least.peak))
+    found = budget.within(memory)
+    assert found is not None and found.peak <= memory
+    return found
+
+
+def doubles(budget: Budget) -> list[Any]:
+    found = random_inputs(budget.program, budget.sizes)
+    return [t.double() if t.is_floating_point() else t for t in found]
+
+
+@pytest.mark.parametrize("fraction", FRACTIONS)
+@pytest.mark.parametrize("name", NETS)
+def test_the_step_is_that_of_plain_autograd(name: str, fraction: float) -> None:
+    compiled = archlang.compile(NETS[name], "net")
+    budget = budget_of(compiled)
+    fit = at(budget, fraction)
+    assert fit.peak < budget.stored.peak
+    plain, planned = pair(compiled, budget, fit)
+    inputs = doubles(budget)
+    same(step(plain, inputs), step(planned, inputs))
+    plain.eval(), planned.eval()
+    same(step(plain, inputs), step(planned, inputs))
+    with torch.no_grad():
+        result = planned(*inputs)
+        assert torch.equal(*(r[0] if isinstance(r, tuple) else r for r in (result, plain(*inputs))))
+
+
+@pytest.mark.parametrize("fraction", FRACTIONS)
+@pytest.mark.parametrize("name", NETS)
+def test_memory_is_as_planned(name: str, fraction: float) -> None:
+    compiled = archlang.compile(NETS[name], "net")
+    budget = budget_of(compiled)
+    fit = at(budget, fraction)
+    kept, peak = memory(instantiate(written(compiled, budget, fit)), random_inputs(budget.program, budget.sizes))
+    assert kept == fit.kept
+    assert peak <= 1.02 * fit.peak
+    if "rebuild" not in written(compiled, budget, fit).source:  # what undoing takes is a bound
+        assert peak >= 0.98 * fit.peak
+
+
+@pytest.mark.parametrize(
+    ("spec", "entry", "sizes"),
+    [
+        ("resnet.arch", "resnet18", {"B": 2, "H": 48, "W": 48}),
+        ("llama.arch", "llama_small", {"B": 2, "T": 16}),
+        ("reversible_unet3d.arch", "reversible", {"B": 2, "D": 8, "H": 8, "W": 8}),
+    ],
+)
+def test_published_networks(spec: str, entry: str, sizes: dict[str, int]) -> None:
+    compiled = archlang.compile(SPECS / spec, entry)
+    budget = Budget(compiled.program, sizes)
+    fit = at(budget, 0.3)
+    plain, planned = pair(compiled, budget, fit)
+    inputs = doubles(budget)
+    same(step(plain, inputs), step(planned, inputs), 1e-7)
+    kept, peak = memory(planned.float(), random_inputs(budget.program, sizes))
+    assert kept == fit.kept
+    assert peak <= 1.02 * fit.peak
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(specs())
+def test_random_specs(spec: Spec) -> None:
+    compiled = archlang.compile(spec.text, entry="net")
+    budget = Budget(compiled.program, {name: 2 if name == "B" else SIZE for name in compiled.program.root.symbols})
+    fit = at(budget, 0.3)
+    plain, planned = pair(compiled, budget, fit)
+    inputs = [torch.randn(2, c, SIZE, SIZE, dtype=torch.float64) for c in spec.channels]
+    same(step(plain, inputs), step(planned, inputs), 1e-7)
+    kept, peak = memory(planned.float(), [x.float() for x in inputs])
+    assert kept <= fit.kept  # the generator leaves out what nobody reads
+    assert peak <= 1.02 * fit.peak
+
+
+def test_a_second_backward_pass() -> None:
+    """Each backward pass evaluates again, and buffers change once all the same."""
+    compiled = archlang.compile(RESIDUAL, "net")
+    budget = budget_of(compiled)
+    plain, planned = pair(compiled, budget, budget.least)
+    inputs = doubles(budget)
+    found = []
+    for module in (plain, planned):
+        torch.manual_seed(0)
+        loss = module(*inputs).sum()
+        loss.backward(retain_graph=True)
+        loss.backward()
+        found.append(([p.grad for p in module.parameters()], list(module.buffers())))
+    for mine, other in zip(*found, strict=True):
+        assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-9) for a, b in zip(mine, other, strict=True))
+
+
+def test_statistics_change_once() -> None:
+    compiled = archlang.compile(RESIDUAL, "net")
+    budget = budget_of(compiled)
+    _, planned = pair(compiled, budget, budget.least)
+    step(planned, doubles(budget))
+    counters = [b for name, b in planned.named_buffers() if name.endswith("num_batches_tracked")]
+    assert counters and all(int(c) == 1 for c in counters)
+
+
+def test_what_all_stored_costs_is_what_the_cost_model_says() -> None:
+    for text in NETS.values():
+        compiled = archlang.compile(text, "net")
+        budget = budget_of(compiled)
+        found = archlang.analyze.cost(compiled.program, budget.sizes, rebuild=False)  # type: ignore[attr-defined]
+        assert budget.stored.kept == budget.stored.peak == found.saved
+        assert budget.schedule(budget.stored) == ()
+        assert "checkpoint" not in stored(compiled).source

@@ -1,0 +1,129 @@
+"""Runs a training step of generated modules: results, gradients, buffers, and which memory is held when."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils import checkpoint
+
+from archlang.api import Compiled
+from archlang.budget import Budget, Fit
+from archlang.certify.measure import flat
+from archlang.codegen import generate
+from archlang.ir.check import check
+from archlang.loading import instantiate
+from archlang.ops.base import Context, registry
+
+
+class Step(NamedTuple):
+    """What a step of training gives; state: the buffers after it."""
+
+    results: list[Tensor]
+    gradients: list[Tensor | None]
+    state: list[Tensor]
+
+
+def written(compiled: Compiled, budget: Budget, fit: Fit) -> Compiled:
+    """The design with a plan written down; whatever is generated is well-formed."""
+    made = budget.planned(fit)
+    check(made.program, registry(), Context)
+    text = generate(made.program, source_name="net.arch", segments=made.segments, recorded=made.recorded)
+    return Compiled(text, made.program, (), compiled.entry, compiled.spec)
+
+
+def stored(compiled: Compiled) -> Compiled:
+    """The design as plain autograd trains it."""
+    text = generate(compiled.program, source_name="net.arch", rebuild=False)
+    return Compiled(text, compiled.program, (), compiled.entry, compiled.spec)
+
+
+def pair(compiled: Compiled, budget: Budget, fit: Fit) -> tuple[nn.Module, nn.Module]:
+    """The plain module and the planned one, with the same weights, in float64 and in training."""
+    plain, other = instantiate(stored(compiled)), instantiate(written(compiled, budget, fit))
+    assert list(plain.state_dict()) == list(other.state_dict())
+    other.load_state_dict(plain.state_dict())
+    return plain.double().train(), other.double().train()
+
+
+def step(module: nn.Module, inputs: Sequence[Any], seed: int = 0) -> Step:
+    """A step from the same random numbers."""
+    torch.manual_seed(seed)
+    results = [t for t in flat(module(*inputs)) if t.requires_grad]
+    torch.autograd.backward(results, [slope(t) for t in results])
+    gradients = [p.grad for p in module.parameters()]
+    return Step([t.detach() for t in results], gradients, [b.clone() for b in module.buffers()])
+
+
+def slope(result: Tensor) -> Tensor:
+    return torch.linspace(-1, 1, result.numel(), dtype=result.dtype).view(result.shape)
+
+
+def same(first: Step, second: Step, tolerance: float = 1e-9) -> None:
+    """The same results, gradients and buffers, up to rounding."""
+    for mine, other in zip(first, second, strict=True):
+        for a, b in zip(mine, other, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None and b is not None:
+                assert torch.allclose(a.double(), b.double(), rtol=tolerance, atol=tolerance), (a - b).abs().max()
+
+
+class Memory:
+    """Storages that autograd holds, of the forward pass and of second evaluations; parameters and buffers aside."""
+
+    def __init__(self, module: nn.Module) -> None:
+        own = [*module.parameters(), *module.buffers()]
+        self.own = {t.untyped_storage()._cdata for t in own}
+        self.shapes = {tuple(b.shape) for b in module.buffers()}  # second evaluations work on copies of buffers
+        self.alive: list[tuple[int, int, weakref.ref[Tensor]]] = []
+        self.most = 0
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        tensor = tensor.detach()  # an object that nobody else holds
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.own:
+            self.alive.append((storage._cdata, storage.nbytes(), weakref.ref(tensor)))
+        self.most = max(self.most, self.now())
+        return tensor
+
+    def now(self) -> int:
+        self.alive = [entry for entry in self.alive if entry[2]() is not None]
+        return sum({key: size for key, size, _ in self.alive}.values())
+
+
+def memory(module: nn.Module, inputs: Sequence[Any]) -> tuple[int, int]:
+    """Bytes that autograd holds at the end of a forward pass, and the most until the backward pass is done."""
+    found = Memory(module)
+    with _followed(found), torch.backends.mkldnn.flags(enabled=False):
+        results = [t for t in flat(module(*inputs)) if t.requires_grad]
+        kept = found.now()
+        torch.autograd.backward(results, [slope(t) for t in results])
+    return kept, found.most
+
+
+@contextmanager
+def _followed(memory: Memory) -> Iterator[None]:
+    """Hooks for saved tensors, also for those of second evaluations, where `checkpoint` puts its own above ours."""
+    original = checkpoint._recomputation_hook
+
+    class Followed(original):  # type: ignore[misc, valid-type]
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            inner = self.pack_hook
+
+            def pack(tensor: Tensor) -> Any:
+                copied = not tensor.requires_grad and tuple(tensor.shape) in memory.shapes
+                return inner(tensor if copied else memory.pack(tensor))
+
+            self.pack_hook = pack
+
+    checkpoint._recomputation_hook = Followed
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(memory.pack, lambda t: t):
+            yield
+    finally:
+        checkpoint._recomputation_hook = original
