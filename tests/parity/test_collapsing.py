@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -64,3 +66,46 @@ def test_sesr() -> None:
     image = 0.4 + 0.2 * torch.rand(2, 1, 13, 9, dtype=torch.float64)
     assert 0 < trained(image).min() < trained(image).max() < 1  # the limits hide nothing
     assert_equal(collapsed, trained, image)
+
+
+def test_repghost() -> None:
+    params: dict[str, object] = {"width_mult": 0.5, "dropout_p": 0.0}
+    reference = timm_model("repghostnet_050", drop_rate=0.0)
+    # what goes into a 1x1 convolution and then a normalisation, and nowhere else, has a bias without effect
+    sums = r"[78]\.\d\.(ghost2\.(cheap_operation\.1|fusion_bn\.0)|shortcut\.3)"
+    dead = rf"blocks\.([15]\.0\.bn_dw|\d\.\d\.shortcut\.1|{sums})\.bias"
+    assert_parity("repghost.arch", "repghostnet", reference, (2, 3, 64, 48), params, no_gradient=dead)
+    assert_timm_merges("repghost.arch", "repghostnet", reference, params)
+
+
+@pytest.mark.parametrize("width", ["058", "080", "100", "111", "130", "150", "200"])
+def test_state_of_every_repghost(width: str) -> None:
+    assert_layout("repghost.arch", f"repghostnet_{width}", lambda: timm_model(f"repghostnet_{width}"))
+
+
+def test_parts_of_repmlp(tmp_path: Path) -> None:
+    """Each part of the map goes through the same weights, by itself; what is global is a factor."""
+    text = "use zoo.repmlp: repmlp\nblock net(x: [B, 8, H, W]) { return x -> _: repmlp(4, 2, [1, 3], false) }\n"
+    for name, size in (("whole", "8, 12"), ("part", "4, 4")):
+        (tmp_path / f"{name}.arch").write_text(text.replace("H, W", size))
+    torch.manual_seed(0)
+    whole = archlang.build(tmp_path / "whole.arch")
+    randomise(whole, (2, 8, 8, 12))
+    whole = whole.double().eval()
+    part = archlang.build(tmp_path / "part.arch").double().eval()
+    part.load_state_dict(whole.state_dict(), strict=True)
+    x = torch.randn(2, 8, 8, 12, dtype=torch.float64)
+    y = whole(x) / whole.gp(x)
+    for row in (slice(0, 4), slice(4, 8)):
+        for column in (slice(0, 4), slice(4, 8), slice(8, 12)):
+            piece = x[:, :, row, column]
+            assert torch.allclose(y[:, :, row, column], part(piece) / part.gp(piece), rtol=0, atol=1e-12)
+
+
+def test_layers_of_linear_gcn_are_one() -> None:
+    params = {"width": 6, "classes": 4, "hops": 3}
+    layers: nn.Module = archlang.build(SPECS / "sgc.arch", "linear_gcn", hidden=5, **params).double()
+    one: nn.Module = archlang.build(SPECS / "sgc.arch", "sgc", **params).double()
+    first, second, third = layers.state_dict().values()
+    one.load_state_dict({"W.weight": third @ second @ first, "W.bias": torch.zeros(4)}, strict=True)
+    assert_equal(one, layers, torch.randn(7, 6), torch.rand(7, 7))
