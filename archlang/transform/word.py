@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from archlang.elaborate.errors import fail
-from archlang.ir.graph import Node, Value
+from archlang.ir.graph import Node
+from archlang.optimize.clone import copy_node
 from archlang.transform.base import Given, Parameter, transforms
 from archlang.transform.sequence import in_line, layers, shown
 from archlang.transform.work import Work
@@ -32,12 +33,10 @@ def word(work: Work, given: Given, path: str | list[str], letters: list[int]) ->
         if [v.type for v in takes] != [v.type for v in values]:
             message = f"`{name}` takes {shown(takes)}, and {before} is {shown(values)}"
             fail("ARC0865", message, where, "these layers do not follow each other")
-        outputs = tuple(Value(v.type, v.name) for v in node.outputs)
-        context = node.inputs[len(node.outputs) :]
-        made.append(
-            Node(node.op, (*values, *context), outputs, node.span, node.attrs, node.path, node.callee, 1, node.sizes)
-        )
-        values, before = outputs, f"what `{name}` gives"
+        again = copy_node(node, {id(v): v for v in node.inputs}, {}, {})
+        again.inputs = (*values, *node.inputs[len(takes) :])
+        made.append(again)
+        values, before = again.outputs, f"what `{name}` gives"
     if [v.type for v in values] != [v.type for v in run.outputs]:
         message = f"the layers gave {shown(run.outputs)}, and would give {shown(values)}"
         fail("ARC0865", message, where, "the type of the result must stay")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -9,7 +10,7 @@ from archlang.elaborate import Fragments
 from archlang.elaborate.errors import fail
 from archlang.elaborate.finish import fold_runs
 from archlang.ir.graph import CONTRACTIONS, Child, Constraint, Graph, Node, Output, Program, Value
-from archlang.ir.paths import join, shift
+from archlang.ir.paths import Paths, join, shift
 from archlang.ops.base import Context, registry
 from archlang.optimize.clone import copy_graph, type_at
 from archlang.optimize.driver import pinned_paths
@@ -86,6 +87,10 @@ class Work:
         }
         graph.nodes = [single for node in graph.nodes for single in _members(node)]
 
+    def is_open(self, graph: Graph) -> bool:
+        """Whether the graph may have changed since transforms were last done."""
+        return id(graph) in self._open
+
     def private(self, place: Place, span: Span) -> Graph:
         """The graph of the child at a place, as its own: no other instance runs it. Opened."""
         graph, child = place.graph, place.child
@@ -115,8 +120,6 @@ class Work:
         """Diagnostic for a node that runs backwards, or whose branch must contract."""
         if node.inverted or node.log_det or node.op in CONTRACTIONS:
             _fixed(join(prefix, node.path or node.op), "runs backwards, or is undone elsewhere", span)
-        if node.modules:
-            _fixed(join(prefix, node.path or node.op), "uses modules of the block around it", span)
 
     def name(self, base: str) -> str:
         """A graph name that no other graph has."""
@@ -151,7 +154,40 @@ class Work:
             rest = rest.removeprefix(f"{inside.path}.")
         if any(p.startswith(f"{rest}.") for p in graph.children):
             return Place(graph, rest, None, above)
-        self._unknown(path, span)
+        self.unknown(path, span)
+
+    def inside(self, path: str, span: Span) -> Place:
+        """The graph of the block under a path, opened; the root for the empty path."""
+        self.open(self.root)
+        if not path:
+            return Place(self.root, "", None, ())
+        place = self.find(path, span)
+        if place.child is None or place.child.graph is None:
+            self.unknown(path, span)
+        return Place(self.private(place, span), "", None, (*place.above, (place.graph, place.path)))
+
+    def has(self, path: str) -> bool:
+        """Whether a path names a layer, or what several paths begin with."""
+        graph, rest = self.root, path
+        while True:
+            paths = Paths(graph)
+            if paths.owned(rest) is not None or any(p.startswith(f"{rest}.") for p in graph.children):
+                return True
+            parts = rest.split(".")
+            heads = (".".join(parts[:i]) for i in range(1, len(parts)))
+            found = next(((h, c) for h in heads if (c := paths.owned(h)) is not None), None)
+            if found is None or found[1].graph is None:
+                return False
+            graph, rest = found[1].graph, rest.removeprefix(f"{found[0]}.")
+
+    def matching(self, pattern: str, span: Span) -> list[str]:
+        """The paths that a pattern matches, outer ones first; a diagnostic where there are none."""
+        parts = (re.escape(p).replace(r"\*", "[^.]*") for p in pattern.split("**"))
+        wanted = re.compile(".*".join(parts))
+        found = [path for path in self.paths() if wanted.fullmatch(path)]
+        if not found:
+            self.unknown(pattern, span)
+        return found
 
     def paths(self) -> list[str]:
         """The paths of all modules and blocks, and what several of them begin with."""
@@ -167,7 +203,7 @@ class Work:
                         stack.append((join(prefix, path), child.graph))
         return list(found)
 
-    def _unknown(self, path: str, span: Span) -> NoReturn:
+    def unknown(self, path: str, span: Span) -> NoReturn:
         known = self.paths()
         first = list(dict.fromkeys(p.partition(".")[0] for p in known))
         listed = ", ".join(f"`{p}`" for p in first[:12]) + (f" and {len(first) - 12} more" if len(first) > 12 else "")

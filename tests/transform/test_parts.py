@@ -1,0 +1,100 @@
+"""`at`, `only` and `pick`, bit for bit: beside specs of the smaller network, and layers taken out by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import archlang
+from tests.transform.same import applied, randomised
+
+GENERATOR = torch.Generator().manual_seed(1)
+
+
+@pytest.mark.parametrize("head", [0, 2])
+def test_a_nest_pruned_at_a_head(head: int) -> None:
+    given = {"entry": "unetpp", "widths": [2, 4, 4, 4, 4]}
+    x = torch.randn(1, 1, 16, 16, dtype=torch.float64, generator=GENERATOR)
+    net = randomised(archlang.build("specs/unetpp.arch", **given))
+    module, _ = applied("specs/unetpp.arch", [f"only({head})"], [x], net, **given)
+    small = archlang.build("specs/unetpp.arch", **given, levels=head + 1, supervised=False).double().eval()
+    small.load_state_dict(module.state_dict(), strict=True)
+    with torch.no_grad():
+        assert torch.equal(module(x), net(x)[head])
+        assert torch.equal(module(x), small(x)[0])
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_a_column_of_a_fractal_network(column: int) -> None:
+    given = {"entry": "fractalnet", "widths": [4, 6], "columns": 2}
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=GENERATOR)
+    net = randomised(archlang.build("specs/fractalnet.arch", **given))
+    module, made = applied("specs/fractalnet.arch", [f'pick("**.drop_join*", {column - 2})'], [x], net, **given)
+    plain = archlang.build("specs/fractalnet.arch", "fractalnet_column", column=column, widths=[4, 6]).double().eval()
+    plain.load_state_dict(module.state_dict(), strict=True)
+    with torch.no_grad():
+        assert torch.equal(module(x), plain(x))
+    counted = made.result.effects[0].text
+    assert counted.startswith(f"{2 if column == 0 else 4} layers give their input {column - 2}")
+
+
+SPEC = """
+block unit(width: int)(x) {
+    y = x -> conv: conv(width, 3, padding=1) -> norm: batchnorm
+    inner = y -> relu
+    return inner + (inner -> side: conv(width, 1)), inner
+}
+block net(x: [B, 3, H, W]) {
+    for i in 0..3 { x, _inner = x -> "layers.{i}": unit(4 + 2 * i) }
+    aux = x -> aux: conv(2, 1) -> global_avgpool
+    deep = x -> global_avgpool -> head: linear(5)
+    return logits=deep, features=x, training aux=aux
+}
+"""
+
+
+def by_hand(net: torch.nn.Module, x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    inner = x
+    for unit in net.layers[:count]:
+        inner = torch.relu(unit.norm(unit.conv(x)))
+        x = inner + unit.side(inner)
+    return x, inner
+
+
+def test_ends() -> None:
+    x = torch.randn(2, 3, 5, 5, dtype=torch.float64, generator=GENERATOR)
+    net = randomised(archlang.build(SPEC))
+    whole, early = by_hand(net, x, 3), by_hand(net, x, 2)
+    expected = {
+        'only("features")': (whole[0],),
+        "only(0)": (net.head(whole[0].mean((2, 3))),),
+        'only("aux")': (net.aux(whole[0]).mean((2, 3)),),
+        'at("layers.1")': early,
+        'at("layers.1.inner")': early[1:],
+        'at("layers.1.norm")': (early[1],),
+        'at("layers")': whole,
+    }
+    for call, results in expected.items():
+        module, _ = applied(SPEC, [call], [x], net)
+        with torch.no_grad():
+            found = module(x)
+        found = found if isinstance(found, tuple) else (found,)
+        assert len(found) == len(results)
+        for a, b in zip(found, results, strict=True):
+            a = torch.relu(a) if "norm" in call else a
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    module, _ = applied(SPEC, ['at("layers.1.norm")'], [x], net)
+    kept = {"layers.0.conv", "layers.0.norm", "layers.0.side", "layers.1.conv", "layers.1.norm"}
+    assert {key.rpartition(".")[0] for key in module.state_dict()} == kept
+
+
+def test_sizes_that_only_what_is_gone_needs() -> None:
+    """The stride of the second layer needs even sizes; the first alone takes any."""
+    spec = """
+    block net(x: [B, 3, H, W]) {
+        y = x -> a: conv(4, 1)
+        return y + (y -> maxpool(2) -> b: conv(4, 1) -> interpolate(scale_factor=2))
+    }
+    """
+    assert archlang.compile(spec).program.root.constraints
+    assert not archlang.apply(spec, 'at("a")').program.root.constraints
