@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from archlang.elaborate.arrows import check_arrow
@@ -47,23 +48,18 @@ def apply(cx: Activation, module: Instance | Run, streams: Streams, span: Span) 
         )
     module.used = True
     if module.arrow is None:
-        return _applied(cx, builder, module, streams, span)
+        return _APPLY[module.__class__](cx, builder, module, streams, span)
     mark = len(builder.graph.nodes)
-    result = _applied(cx, builder, module, streams, span)
+    result = _APPLY[module.__class__](cx, builder, module, streams, span)
     check_arrow(cx, module.arrow, builder.graph.nodes[mark:], streams.items, result, span)
     return result
 
 
-def _applied(cx: Activation, builder: Builder, module: Instance, streams: Streams, span: Span) -> Any:
-    if isinstance(module, LogDet):
-        return apply_log_det(cx, builder, module, streams, span)
-    if isinstance(module, Inverse):
-        return apply_inverse(cx, builder, module, streams, span)
-    if isinstance(module, OpInstance):
-        return apply_op(cx, builder, module, streams, span)
-    if isinstance(module, BlockInstance):
-        return apply_block(cx, builder, module, streams, span)
-    if isinstance(module, Composition):
-        return apply_composition(cx, builder, module, streams, span)
-    assert isinstance(module, ExternInstance)
-    return apply_extern(cx, builder, module, streams, span)
+_APPLY: dict[type, Callable[[Activation, Builder, Any, Streams, Span], Any]] = {
+    OpInstance: apply_op,
+    BlockInstance: apply_block,
+    Composition: apply_composition,
+    Inverse: apply_inverse,
+    LogDet: apply_log_det,
+    ExternInstance: apply_extern,
+}

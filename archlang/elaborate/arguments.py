@@ -84,15 +84,19 @@ class Args:
 
     @property
     def has_wires(self) -> bool:
-        return any(has_wire(a.value) for part in (self.positional, self.named.values(), self.context) for a in part)
+        for part in (self.positional, self.named.values(), self.context):
+            for arg in part:
+                if has_wire(arg.value):
+                    return True
+        return False
 
 
 def bind(cx: Activation, what: str, params: Sequence[tree.Param], args: Args, span: Span) -> dict[str, Arg]:
     """Assigns arguments to parameters by place and name; unknown, missing and doubled ones are errors."""
-    if len(params) == len(args.positional) and not args.named and not any(p.star for p in params):
-        return {p.name: arg for p, arg in zip(params, args.positional, strict=True)}
-    bound: dict[str, Arg] = {}
     plain = [p for p in params if not p.star]
+    if not args.named and len(args.positional) == len(plain) == len(params):
+        return {p.name: arg for p, arg in zip(plain, args.positional, strict=True)}
+    bound: dict[str, Arg] = {}
     rest = next((p for p in params if p.star), None) if len(plain) < len(params) else None
     if len(args.positional) > len(plain) and rest is None:
         extra = args.positional[len(plain)]
@@ -311,6 +315,8 @@ def op_argument(op: Op, name: str, value: Any, span: Span) -> Any:
     """Checks an argument against the op's declared kind; lists become tuples."""
     param = op_parameters(op)[name]
     kind = param.kind
+    if kind in _AS_THEY_ARE.get(value.__class__, ()) and not param.choices:
+        return value
     if kind[-1] == "?":
         kind = kind[:-1]
         if value is None:
@@ -358,6 +364,11 @@ _KINDS = {
 
 _ACCEPTED: dict[str, tuple[Any, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "size": (int, Dim)}
 _ELEMENTS = {"ints": "int", "sizes": "size", "floats": "float"}
+_AS_THEY_ARE = {  # most arguments
+    bool: ("bool",),
+    int: ("int", "ints", "float", "floats", "size", "sizes", "any"),
+    float: ("float", "floats", "any"),
+}
 
 
 def _checked(kind: str, value: Any) -> Any:

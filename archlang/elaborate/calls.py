@@ -13,7 +13,6 @@ from archlang.elaborate.dispatch import evaluate
 from archlang.elaborate.errors import fail
 from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation
-from archlang.elaborate.streams import streams_of
 from archlang.elaborate.values import (
     BlockInstance,
     BlockTemplate,
@@ -42,7 +41,6 @@ from archlang.report.suggest import nearest
 from archlang.syntax import tree
 
 __all__ = [
-    "apply_step",
     "call_function",
     "call_value",
     "evaluate_args",
@@ -59,10 +57,10 @@ def evaluate_call(
     cx: Activation, call: tree.Call, label: LabelText | None = None, flowing: Streams | None = None
 ) -> Any:
     """A call expression; `flowing` are the wires left of `->`, where it is a step of a flow."""
-    from archlang.elaborate.expressions import evaluate_lazily
-
     func = evaluate(cx, call.func)
-    if isinstance(func, Builtin) and func.name in ("floor", "ceil"):
+    if func.__class__ is Builtin and func.name in ("floor", "ceil"):
+        from archlang.elaborate.expressions import evaluate_lazily
+
         special = evaluate_lazily(cx, func.name, call)
         if special is not None:
             return special
@@ -116,19 +114,18 @@ def call_value(
     if isinstance(func, Fn):
         return call_function(cx, func, args, span)
     wires = args.has_wires
-    if isinstance(func, Builtin):
-        if wires and func.name in registry() and func.name not in ("len", "zip", "enumerate", "reversed"):
-            func = OpTemplate(registry()[func.name])
-        else:
-            return call_builtin(cx, func.name, args, span)
-    if isinstance(func, Init):
-        return _call_init(cx, func, args, span)
-    if isinstance(func, (Instance, Run)):
-        return _call_module(cx, func, args, span, flowing)
     if isinstance(func, OpTemplate):
         return _call_op(cx, func.op, args, span, label, flowing, wires)
     if isinstance(func, BlockTemplate):
         return _call_block(cx, func, args, span, label, flowing, wires)
+    if isinstance(func, Builtin):
+        if wires and func.name in registry() and func.name not in ("len", "zip", "enumerate", "reversed"):
+            return _call_op(cx, registry()[func.name], args, span, label, flowing, wires)
+        return call_builtin(cx, func.name, args, span)
+    if isinstance(func, (Instance, Run)):
+        return _call_module(cx, func, args, span, flowing)
+    if isinstance(func, Init):
+        return _call_init(cx, func, args, span)
     if isinstance(func, ExternTemplate):
         plain = Args([a for a in args.positional if not has_wire(a.value)], args.named)
         inst = instantiate(cx, func, plain, span)
@@ -182,12 +179,12 @@ def to_module(cx: Activation, value: Any, span: Span, what: str = "this") -> Any
     """A module where one is expected: templates give a fresh instance, modules are themselves."""
     if isinstance(value, (Instance, Run)):
         return value
-    if isinstance(value, Builtin) and value.name in registry():
-        value = OpTemplate(registry()[value.name])
-    if isinstance(value, Builtin) and value.name == "chain":
-        return call_builtin(cx, "chain", _NO_ARGS, span)
     if isinstance(value, (OpTemplate, BlockTemplate, ExternTemplate)):
         return instantiate(cx, value, _NO_ARGS, span)
+    if isinstance(value, Builtin) and value.name in registry():
+        return instantiate(cx, OpTemplate(registry()[value.name]), _NO_ARGS, span)
+    if isinstance(value, Builtin) and value.name == "chain":
+        return call_builtin(cx, "chain", _NO_ARGS, span)
     if isinstance(value, Fn):
         return to_module(cx, call_function(cx, value, _NO_ARGS, span), span, what)
     if isinstance(value, Wire):
@@ -333,14 +330,14 @@ def _unknown_parameter(op: Op, name: str, names: list[str], arg: Arg) -> None:
 def _call_op(
     cx: Activation, op: Op, args: Args, span: Span, label: LabelText | None, flowing: Streams | None, wires: bool
 ) -> Any:
-    inputs = [p.name for p in op.inputs]
     if not wires and flowing is None and all(p.optional for p in op.inputs):
         return apply(cx, labelled(_op_instance(op, args, span), label), Streams(()), span)
     if not wires:
-        empty = next((a for a in args.positional if a.value == []), None)
-        if empty is not None and op.inputs[0].variadic:
+        empty = next((a for a in args.positional if a.value == []), None) if op.inputs[0].variadic else None
+        if empty is not None:
             fail("ARC0210", f"`{op.name}` gets no wires", empty.span, "the list is empty")
         return labelled(_op_instance(op, args, span), label)
+    inputs = [p.name for p in op.inputs]
     streams: list[Any] = [] if flowing is None else [*flowing.items]
     positional: list[Arg] = []
     named = {k: a for k, a in args.named.items() if k not in inputs}
@@ -463,11 +460,6 @@ def _input_names(module: Instance | Run) -> list[str]:
     if isinstance(module, OpInstance):
         return [p.name for p in module.op.inputs]
     return []
-
-
-def apply_step(cx: Activation, value: Any, module: Any, span: Span) -> Any:
-    """One step of a flow on wires."""
-    return apply(cx, to_module(cx, module, span), streams_of(value), span)
 
 
 # -- initialisers ------------------------------------------------------------------------------------------------------

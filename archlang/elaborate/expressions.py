@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from archlang.elaborate import operators
+from archlang.elaborate.apply import apply
 from archlang.elaborate.arguments import Args
 from archlang.elaborate.bounds import bounded, charge
 from archlang.elaborate.builtins import check_length, floor_of_quotient, text_of
-from archlang.elaborate.calls import apply_step, call_value, evaluate_args, evaluate_call, labelled, to_module
+from archlang.elaborate.calls import call_value, evaluate_args, evaluate_call, labelled, to_module
 from archlang.elaborate.comprehension import comprehension
 from archlang.elaborate.dispatch import EVALUATE, evaluate
 from archlang.elaborate.errors import Poisoned, fail
@@ -59,9 +60,16 @@ def _string(cx: Activation, expr: tree.String) -> str:
 
 
 def _name(cx: Activation, expr: tree.Name) -> Any:
-    value = lookup(cx, expr)
+    name, scope = expr.id, cx.scope
+    while name not in scope.names:  # as `lookup` does, without its calls: half of all expressions are names
+        if scope.parent is None:
+            value = lookup(cx, expr)
+            break
+        scope = scope.parent
+    else:
+        value = scope.names[name].value
     if value is POISON:
-        raise Poisoned(expr.id)
+        raise Poisoned(name)
     if value.__class__ is IndexRange:
         raise NeedConcrete
     return value
@@ -278,7 +286,7 @@ def _step(cx: Activation, value: Any, step: tree.Expr) -> Any:
     if isinstance(inner, tree.Call):
         func = evaluate(cx, inner.func)
         args = evaluate_args(cx, inner)
-        if any(has_wire(a.value) for a in (*args.positional, *args.named.values())):
+        if args.has_wires and any(has_wire(a.value) for a in (*args.positional, *args.named.values())):
             return call_value(cx, func, args, inner.span, label, streams)
         module = call_value(cx, func, args, inner.span, label)
     elif label is not None:
@@ -291,14 +299,10 @@ def _step(cx: Activation, value: Any, step: tree.Expr) -> Any:
             module = _alias(cx, module, label)
         else:
             labelled(module, label)
-    return apply_step(cx, value, module, step.span)
+    return apply(cx, to_module(cx, module, step.span), streams, step.span)
 
 
 # -- calls, attributes, indices ----------------------------------------------------------------------------------------
-def _call(cx: Activation, expr: tree.Call) -> Any:
-    return evaluate_call(cx, expr)
-
-
 def evaluate_lazily(cx: Activation, name: str, call: tree.Call) -> Any:
     """`floor(a / b)`: an exact integer division, also of symbolic sizes. None where it is not of that form."""
     if len(call.args) != 1 or call.args[0].name is not None or call.args[0].star:
@@ -379,7 +383,7 @@ EVALUATE |= {
     tree.Paren: _paren,
     tree.Labelled: _labelled,
     tree.Flow: _flow,
-    tree.Call: _call,
+    tree.Call: evaluate_call,
     tree.Attribute: _attribute,
     tree.Index: _index,
     tree.Comprehension: comprehension,

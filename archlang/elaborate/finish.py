@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from archlang.elaborate.builder import Builder
 from archlang.elaborate.errors import fail
 from archlang.elaborate.session import Session
@@ -34,6 +36,8 @@ def finish(session: Session, builder: Builder) -> None:
 
 def fold_runs(graph: Graph) -> None:
     """`x -> f.0 -> f.1 -> ...` on equal graphs becomes one node with a count (what a `for` over layers makes)."""
+    if not any(last.callee is node.callee is not None for last, node in pairwise(graph.nodes)):
+        return
     uses: dict[int, int] = {}
     for node in graph.nodes:
         for value in node.inputs:

@@ -101,6 +101,11 @@ def unary(cx: Activation, expr: tree.Unary, value: Any) -> Any:
 def binary(cx: Activation, expr: tree.Binary, left: Any, right: Any) -> Any:
     """`left op right` for evaluated operands."""
     op = expr.op
+    if left.__class__ is int and right.__class__ is int:  # as most are
+        if op in COMPARISONS:
+            return COMPARISONS[op](left, right)
+        if op in _ARITHMETIC:
+            return _arithmetic(cx, expr, left, right)
     if isinstance(left, Wire) or isinstance(right, Wire):
         return _on_wires(cx, expr, left, right)
     if op in ("in", "not in"):
@@ -157,7 +162,9 @@ def _arithmetic(cx: Activation, expr: tree.Binary, left: Any, right: Any) -> Any
             return left / right
         if op == "**" and isinstance(left, int) and isinstance(right, int) and abs(right) > 4096:
             raise OverflowError
-        result = bounded(cx, _ARITHMETIC[op](left, right), expr.span)
+        result = _ARITHMETIC[op](left, right)
+        if result.__class__ is not int:
+            bounded(cx, result, expr.span)
     except (OverflowError, ZeroDivisionError, ValueError):
         fail("ARC0219", f"`{left} {op} {right}` is not a number that fits", expr.span)
     if isinstance(result, complex) or (isinstance(result, int) and result.bit_length() > 4096):

@@ -38,8 +38,8 @@ class Localiser:
         self._reserved = set(reserved)
 
     def local(self, type: TensorType, declared: tree.Type | None) -> TensorType:
-        hints = _hints(type.rank, declared)
-        return TensorType(tuple(self._size(s, h) for s, h in zip(type.shape, hints, strict=True)), type.dtype)
+        sizes = zip(type.shape, _hints(type.rank, declared), strict=True)
+        return TensorType(tuple([s if s.__class__ is int else self._size(s, h) for s, h in sizes]), type.dtype)
 
     def _size(self, size: Size, hint: str) -> Size:
         if isinstance(size, int):
@@ -56,17 +56,18 @@ class Localiser:
         return symbol(name)
 
 
-def _hints(rank: int, declared: tree.Type | None) -> list[str]:
-    hints = list(_CONVENTION.get(rank) or [f"D{i}" for i in range(rank)])
-    if isinstance(declared, tree.TensorTypeExpr):
-        dims = declared.dims
-        at = next((i for i, d in enumerate(dims) if isinstance(d, tree.Ellipsis)), None)
-        before = dims if at is None else dims[:at]
-        after = () if at is None else dims[at + 1 :]
-        for i, d in enumerate(before[:rank]):
-            hints[i] = d.id if isinstance(d, tree.Name) else hints[i]
-        for i, d in enumerate(reversed(after[-rank:] if after else ())):
-            hints[rank - 1 - i] = d.id if isinstance(d, tree.Name) else hints[rank - 1 - i]
+def _hints(rank: int, declared: tree.Type | None) -> Sequence[str]:
+    usual = _CONVENTION.get(rank) or [f"D{i}" for i in range(rank)]
+    if not isinstance(declared, tree.TensorTypeExpr):
+        return usual
+    hints, dims = list(usual), declared.dims
+    at = next((i for i, d in enumerate(dims) if isinstance(d, tree.Ellipsis)), None)
+    before = dims if at is None else dims[:at]
+    after = () if at is None else dims[at + 1 :]
+    for i, d in enumerate(before[:rank]):
+        hints[i] = d.id if isinstance(d, tree.Name) else hints[i]
+    for i, d in enumerate(reversed(after[-rank:] if after else ())):
+        hints[rank - 1 - i] = d.id if isinstance(d, tree.Name) else hints[rank - 1 - i]
     return hints
 
 

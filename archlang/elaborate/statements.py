@@ -204,6 +204,9 @@ def _let(cx: Activation, stmt: tree.Let) -> None:
 
 
 def _assign(cx: Activation, stmt: tree.Assign) -> None:
+    if cx.moves is None:
+        _rebind(cx, stmt)
+        return
     names = target_names(stmt.target)
     record(cx, "update" if stmt.op else "assign", stmt.span, names, lambda: _rebind(cx, stmt))
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Union
 
-from archlang.records import dataclass, field, replace
+from archlang.records import dataclass, field
 from archlang.report.diagnostic import Span
 from archlang.shapes.dim import Size, difference, evaluate, size_str, substitute, symbols
 
@@ -232,7 +232,8 @@ class Constraint:
         if not sizes:
             return self
         cases = tuple(tuple(c.at(sizes) for c in case) for case in self.cases) if self.cases else ()
-        return replace(self, left=substitute(self.left, sizes), right=substitute(self.right, sizes), cases=cases)
+        left, right = substitute(self.left, sizes), substitute(self.right, sizes)
+        return Constraint(left, right, self.relation, self.reason, self.span, self.phase, self.rule, cases)
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
         """Whether it is met where these are all sizes."""
@@ -358,5 +359,5 @@ class Program:
             stack.append((graph, True))
             callees = [n.callee for n in graph.nodes if n.callee is not None]
             callees += [c.graph for c in graph.children.values() if c.graph is not None]
-            stack.extend((callee, False) for callee in reversed(callees) if id(callee) not in done)
+            stack += [(callee, False) for callee in reversed(dict.fromkeys(callees)) if id(callee) not in done]
         return Program(root, order, given or {})

@@ -87,9 +87,10 @@ class Dim:
     are those of identity.
     """
 
-    __slots__ = ("_items", "_text")
+    __slots__ = ("_items", "_text", "as_symbol")
     _items: tuple[tuple[Monomial, int], ...]
     _text: str | None
+    as_symbol: str | None  # the name, when this is one bare symbol
     _known: ClassVar[dict[tuple[tuple[Monomial, int], ...], Dim]] = {}
 
     def __new__(cls, terms: Mapping[Monomial, int]) -> Dim:
@@ -98,6 +99,7 @@ class Dim:
         if known is None:
             known = cls._known[items] = super().__new__(cls)
             known._items, known._text = items, None
+            known.as_symbol = _bare_symbol(items)
         return known
 
     def __reduce__(self) -> tuple[type[Dim], tuple[dict[Monomial, int]]]:
@@ -138,15 +140,6 @@ class Dim:
         """(monomial, coefficient) pairs in a stable order; the empty monomial is the constant."""
         return self._items
 
-    @property
-    def as_symbol(self) -> str | None:
-        """The name, when this is one bare symbol."""
-        if len(self._items) == 1:
-            (mono, coef) = self._items[0]
-            if coef == 1 and len(mono) == 1 and mono[0][1] == 1 and isinstance(mono[0][0], Symbol):
-                return mono[0][0].name
-        return None
-
     def __str__(self) -> str:
         if self._text is None:
             self._text = _written(self._items)
@@ -154,6 +147,14 @@ class Dim:
 
     def __repr__(self) -> str:
         return f"Dim({self})"
+
+
+def _bare_symbol(items: tuple[tuple[Monomial, int], ...]) -> str | None:
+    if len(items) == 1:
+        (mono, coef) = items[0]
+        if coef == 1 and len(mono) == 1 and mono[0][1] == 1 and isinstance(mono[0][0], Symbol):
+            return mono[0][0].name
+    return None
 
 
 Size = Union[int, Dim]
@@ -198,8 +199,11 @@ def exact_div(a: Size, b: Size) -> Size | None:
 
 def symbols(size: Size) -> frozenset[str]:
     """Names of the symbols that a size depends on."""
-    if isinstance(size, int):
-        return frozenset()
+    return frozenset() if isinstance(size, int) else _symbols(size)
+
+
+@lru_cache(maxsize=1 << 14)
+def _symbols(size: Dim) -> frozenset[str]:
     return frozenset(name for mono, _ in size.terms for atom, _ in mono for name in _atom_symbols(atom))
 
 
