@@ -19,7 +19,6 @@ from archlang.elaborate.values import (
     Wire,
     describe,
     expand,
-    has_wire,
 )
 from archlang.ops.base import Op, Param, registry
 from archlang.records import dataclass
@@ -81,14 +80,7 @@ class Args:
     positional: Sequence[Arg]
     named: Mapping[str, Arg]
     context: Sequence[Arg] = ()
-
-    @property
-    def has_wires(self) -> bool:
-        for part in (self.positional, self.named.values(), self.context):
-            for arg in part:
-                if has_wire(arg.value):
-                    return True
-        return False
+    has_wires: bool = False  # also in lists
 
 
 def bind(cx: Activation, what: str, params: Sequence[tree.Param], args: Args, span: Span) -> dict[str, Arg]:

@@ -9,6 +9,7 @@ from archlang.elaborate.apply import apply
 from archlang.elaborate.arguments import Arg, Args, arguments_text, bind, coerce, fits, op_argument, op_parameters
 from archlang.elaborate.bounds import charge
 from archlang.elaborate.builtins import call_builtin
+from archlang.elaborate.copying import plain_keys
 from archlang.elaborate.dispatch import evaluate
 from archlang.elaborate.errors import fail
 from archlang.elaborate.scope import Scope
@@ -72,13 +73,19 @@ _SEVERAL = (list, tuple, range, Record)
 
 
 def evaluate_args(cx: Activation, call: tree.Call) -> Args:
+    if not call.args:
+        return _NO_ARGS
     positional: list[Arg] = []
     named: dict[str, Arg] = {}
     context: list[Arg] = []
+    wires = False
     for arg in call.args:
         value = evaluate(cx, arg.value)
         items: tuple[Span, ...] = ()
-        if value.__class__ in _SEVERAL:
+        if value.__class__ is Wire:
+            wires = True
+        elif value.__class__ in _SEVERAL:
+            wires = wires or has_wire(value)
             charge(cx, value, arg.span)
             if not arg.star and not arg.context:
                 value, items = settled(value), _items(arg.value)
@@ -97,7 +104,7 @@ def evaluate_args(cx: Activation, call: tree.Call) -> Args:
             named[arg.name] = Arg(value, arg.value.span, arg.name_span, items)
         else:
             positional.append(Arg(value, arg.span, None, items))
-    return Args(positional, named, context)
+    return Args(positional, named, context, wires)
 
 
 def _items(expr: tree.Expr) -> tuple[Span, ...]:
@@ -201,7 +208,7 @@ def to_module(cx: Activation, value: Any, span: Span, what: str = "this") -> Any
 def instantiate(cx: Activation, template: Any, args: Args, span: Span) -> Instance:
     """A fresh instance of an op, block or extern block. Arguments are parameters only."""
     if isinstance(template, OpTemplate):
-        return _op_instance(template.op, args, span)
+        return _op_instance(cx, template.op, args, span)
     assert isinstance(template, (BlockTemplate, ExternTemplate))
     values = block_arguments(cx, template, args, span)
     if isinstance(template, ExternTemplate):
@@ -254,7 +261,19 @@ def _alias_instance(cx: Activation, template: BlockTemplate, values: dict[str, A
     return module
 
 
-def _op_instance(op: Op, args: Args, span: Span) -> OpInstance:
+def _op_instance(cx: Activation, op: Op, args: Args, span: Span) -> OpInstance:
+    params, named = op_parameters(op), args.named
+    key = (op.name, *named, *plain_keys([arg.value for arg in (*args.positional, *named.values())]))
+    values = cx.session.arguments.get(key)
+    if values is None:
+        values = cx.session.arguments[key] = _op_arguments(op, args, span)
+    spans = {name: arg.span for name, arg in zip(params, args.positional, strict=False)}
+    spans.update((name, arg.span) for name, arg in named.items() if name in params)
+    return OpInstance(span=span, op=op, args=values, arg_spans=spans)
+
+
+def _op_arguments(op: Op, args: Args, span: Span) -> dict[str, Any]:
+    """Every argument, in order, those given first; checked against the parameters that the op declares."""
     values: dict[str, Any] = {}
     spans: dict[str, Span] = {}
     params = op_parameters(op)
@@ -294,7 +313,7 @@ def _op_instance(op: Op, args: Args, span: Span) -> OpInstance:
             values[name] = param.default
     if collects is not None:
         values[collects.name] = tuple(axes)
-    return OpInstance(span=span, op=op, args=values, arg_spans=spans)
+    return values
 
 
 def _signature(op: Op) -> str:
@@ -331,12 +350,12 @@ def _call_op(
     cx: Activation, op: Op, args: Args, span: Span, label: LabelText | None, flowing: Streams | None, wires: bool
 ) -> Any:
     if not wires and flowing is None and all(p.optional for p in op.inputs):
-        return apply(cx, labelled(_op_instance(op, args, span), label), Streams(()), span)
+        return apply(cx, labelled(_op_instance(cx, op, args, span), label), Streams(()), span)
     if not wires:
         empty = next((a for a in args.positional if a.value == []), None) if op.inputs[0].variadic else None
         if empty is not None:
             fail("ARC0210", f"`{op.name}` gets no wires", empty.span, "the list is empty")
-        return labelled(_op_instance(op, args, span), label)
+        return labelled(_op_instance(cx, op, args, span), label)
     inputs = [p.name for p in op.inputs]
     streams: list[Any] = [] if flowing is None else [*flowing.items]
     positional: list[Arg] = []
@@ -360,7 +379,7 @@ def _call_op(
         streams = [*ordered, *rest]
         while streams and streams[-1] is None:
             streams.pop()
-    inst = labelled(_op_instance(op, plain, span), label)
+    inst = labelled(_op_instance(cx, op, plain, span), label)
     return apply(cx, inst, Streams(tuple(streams), tuple(a.value for a in args.context)), span)
 
 
@@ -468,7 +487,8 @@ def _call_init(cx: Activation, init: Init, args: Args, span: Span) -> Any:
     if init.name in ("zeros", "ones") and (args.positional or args.named):
         value = Arg(0.0 if init.name == "zeros" else 1.0, span)
         named = {"dtype": Arg("float", span), **args.named}
-        full = Args([args.positional[0], value, *args.positional[1:]] if args.positional else [], named)
+        given = [args.positional[0], value, *args.positional[1:]] if args.positional else []
+        full = Args(given, named, (), args.has_wires)
         return call_value(cx, OpTemplate(registry()["full"]), full, span)
     try:
         return make(init.name, [a.value for a in args.positional], {k: a.value for k, a in args.named.items()})

@@ -7,7 +7,7 @@ inline becomes the callee's own child.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from archlang.elaborate.values import (
@@ -26,11 +26,11 @@ from archlang.elaborate.values import (
     Wire,
 )
 from archlang.ir.graph import Init
-from archlang.records import field_names
 from archlang.shapes.dim import Dim
 from archlang.syntax import tree
+from archlang.syntax.walk import walk
 
-__all__ = ["copy_instance", "free_names", "map_modules", "op_key", "structure_key"]
+__all__ = ["copy_instance", "free_names", "map_modules", "op_key", "plain_keys", "structure_key"]
 
 Leaf = Callable[["Instance | Run"], "Instance | Run | None"]
 
@@ -136,11 +136,13 @@ def _kind_key(instance: Instance, ids: dict[int, int]) -> tuple[Any, ...]:
 def op_key(instance: OpInstance) -> tuple[Any, ...]:
     """The op and its arguments, which are plain data; 1, 1.0 and true are not the same."""
     if instance.key is None:
-        values = instance.args.values()
-        classes = tuple(map(type, values))
-        keys = values if _SIMPLE.issuperset(classes) else map(_plain_key, values)
-        instance.key = (instance.op.name, *instance.args, *keys, classes)
+        instance.key = (instance.op.name, *instance.args, *plain_keys(instance.args.values()))
     return instance.key
+
+
+def plain_keys(values: Collection[Any]) -> tuple[Any, ...]:
+    classes = tuple(map(type, values))
+    return (*values, classes) if _SIMPLE.issuperset(classes) else (*map(_plain_key, values), classes)
 
 
 def _plain_key(value: Any) -> Any:
@@ -172,15 +174,6 @@ def free_names(body: tree.Expr | tuple[tree.Stmt, ...]) -> frozenset[str]:
     known = _FREE.get(id(body))
     if known is not None:
         return known[1]
-    names: set[str] = set()
-    stack: list[Any] = [body]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, tree.Name):
-            names.add(node.id)
-        elif isinstance(node, tuple):
-            stack.extend(node)
-        else:
-            stack.extend(getattr(node, name) for name in field_names(node) if name not in ("span", "name_span"))
-    _FREE[id(body)] = (body, frozenset(names))
-    return _FREE[id(body)][1]
+    names = frozenset(node.id for node in walk(body) if node.__class__ is tree.Name)
+    _FREE[id(body)] = (body, names)
+    return names

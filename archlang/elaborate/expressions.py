@@ -319,7 +319,7 @@ def evaluate_lazily(cx: Activation, name: str, call: tree.Call) -> Any:
     from archlang.elaborate.values import Builtin
 
     value = operators.binary(cx, inner, left, right)
-    return call_value(cx, Builtin(name), Args([Arg(value, inner.span)], {}), call.span)
+    return call_value(cx, Builtin(name), Args([Arg(value, inner.span)], {}, (), has_wire(value)), call.span)
 
 
 def _attribute(cx: Activation, expr: tree.Attribute) -> Any:

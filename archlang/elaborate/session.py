@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from archlang.elaborate.builder import Builder
@@ -55,6 +55,7 @@ class Session:
     error_count: int = 0
     makers: dict[Value, OpInstance] = field(default_factory=dict)  # a layer's result -> the layer
     memo: dict[Any, Graph | None] = field(default_factory=dict)  # None: elaboration failed, and was reported
+    arguments: dict[Any, Mapping[str, Any]] = field(default_factory=dict)  # as given to an op -> checked, all of them
     applied: dict[Any, Applied] = field(default_factory=dict)  # an op, its arguments and input types -> what it makes
     names: dict[str, int] = field(default_factory=dict)
     slots: dict[int, tuple[str, ...]] = field(default_factory=dict)  # id(graph) -> borrowed slots, in argument order
@@ -72,7 +73,7 @@ class Session:
         """This session, with the graphs that another one of the same file has made."""
         if other is not None:
             self.memo, self.names, self.slots, self.emitted = other.memo, other.names, other.slots, other.emitted
-            self.built, self.applied = other.built, other.applied
+            self.built, self.arguments, self.applied = other.built, other.arguments, other.applied
         return self
 
     def tick(self, span: Span, steps: int = 1) -> None:

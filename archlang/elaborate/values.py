@@ -108,7 +108,7 @@ class Instance:
 @dataclass(eq=False, slots=True, kw_only=True)
 class OpInstance(Instance):
     op: Op
-    args: dict[str, Any]
+    args: Mapping[str, Any]
     arg_spans: Mapping[str, Span] = field(default_factory=dict)
     wire_spans: tuple[Span, ...] = ()  # the operands as written, where they are written beside the op
     op_span: Span | None = None  # the infix operator

@@ -11,7 +11,7 @@ from archlang.elaborate import LoadedModule
 from archlang.elaborate.errors import warning
 from archlang.report.diagnostic import Diagnostic
 from archlang.syntax import tree
-from archlang.verify.lints.names import walk
+from archlang.syntax.walk import walk
 
 __all__ = ["check"]
 

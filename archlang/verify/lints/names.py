@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from archlang.records import dataclass, field_names
+from archlang.records import dataclass
 from archlang.report.diagnostic import Span
 from archlang.syntax import tree
+from archlang.syntax.walk import children, walk
 
-__all__ = ["Bound", "bindings", "bound_by", "children", "loop_variables", "meant", "reads", "walk"]
+__all__ = ["Bound", "bindings", "bound_by", "loop_variables", "meant", "reads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +25,6 @@ class Bound:
 def meant(name: str) -> bool:
     """Whether a name says that it is not used: `_`, `_width`."""
     return name.startswith("_")
-
-
-_PARTS: dict[type, tuple[str, ...]] = {}  # of a kind of node, the attributes that can hold others
-
-
-def children(node: Any) -> Sequence[Any]:
-    """What lies directly below a node or a tuple of nodes."""
-    if isinstance(node, tuple):
-        return node
-    parts = _PARTS.get(node.__class__)
-    if parts is None:
-        names = () if isinstance(node, Span) else field_names(node)
-        spans = ("span", "name_span", "label_span", "op_span")
-        parts = _PARTS[node.__class__] = tuple(name for name in names if name not in spans)
-    return [value for name in parts if isinstance(value := getattr(node, name), (tuple, tree.Node))]
-
-
-def walk(node: Any) -> Iterator[tree.Node]:
-    """Every node of a piece of syntax, from the outside inwards."""
-    stack = [node]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, tree.Node):
-            yield item
-        stack.extend(reversed(children(item)))
 
 
 def reads(node: Any, *, updates: bool = True) -> set[str]:

@@ -11,7 +11,8 @@ from archlang.elaborate import LoadedModule
 from archlang.elaborate.errors import warning
 from archlang.report.diagnostic import Diagnostic, Span
 from archlang.syntax import tree
-from archlang.verify.lints.names import bindings, bound_by, loop_variables, reads, walk
+from archlang.syntax.walk import walk
+from archlang.verify.lints.names import bindings, bound_by, loop_variables, reads
 
 __all__ = ["check"]
 

@@ -9,7 +9,8 @@ from archlang.elaborate.entry import can_be_root
 from archlang.elaborate.errors import warning
 from archlang.report.diagnostic import Diagnostic
 from archlang.syntax import tree
-from archlang.verify.lints.names import Bound, bindings, bound_by, loop_variables, meant, reads, walk
+from archlang.syntax.walk import walk
+from archlang.verify.lints.names import Bound, bindings, bound_by, loop_variables, meant, reads
 
 __all__ = ["check"]
 
