@@ -141,14 +141,15 @@ def op_key(instance: OpInstance) -> tuple[Any, ...]:
 
 
 def plain_keys(values: Collection[Any]) -> tuple[Any, ...]:
+    """A hashable of plain data that is equal where the data and their classes are."""
     classes = tuple(map(type, values))
     return (*values, classes) if _SIMPLE.issuperset(classes) else (*map(_plain_key, values), classes)
 
 
 def _plain_key(value: Any) -> Any:
     if isinstance(value, Init):
-        return value.name, _plain_key(value.args)
-    return tuple((v.__class__, _plain_key(v)) for v in value) if isinstance(value, (list, tuple)) else value
+        return value.name, plain_keys(value.args)
+    return plain_keys(value) if isinstance(value, (list, tuple)) else value
 
 
 def _captured_key(fn: Fn, ids: dict[int, int]) -> tuple[Any, ...]:

@@ -214,7 +214,7 @@ def _undo_update(signals: Signals, here: Activation, step: Step, node: Node, err
     rest = [v for v in node.inputs if v is not old]
     error = errors[id(new)]
     size, sizes = here.rms[id(new)], [here.rms[id(v)] for v in rest]
-    own = [signals.errors(here, errors, v) for v in rest]
+    own = signals.errors(here, errors, rest)
     if node.op in ("add", "sub"):
         rounding = max(size, *sizes) if sizes else size
         errors[id(old)] = math.hypot(error, *own, rounding)

@@ -145,14 +145,14 @@ class Signals:
         return self._gains[key]
 
     # -- errors ----------------------------------------------------------------------------------------------------
-    def errors(self, here: Activation, known: Mapping[int, float], wanted: Value) -> float:
-        """The error of a value, from those of the streams that it is made from."""
+    def errors(self, here: Activation, known: Mapping[int, float], wanted: Sequence[Value]) -> list[float]:
+        """The errors of values, from those of the streams that they are made from."""
         makers = self._makers.get(id(here.graph))
         if makers is None:
             makers = {id(v): node for node in here.graph.nodes for v in node.outputs}
             self._makers[id(here.graph)] = makers
         found = dict(known)
-        pending = [wanted]
+        pending = [*wanted]
         while pending:
             v = pending[-1]
             if id(v) in found:
@@ -169,7 +169,7 @@ class Signals:
             passed = self.passed_on(here, node, [found[id(i)] for i in node.inputs])
             for out, error in zip(node.outputs, passed, strict=True):
                 found[id(out)] = min(error, _MOST)
-        return found[id(wanted)]
+        return [found[id(v)] for v in wanted]
 
     def passed_on(self, here: Activation, node: Node, errors: list[float]) -> list[float]:
         """Errors of a node's outputs, from those of its inputs."""
@@ -179,7 +179,7 @@ class Signals:
             for inner, weight in here.calls.get(id(node), ()):
                 ports = [v for port in inner.graph.inputs for v in port.values]
                 known = {id(v): e for v, e in zip(ports, errors, strict=True)}
-                outs = [self.errors(inner, known, v) for output in inner.graph.outputs for v in output.values]
+                outs = self.errors(inner, known, [v for output in inner.graph.outputs for v in output.values])
                 rate = _power(math.hypot(*outs) / math.hypot(*errors), weight - 1) if any(errors) else 1.0
                 errors = [e * rate for e in outs] + errors[len(outs) :]
             return errors[: len(node.outputs)]

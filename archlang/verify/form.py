@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from archlang.ir.graph import Constraint, Program
 from archlang.shapes.dim import Size, non_negative, substitute, symbol, symbols
@@ -16,6 +17,7 @@ def _shifted(size: Size) -> Size:
     return substitute(size, above)
 
 
+@lru_cache(maxsize=1 << 14)
 def always(size: Size, relation: str) -> bool:
     """Whether `size == 0` or `size >= 0` holds by form at all symbols >= 1. False decides nothing."""
     return size == 0 if relation == "==" else non_negative(_shifted(size))

@@ -30,7 +30,8 @@ class Links:
         self.returned: set[int] = set()
         for graph in program.graphs:
             for node in graph.nodes:
-                self.makers.update((id(v), node) for v in node.outputs)
+                for v in node.outputs:
+                    self.makers[id(v)] = node
                 for v in node.inputs:
                     self.readers.setdefault(id(v), []).append(node)
             self.returned.update(id(v) for o in graph.outputs for v in o.values)
@@ -72,9 +73,10 @@ class Links:
     @cached_property
     def all(self) -> list[Link]:
         """Every place where one op's result goes on, the joints inside runs of equal children included."""
-        return list(self._all())
+        found = [self._link(made, read) for made, read in self._joints()]
+        return [link for link in found if link is not None]
 
-    def _all(self) -> Iterator[Link]:
+    def _joints(self) -> Iterator[tuple[Value, Value]]:
         for graph in self.program.graphs:
             root = graph is self.program.root
             for node in graph.nodes:
@@ -82,18 +84,17 @@ class Links:
                     only_returned = id(value) in self.returned and not self.readers.get(id(value))
                     if only_returned and not root:
                         continue  # the callers tell
-                    yield from self._link(value, value)
+                    yield value, value
                 if node.callee is not None and node.count > 1 and not (node.inverted or node.log_det):
-                    for out, into in zip(self.outputs(node.callee), self.inputs(node.callee), strict=False):
-                        yield from self._link(out, into)
+                    yield from zip(self.outputs(node.callee), self.inputs(node.callee), strict=False)
 
-    def _link(self, made: Value, read: Value) -> Iterator[Link]:
+    def _link(self, made: Value, read: Value) -> Link | None:
         found = self.maker(made)
         if found is None:
-            return
+            return None
         maker, alone = found
         reader = self.reader(read) if made is read else self._first(read)
-        yield Link(maker, reader, alone and reader is not None)
+        return Link(maker, reader, alone and reader is not None)
 
     def _first(self, port: Value) -> Node | None:
         readers = self.readers.get(id(port), [])

@@ -35,7 +35,6 @@ def check(links: Links) -> Iterator[Site]:
 
 def _judged(links: Links, node: Node, pair: tuple[Value, Value]) -> Diagnostic | None:
     left, right = (_source(links, value) for value in pair)
-    branches = not _leads(links, *pair) and not _leads(links, *reversed(pair))
     for normed, other in ((left, right), (right, left)):
         norm = links.makers.get(id(normed))
         if norm is None or norm.op not in NORMS or _start(norm) not in (None, 1):
@@ -43,7 +42,9 @@ def _judged(links: Links, node: Node, pair: tuple[Value, Value]) -> Diagnostic |
         if _source(links, norm.inputs[0]) is other:
             return _finding(node, norm, None)
         layer = links.makers.get(id(other))
-        if branches and layer is not None and layer.op in WEIGHTED and _start(layer) != 0:
+        if layer is None or layer.op not in WEIGHTED or _start(layer) == 0:
+            continue
+        if not _leads(links, *pair) and not _leads(links, *reversed(pair)):
             return _finding(node, norm, layer)
     return None
 

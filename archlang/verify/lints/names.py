@@ -27,6 +27,9 @@ def meant(name: str) -> bool:
     return name.startswith("_")
 
 
+_SCOPED = (tree.For, tree.Comprehension, tree.Function, tree.Lambda)
+
+
 def reads(node: Any, *, updates: bool = True) -> set[str]:
     """The names that a piece of syntax reads and does not bind itself: loops, comprehensions and functions have their
     own. updates: whether `n = n + 1` reads `n`; that `xs[0] = e` replaces a part of `xs` never counts."""
@@ -34,11 +37,12 @@ def reads(node: Any, *, updates: bool = True) -> set[str]:
     stack = [node]
     while stack:
         item = stack.pop()
-        if isinstance(item, tree.Name):
+        kind = item.__class__
+        if kind is tree.Name:
             names.add(item.id)
-        elif isinstance(item, (tree.For, tree.Comprehension, tree.Function, tree.Lambda)):
+        elif kind in _SCOPED:
             names |= _scoped(item, updates)
-        elif isinstance(item, (tree.Let, tree.Assign)):
+        elif kind in (tree.Let, tree.Assign):
             own = {item.target.id} if not updates and isinstance(item.target, tree.Name) else set()
             names |= reads((item.value, *_read_in_target(item.target)), updates=updates) - own
         else:

@@ -22,13 +22,13 @@ def check(links: Links) -> Iterator[Site]:
 
 
 def _used(links: Links, node: Node) -> bool:
-    return any(_live(links, id(value)) for value in node.outputs)
-
-
-def _live(links: Links, value: int) -> bool:
-    if value in links.returned:
-        return True
-    return any(r.op != "phase" or _used(links, r) for r in links.readers.get(value, []))
+    for value in node.outputs:
+        if id(value) in links.returned:
+            return True
+        for reader in links.readers.get(id(value), ()):
+            if reader.op != "phase" or _used(links, reader):
+                return True
+    return False
 
 
 def _finding(node: Node) -> Diagnostic:
