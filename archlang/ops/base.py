@@ -285,6 +285,11 @@ class Op(ABC):
         """Whether each element of the one result is an element of the first input, picked by its place."""
         return False
 
+    def averages(self, attrs: Attrs) -> bool:
+        """Whether each element of the one result is an element of the first input, or a mean of some, weighted or
+        not."""
+        return self.moves(attrs) or self.keeps_order(attrs) or self.order(attrs, 0) is not None
+
     def steady(self, attrs: Attrs) -> bool:
         """Whether an element of the result follows from the one at its place in the one input, by operations that
         round correctly: its bits do not depend on where it stands (those of a vectorised `exp` do)."""

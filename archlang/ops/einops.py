@@ -283,6 +283,9 @@ class Rearrange(_Patterned):
 
     name = "rearrange"
 
+    def moves(self, attrs: Attrs) -> bool:
+        return True
+
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection | None:
         """The pattern from right to left; the sizes of merged axes are given, but for one of each group."""
         (x,) = ins

@@ -171,6 +171,10 @@ class AvgPool(_Pool):
                 raise OpError("ARC0222", message, param="divisor_override", help=help)
         return attrs
 
+    def averages(self, attrs: Attrs) -> bool:
+        padded = any(attrs["padding"]) and attrs["count_include_pad"]
+        return not padded and attrs["divisor_override"] is None
+
     def named(self, attrs: Attrs) -> tuple[Kw, ...]:
         own = kwargs(("count_include_pad", attrs["count_include_pad"], True))
         if attrs["divisor_override"] is not None:
@@ -291,6 +295,9 @@ class AdaptiveAvgPool(_Adaptive):
     name = "adaptive_avgpool"
     torch_name = "Avg"
 
+    def averages(self, attrs: Attrs) -> bool:
+        return True
+
 
 @register
 class AdaptiveMaxPool(_Adaptive):
@@ -347,6 +354,9 @@ class GlobalAvgPool(_Global):
 
     name = "global_avgpool"
     torch_name = "Avg"
+
+    def averages(self, attrs: Attrs) -> bool:
+        return True
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         if attrs["keepdim"]:

@@ -110,6 +110,9 @@ class ReduceMean(_Reduction):
 
     name, method, refuses, single = "reduce_mean", "mean", "int", True
 
+    def averages(self, attrs: Attrs) -> bool:
+        return True
+
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         import torch
 

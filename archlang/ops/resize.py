@@ -73,6 +73,9 @@ class Interpolate(Op):
     def moves(self, attrs: Attrs) -> bool:
         return attrs["mode"] in _PICKED[:2]
 
+    def averages(self, attrs: Attrs) -> bool:
+        return True
+
     def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
         rank = spatial_rank(self.name, ins[0])
         attrs: dict[str, Any] = dict(args)

@@ -63,7 +63,7 @@ def affine(edit: Editor, node: Node) -> Affine | None:
         return None
     if node.op == "batchnorm":
         known = node.attrs["track_running_stats"] and edit.module(node) is not None
-        return Affine(node, node.inputs[0], 1) if known else None
+        return Affine(node, node.inputs[0], 1 if node.attrs["num_features"] > 1 else None) if known else None
     if node.op == "neg":
         return Affine(node, node.inputs[0], factor=-1.0)
     if node.op in ("mul", "add", "sub", "div"):

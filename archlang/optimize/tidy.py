@@ -17,10 +17,14 @@ def tidy(edit: Editor) -> None:
     if not graph.sequential:
         return
     place = 0
+    moves: list[tuple[str, int]] = []
     for node in graph.nodes:
         if node.path is not None and node.path != str(place):
-            edit.rename(node.path, str(place))
+            moves.append((node.path, place))
         place += node.count
+    later = [move for move in moves if move[1] > int(move[0])]
+    for old, new in [*reversed(later), *(move for move in moves if move not in later)]:  # to places that are free
+        edit.rename(old, str(new))
 
 
 def is_sequence(graph: Graph) -> bool:

@@ -136,16 +136,18 @@ def share(
     scale: Tensor | None,
     shift: Tensor | None,
     *,
-    parts: tuple[tuple[int, int, bool], ...],
+    parts: tuple[tuple[int, int, bool, int, int], ...],
 ) -> tuple[Tensor, ...]:
-    """Scale and shift of each part, from a channel to another.
+    """Scale and shift of each part: from a channel to another, and whether it shifts.
 
-    With each part, whether it has a shift.
+    All of it so many times, each of its channels so many times.
     """
     made: list[Tensor] = []
-    for start, stop, shifted in parts:
-        made += [] if scale is None else [scale.flatten()[start:stop]]
-        made += [] if shift is None or not shifted else [shift.flatten()[start:stop]]
+    for start, stop, shifted, outer, inner in parts:
+        for given in (scale, shift if shifted else None):
+            if given is not None:
+                part = given.flatten()[start:stop]
+                made.append(part.repeat_interleave(inner).repeat(outer))
     return tuple(made)
 
 
