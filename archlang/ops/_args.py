@@ -17,9 +17,11 @@ __all__ = [
     "collapsed",
     "in_range",
     "kwargs",
+    "once",
     "per_dim",
     "same_channels",
     "spatial_rank",
+    "spelled",
     "window_fits",
     "wires",
 ]
@@ -68,6 +70,16 @@ def in_range(op: str, name: str, value: Any, *, least: float | None = None, most
         raise OpError("ARC0220", f"`{op}`: `{name}` is {value}, and must be at least {least}", param=name)
     if most is not None and value > most:
         raise OpError("ARC0220", f"`{op}`: `{name}` is {value}, and must be at most {most}", param=name)
+
+
+def once(value: Attr) -> Attr:
+    """What stands for each dimension, where that is one and the same thing; else as it is."""
+    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 and not isinstance(value[0], tuple) else value
+
+
+def spelled(args: dict[str, Attr], *names: str) -> dict[str, Attr]:
+    """The arguments, with the named ones written once where they are alike in all dimensions."""
+    return args | {name: once(args[name]) for name in names if name in args}
 
 
 def collapsed(value: tuple[Attr, ...]) -> Lit:

@@ -249,6 +249,10 @@ class Op(ABC):
         """Author's arguments (defaults filled in, types checked) -> attributes. Default: unchanged."""
         return dict(args)
 
+    def spell(self, attrs: Attrs) -> dict[str, Attr]:
+        """Arguments from which `resolve` makes these attributes, for inputs of the same types. Default: the same."""
+        return {param.name: attrs[param.name] for param in self.params}
+
     def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
         """Parameters and buffers, named and shaped as in the torch module's state dict, in its order."""
         return ()

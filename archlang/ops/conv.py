@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, check_rank, collapsed, in_range, kwargs, per_dim, same_channels, spatial_rank
+from archlang.ops._args import spelled as written_once
 from archlang.ops._args import window_fits as fits
 from archlang.ops.base import Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Helper, Kw, Lit
@@ -195,6 +196,9 @@ class Conv(Op):
             return [(total // 2, total - total // 2) for total in totals]
         return [p if isinstance(p, tuple) else (p, p) for p in padding]
 
+    def spell(self, attrs: Attrs) -> dict[str, Attr]:
+        return written_once(super().spell(attrs), "kernel_size", "stride", "padding", "dilation")
+
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,) = ins
         check_rank(self.name, x, len(attrs["kernel_size"]))
@@ -346,6 +350,9 @@ class ConvTranspose(Op):
                 )
                 raise OpError("ARC0222", message, param="output_padding")
         return attrs
+
+    def spell(self, attrs: Attrs) -> dict[str, Attr]:
+        return written_once(super().spell(attrs), "kernel_size", "stride", "padding", "output_padding", "dilation")
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,) = ins

@@ -180,6 +180,9 @@ class Einsum(Op):
         compact = ",".join(terms[:-1]) + "->" + terms[-1]
         return {"equation": compact, "written": args["equation"]}
 
+    def spell(self, attrs: Attrs) -> dict[str, Attr]:
+        return {"equation": attrs["written"]}
+
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         written = attrs["written"]
         sides, result = parse_equation(written)

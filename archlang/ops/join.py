@@ -214,6 +214,12 @@ class Split(_Parts):
             sizes = (given,) * count
         return {"sizes": sizes, "size": given, "dim": dim}
 
+    def spell(self, attrs: Attrs) -> dict[str, Attr]:
+        return {
+            "split_size_or_sections": attrs["sizes"] if attrs["size"] is None else attrs["size"],
+            "dim": attrs["dim"],
+        }
+
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,), dim, sizes = ins, attrs["dim"], attrs["sizes"]
         total: Size = sum(sizes)

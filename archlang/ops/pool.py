@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from archlang.ir.graph import Attr, Attrs, TensorType
-from archlang.ops._args import check_rank, collapsed, in_range, kwargs, per_dim, spatial_rank, window_fits
+from archlang.ops._args import check_rank, collapsed, in_range, kwargs, per_dim, spatial_rank, spelled, window_fits
 from archlang.ops.base import Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, In, Kw, Lit, Method
 from archlang.ops.eager import Ghost, Tape
@@ -58,6 +58,9 @@ class _Pool(Op):
                 message = f"`{self.name}`: padding {p} is more than half of the window, {reach}"
                 raise OpError("ARC0222", message, param="padding", help="pad the input itself for more")
         return attrs
+
+    def spell(self, attrs: Attrs) -> dict[str, Attr]:
+        return spelled(super().spell(attrs), "kernel_size", "stride", "padding", "dilation")
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,) = ins
@@ -264,6 +267,9 @@ class _Adaptive(Op):
                 help = "give a number, or a list with a number or `none` for each dimension"
                 raise OpError("ARC0221", f"`{self.name}`: `output_size` is {size!r}", param="output_size", help=help)
         return {"output_size": sizes}
+
+    def spell(self, attrs: Attrs) -> dict[str, Attr]:
+        return spelled(super().spell(attrs), "output_size")
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         (x,) = ins

@@ -49,6 +49,9 @@ class _Reduction(Op):
     def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
         return {**args, "dim": as_dims(self.name, args["dim"], ins[0]), "all": args["dim"] is None}
 
+    def spell(self, attrs: Attrs) -> dict[str, Attr]:
+        return {**super().spell(attrs), "dim": None if attrs["all"] else attrs["dim"]}
+
     def result(self, dtype: str) -> str:
         return dtype
 
