@@ -19,7 +19,7 @@ LEVELS = [
     {"reversible", "syntax"},
     {"elaborate"},
     {"optimize"},
-    {"interpret", "codegen", "keys", "inputs", "analyze", "groups"},
+    {"interpret", "codegen", "keys", "inputs", "analyze", "groups", "unparse"},
     {"verify", "compare", "transform", "budget"},
     {"api"},
     {"loading"},

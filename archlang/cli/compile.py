@@ -13,13 +13,13 @@ from archlang.cli.passes import add_passes, optimised
 if TYPE_CHECKING:
     from archlang.elaborate import Elaborated
 
-FORMS = ("py", "ir", "json")
+FORMS = ("py", "ir", "json", "arch")
 
 
 def configure(parser: Parser) -> None:
     add_design(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default: standard output)")
-    text = "py: PyTorch source; ir: the typed graph as text; json: as JSON (default: py)"
+    text = "py: PyTorch source; ir: the typed graph as text; json: as JSON; arch: as a spec (default: py)"
     parser.add_argument("--emit", type=choice(*FORMS), default="py", metavar="FORM", help=text)
     text = "let autograd keep the activations of reversible blocks, too, instead of rebuilding them"
     parser.add_argument("--no-rebuild", action="store_true", help=text)
@@ -54,6 +54,10 @@ def _emit(done: Elaborated, args: argparse.Namespace) -> str:
         from archlang.ir.serialize import to_json
 
         text = to_json(made.program)
+    elif args.emit == "arch":
+        from archlang.unparse import to_arch
+
+        text = to_arch(made.program)
     else:
         import os
 

@@ -207,6 +207,7 @@ CODES: dict[str, str] = {
     "ARC0806": "claim that compares no numbers",
     "ARC0807": "result that the design does not have",
     "ARC0808": "design that is not reversible as claimed",
+    "ARC0810": "network that cannot be written as a spec",
     "ARC0850": "design that torch does not build",
     "ARC0851": "valid sizes that do not run",
     "ARC0852": "refused sizes that run",

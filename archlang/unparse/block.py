@@ -10,7 +10,8 @@ from archlang.elaborate.builtins import BUILTINS
 from archlang.elaborate.names import builtin
 from archlang.ir.graph import Attrs, Child, Constraint, Graph, Init, Node, Output, Program, Value, WeightDecl
 from archlang.ir.paths import Paths, split_index
-from archlang.ops.base import REQUIRED, registry
+from archlang.ops.base import REQUIRED, Context, registry
+from archlang.report.diagnostic import Span
 from archlang.shapes.dim import Size, symbols
 from archlang.syntax.grammar import load_table
 from archlang.unparse.lines import Line, laid_out
@@ -23,6 +24,11 @@ HIDDEN = {"extern": "code of its own", "fixed_point": "an iterated inverse", "re
 
 class Unwritable(Exception):
     """The program has something for which the language has no words outside of the spec that it came from."""
+
+    def __init__(self, message: str, span: Span | None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.span = span
 
 
 def free_name(wanted: str, taken: Set[str]) -> str:
@@ -56,8 +62,10 @@ class Writer:
         self.shared = self._shared()
         self.renamed, self.new = self._streams()
 
-    def fail(self, what: str) -> NoReturn:
-        raise Unwritable(f"`{self.graph.name}` has {what}, which cannot be written down")
+    def fail(self, what: str, span: Span | None = None) -> NoReturn:
+        raise Unwritable(
+            f"`{self.graph.block}` has {what}, which a spec cannot have by itself", span or self.graph.span
+        )
 
     def name(self, wanted: str) -> str:
         """A new identifier."""
@@ -115,8 +123,14 @@ class Writer:
 
     def _where(self) -> str:
         """What the declarations of the graph asked of sizes, its own and those of the blocks that it calls."""
-        asked = [c.at(self.sizes) for c in self.graph.constraints if c.rule in ("language", "promise") and not c.phase]
-        texts = dict.fromkeys(_condition(c) for c in asked if c.known is None and c.symbols)
+        need = Context()
+        for node in self.graph.nodes:
+            if node.op in registry() and not node.inverted:
+                registry()[node.op].infer([v.type for v in node.inputs], node.attrs, need)
+        layers = {c.key for c in need.constraints}
+        asked = [c for c in self.graph.constraints if c.rule in ("language", "promise") and c.phase is None]
+        left = [c.at(self.sizes) for c in asked if c.key not in layers]
+        texts = dict.fromkeys(_condition(c) for c in left if c.known is None and c.symbols)
         return f" where {' and '.join(texts)}" if texts and len(self.kin) == 1 else ""
 
     def _returns(self) -> str:
@@ -133,7 +147,7 @@ class Writer:
     def _lines(self) -> Iterator[Line]:
         for node in self.graph.nodes:
             if node.log_det or node.op in HIDDEN:
-                self.fail(HIDDEN.get(node.op, "a log-determinant"))
+                self.fail(HIDDEN.get(node.op, "a log-determinant"), node.span)
             for path in dict.fromkeys([*(node.paths if node.op != "weight" else ()), *node.modules.values()]):
                 yield from self._named(path, node.phase)
             if node.op == "weight":
@@ -176,7 +190,8 @@ class Writer:
         if node.op == "index" and attrs["items"]:
             return f"{ins[0]}[{', '.join(self._item(item) for item in attrs['items'])}]", False
         if symbol is not None and attrs["other"] is not None:
-            pair = (ins[0], literal(attrs["other"], {}))
+            number = literal(attrs["other"], self.sizes)
+            pair = (ins[0], f"({number})" if " " in number else number)
             return f" {symbol} ".join(reversed(pair) if attrs["reverse"] else pair), True
         if len(ins) == 2 and (symbol is not None or node.op == "matmul"):
             return f" {symbol or '@'} ".join(ins), True
@@ -250,7 +265,9 @@ class Writer:
         if child.graph is None:
             return self._op(str(child.op), child.attrs)
         lent = [self._lent(node, slot) for slot in child.graph.borrowed]
-        return self.blocks[id(child.graph)] + (f"({', '.join(lent)})" if lent or node is None else "")
+        return self.blocks[id(child.graph)] + (
+            f"({', '.join(lent)})" if lent or node is None or not node.inputs else ""
+        )
 
     def _lent(self, node: Node | None, slot: str) -> str:
         path = node.modules.get(slot) if node is not None else None

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+from archlang.elaborate import elaborate, load
 from archlang.ir.graph import Graph, Program
 from archlang.ir.paths import Paths
+from archlang.ir.walk import Entry, parameters
+from archlang.report.diagnostic import ArchError, Diagnostic, Source
 from archlang.unparse.block import Unwritable, Writer, free_name
 
-__all__ = ["Unwritable", "to_arch"]
+__all__ = ["to_arch"]
 
 
 def to_arch(program: Program) -> str:
     """The text of a spec whose last block elaborates to an equal program: the same keys, types and operations.
 
     Lists as inputs or results of inner blocks become single wires; where an instance is applied to inputs of several
-    types, there is one block for all. Raises Unwritable.
+    types, there is one block for all. Raises ArchError (ARC0810) for what cannot be written down.
     """
+    try:
+        text = _text(program)
+    except Unwritable as error:
+        help = "`--emit ir` and `--emit json` show the graph"
+        raise ArchError(Diagnostic("ARC0810", error.message, error.span, help=help)) from None
+    again = elaborate(load(Source("<text>", text)), None, {}).program
+    if [*map(_tensor, parameters(again))] != [*map(_tensor, parameters(program))]:  # a bug, which must not pass
+        raise AssertionError(f"`{program.root.name}` as a spec has other keys")
+    return text
+
+
+def _tensor(entry: Entry) -> tuple[object, ...]:
+    return entry.key, entry.decl.shape, entry.decl.dtype, entry.decl.kind, entry.alias_of
+
+
+def _text(program: Program) -> str:
     kin = _kin(program)
     names: dict[int, str] = {}
     for graph in program.graphs:
@@ -25,9 +44,8 @@ def to_arch(program: Program) -> str:
         if kin[id(graph)][0] is graph:
             found = {Writer(one, program, names, kin[id(graph)]).text() for one in kin[id(graph)]}
             if len(found) > 1:
-                raise Unwritable(
-                    f"`{graph.name}` differs between the types of inputs that an instance of it is applied to"
-                )
+                what = f"`{graph.block}` is applied to inputs of several types, which it treats differently"
+                raise Unwritable(what, graph.span)
             texts += found
     return "\n".join(texts)
 

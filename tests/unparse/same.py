@@ -7,7 +7,7 @@ from typing import Any
 
 from archlang.ir.graph import Graph, Node, Program
 from archlang.ir.walk import parameters
-from archlang.shapes.dim import Size, substitute, symbol
+from archlang.shapes.dim import Size, substitute
 
 __all__ = ["differences", "keys"]
 
@@ -40,7 +40,10 @@ def differences(a: Program, b: Program) -> Iterator[str]:
 
 
 def _graphs(x: Graph, y: Graph) -> Iterator[str]:
-    names = dict(zip(y.symbols, map(symbol, x.symbols), strict=False))  # in the order in which inputs name them
+    names: dict[str, Size] = {}
+    for mine, other in zip(*([v.type.shape for p in g.inputs for v in p.values] for g in (x, y)), strict=False):
+        names.update((str(b), a) for a, b in zip(mine, other, strict=False))
+    slots = dict(zip(y.borrowed, x.borrowed, strict=False))  # called by parameters, not by what lists had there
 
     def put(value: Any) -> Any:
         if isinstance(value, tuple):
@@ -60,8 +63,9 @@ def _graphs(x: Graph, y: Graph) -> Iterator[str]:
         yield "the proofs differ"
     place = [{id(v): i for i, v in enumerate(graph.values)} for graph in (x, y)]
     for m, n in zip(x.nodes, y.nodes, strict=True):
-        if _node(m, place[0], lambda value: value) != _node(n, place[1], put):
-            yield f"{_node(m, place[0], lambda value: value)}\nis not {_node(n, place[1], put)}"
+        one, two = _node(m, place[0], lambda value: value, {}), _node(n, place[1], put, slots)
+        if one != two:
+            yield f"{one}\nis not {two}"
     outs = [[place[i][id(v)] for o in g.outputs for v in o.values] for i, g in enumerate((x, y))]
     if outs[0] != outs[1]:
         yield "the results differ"
@@ -73,10 +77,10 @@ def _graphs(x: Graph, y: Graph) -> Iterator[str]:
         yield f"the constraints differ: {asked[0] ^ asked[1]}"
 
 
-def _node(node: Node, place: dict[int, int], put: Any) -> tuple[object, ...]:
+def _node(node: Node, place: dict[int, int], put: Any, slots: dict[str, str]) -> tuple[object, ...]:
     attrs = sorted((name, put(value)) for name, value in node.attrs.items() if value is not None and name != "written")
     types = [(put(v.type.shape), v.type.dtype) for v in node.outputs]
     ins = [place[id(v)] for v in node.inputs]
     sizes: list[Size] = [put(size) for size in node.sizes.values()]
-    path = None if node.op == "weight" else node.path
+    path = None if node.op == "weight" else slots.get(str(node.path), node.path)
     return node.op, str(attrs), types, ins, path, node.count, sizes, node.phase, node.inverted

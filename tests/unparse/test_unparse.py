@@ -1,0 +1,135 @@
+"""A typed graph written back as a spec elaborates to an equal one (`benchmarks/unparse.py`: all designs of specs/)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import archlang
+from archlang.cli import main
+from archlang.elaborate import elaborate, load
+from archlang.ir.graph import Program
+from archlang.report.diagnostic import ArchError, Source
+from archlang.unparse import to_arch
+from tests.random_specs.strategy import Spec, specs
+from tests.unparse.same import differences
+
+
+def elaborated(text: str) -> Program:
+    return elaborate(load(Source("net.arch", text)), None, {}).program
+
+
+def again(program: Program) -> Program:
+    return elaborated(to_arch(program))
+
+
+@pytest.mark.parametrize(
+    ("spec", "entry"),
+    [
+        ("resnet", "resnet18"),
+        ("vit", "vit_tiny_patch16_224"),
+        ("inception_v3", "inception_v3"),  # a result in training only
+        ("fractalnet", "fractalnet"),  # phases
+        ("revcol", "revcol_micro"),  # new streams, context
+        ("crevnet", "crevnet"),  # an inverse
+        ("llama", "llama_small"),  # modules that are lent
+        ("hypernetworks", "hyper_resnet"),
+        ("recursive_autoencoder", "recursive_autoencoder"),  # one instance at inputs of two types
+        ("lite_hrnet", "naive_lite_hrnet_18"),
+    ],
+)
+def test_a_published_network_comes_back_equal(spec: str, entry: str) -> None:
+    program = archlang.compile(f"specs/{spec}.arch", entry).program
+    assert list(differences(program, again(program))) == []
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[*HealthCheck])
+@given(spec=specs())
+def test_a_random_network_comes_back_equal(spec: Spec) -> None:
+    program = elaborated(spec.text)
+    assert list(differences(program, again(program))) == []
+
+
+def test_what_is_compared_can_differ() -> None:
+    text = "block net(x: [B, 3, H, W]) { return x -> a: conv(4, 3, padding=1) -> relu }"
+    program = elaborated(text)
+    assert list(differences(program, elaborated(text.replace("relu", "gelu"))))
+    assert list(differences(program, elaborated(text.replace("padding=1", "padding=0"))))
+    assert list(differences(program, elaborated(text.replace("a:", "b:"))))
+
+
+TEXT = """\
+## A unit.
+block unit(f: module)(x, s) { return x + f(x) * s }
+
+block net(image: [B, 3, 2*h, W]) -> [B, 5] where W % 4 == 0 {
+    c = "shared.0": conv(8, 1)
+    x = image -> stem: conv(8, [3, 5], padding=[1, 2], bias=false)
+    weight gain as "layer.gain": [1, 8, 1, 1] = normal(std=0.5), frozen
+    x = (x, gain) -> a: unit(c)
+    x = x -> "again": c
+    if training { x = x -> dropout(0.5) } else { x = 0.9 * x }
+    x = x[:, :, 1:-1] ** 2 - 1
+    x = x -> rearrange("b (c r) h w -> b c (h r) w", r=2)
+    return x -> body: chain([conv(4, 1, bias=false) for _ in 0..3]) -> global_avgpool -> fc: linear(5)
+}
+"""
+
+WRITTEN = """\
+## A unit.
+block unit_2(f: module)(x: [B, 8, H, W], s: [1, 8, 1, 1]) {
+    f_2 = x -> f
+    mul_2 = f_2 * s
+    add_2 = x + mul_2
+    return add_2
+}
+
+block chain_2(x: [B, 4, H, W]) {
+    x2 = x -> "0": conv(4, 1, bias=false) -> "1": conv(4, 1, bias=false) -> "2": conv(4, 1, bias=false)
+    return x2
+}
+
+block net(image: [B, 3, 2 * h, W]) where W - 4 * (W // 4) == 0 {
+    x = image -> stem: conv(8, [3, 5], padding=[1, 2], bias=false)
+    weight gain as "layer.gain": [1, 8, 1, 1] = normal(std=0.5), frozen
+    shared_0 = "shared.0": conv(8, 1)
+    _ = again: shared_0
+    x_2 = (x, gain) -> a: unit_2(shared_0)
+    x_3 = x_2 -> shared_0
+    if training {
+        x_4 = x_3 -> dropout
+    }
+    if not training {
+        x_5 = 0.9 * x_3
+    }
+    if training { phase = x_4 } else { phase = x_5 }
+    index_2 = phase[:, :, 1:-1]
+    pow_2 = index_2 ** 2
+    x_6 = pow_2 - 1
+    x_7 = x_6 -> rearrange("b (c r) h w -> b c (h r) w", r=2)
+    fc = x_7 -> body: chain_2 -> global_avgpool -> fc: linear(5)
+    return fc
+}
+"""
+
+
+def test_the_text_reads_well() -> None:
+    program = elaborated(TEXT)
+    assert list(differences(program, again(program))) == []
+    assert to_arch(program) == WRITTEN
+
+
+def test_the_command_writes_a_spec(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "back.arch"
+    assert main(["compile", "specs/resnet.arch", "-e", "resnet18", "--emit", "arch", "-o", str(out)]) == 0
+    assert main(["check", str(out)]) == 0
+    assert "no mistakes found" in capsys.readouterr().out
+
+
+def test_what_a_spec_cannot_say_by_itself_is_refused() -> None:
+    text = 'extern block e()(x: [B, 3]) -> [B, 3] = "torch.nn:Identity"\nblock net(x: [B, 3]) { return x -> e }'
+    with pytest.raises(ArchError) as error:
+        to_arch(elaborated(text))
+    assert error.value.diagnostics[0].code == "ARC0810"
