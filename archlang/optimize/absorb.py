@@ -52,23 +52,23 @@ class Sink:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a search goes on: in a graph, and (outer, call) in the one that calls it, whose node of that is `call`."""
+    """Where a search goes on: in a graph, and (outer) in the one that calls it, by its node `call`."""
 
     edit: Editor
-    outer: Editor | None = None
+    outer: Place | None = None
     call: Node | None = None
 
 
-def opened(edit: Editor, node: Node) -> Place | None:
+def opened(place: Place, node: Node) -> Place | None:
     """The callee of a call that can be written out in place."""
-    callee = node.callee
+    callee, edit = node.callee, place.edit
     if callee is None or not plain(node) or node.modules or edit.module(node) is None:
         return None
     if callee.proof is not None or callee.borrowed or callee.aliases:
         return None
     if len(node.outputs) != sum(len(o.values) for o in callee.outputs):
         return None
-    return Place(Editor(callee, edit.training, set(), {}, []), edit, node)
+    return Place(Editor(callee, edit.training, set(), {}, []), place, node)
 
 
 def entries(graph: Graph) -> list[Value]:
@@ -96,7 +96,7 @@ def behind(place: Place, value: Value, axis: int | None, part: Part = WHOLE, *, 
     if node is None:
         if place.outer is None or place.call is None:
             return []
-        return behind(Place(place.outer), place.call.inputs[entries(edit.graph).index(value)], axis, part)
+        return behind(place.outer, place.call.inputs[entries(edit.graph).index(value)], axis, part)
     if not plain(node):
         return []
     made = axis_made(edit, node)
@@ -104,7 +104,7 @@ def behind(place: Place, value: Value, axis: int | None, part: Part = WHOLE, *, 
         own = part.of(value.type.shape[made])
         return [Sink(node, own)] if own is not None and (axis is not None or affine_keys(node)[0]) else []
     if node.callee is not None:
-        below = opened(edit, node)
+        below = opened(place, node)
         if below is None:
             return []
         last = results(below.edit.graph)[node.outputs.index(value)]
@@ -151,7 +151,7 @@ def before(place: Place, value: Value, axis: int | None, part: Part = WHOLE, *, 
         last = results(edit.graph)
         if last.count(value) > 1:
             return []
-        return before(Place(place.outer), place.call.outputs[last.index(value)], axis, part, shifts=shifts)
+        return before(place.outer, place.call.outputs[last.index(value)], axis, part, shifts=shifts)
     if not readers or edit.is_result(value) or len({id(n) for n in readers}) < len(readers):
         return []
     found = [_reader(place, node, value, axis, part, shifts) for node in readers]
@@ -167,7 +167,7 @@ def _reader(place: Place, node: Node, value: Value, axis: int | None, part: Part
         own = part.of(value.type.shape[read])
         return [Sink(node, own)] if own and axis in (None, read) and not (shifts and _pads(node)) else []
     if node.callee is not None:
-        below = opened(edit, node)
+        below = opened(place, node)
         if below is None:
             return []
         first = entries(below.edit.graph)[node.inputs.index(value)]

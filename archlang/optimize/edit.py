@@ -199,8 +199,12 @@ class Editor:
         return path
 
     def reshape_module(self, node: Node, attrs: Attrs, op: str | None = None) -> None:
-        """Gives a node and its module other attributes (another op), and the module the weights that these ask for."""
+        """Gives a node and its module other attributes (another op), and the module the weights that these ask for.
+
+        How the old weights started says nothing of the new ones.
+        """
         assert node.path is not None
+        attrs = {name: None if name in ("init", "bias_init") else value for name, value in attrs.items()}
         node.op, node.attrs = op or node.op, attrs
         child = self.graph.children[node.path]
         child.op, child.attrs = node.op, attrs

@@ -168,7 +168,8 @@ def test_blocks_are_written_out_where_their_edge_takes_a_norm_over() -> None:
 block stem(x) { return x -> conv(8, 3, padding=1) -> relu -> conv(8, 3, padding=1) }
 block mlp(x) { return x -> conv(16, 1) -> gelu -> conv(8, 1) }
 block outer(x) { return x -> inner: mlp }
-block last(x) { return x -> relu -> batchnorm }
+block most(x) { return x -> relu -> batchnorm }
+block last(x) { return x -> gelu -> most: most }
 block net(x: [B, 8, H, W]) {
     x = x -> stem: stem -> norm: batchnorm
     x = x + (x -> norm2: batchnorm -> mlp: outer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archlang.ir.graph import Graph, Node
-from archlang.optimize.absorb import Place, Sink, before, behind, opened
+from archlang.optimize.absorb import Place, Sink, before, behind, entries, opened
 from archlang.optimize.affine import affine
 from archlang.optimize.base import rewrites
 from archlang.optimize.edit import Editor, plain
@@ -39,14 +39,27 @@ def inline_edges(edit: Editor) -> None:
     for node in edit.nodes():
         _write_out(edit, [s.node for s in _sinks(Place(edit), node) if s.node.callee is not None])
     for call in edit.nodes("call"):
-        below = opened(edit, call)
-        if below is None:
-            continue
-        for node in below.edit.nodes():
-            sinks = [s.node for s in _sinks(below, node)]
-            if any(s not in below.edit.graph.nodes for s in sinks):
-                _write_out(edit, [call, *(s for s in sinks if s.callee is not None and s in edit.graph.nodes)])
-                break
+        below = opened(Place(edit), call)
+        found = [] if below is None else [s.node for s in _beside(below, edit)]
+        _write_out(edit, [call, *(n for n in found if n.callee is not None and n is not call)] if found else [])
+
+
+def _beside(place: Place, edit: Editor) -> list[Sink]:
+    """The layers of a graph that can take over a scale and a shift at the edge of a callee, or of a callee of that."""
+    own = {id(node) for node in edit.graph.nodes}
+    for node in place.edit.nodes():
+        sinks = _sinks(place, node)
+        if any(id(s.node) in own for s in sinks):
+            return [s for s in sinks if id(s.node) in own]
+        below = opened(place, node) if node.callee is not None and _at_edge(place.edit, node) else None
+        if below is not None and (found := _beside(below, edit)):
+            return found
+    return []
+
+
+def _at_edge(edit: Editor, node: Node) -> bool:
+    first = {id(v) for v in entries(edit.graph)}
+    return any(id(v) in first for v in node.inputs) or any(edit.is_result(v) for v in node.outputs)
 
 
 def _sinks(place: Place, node: Node) -> list[Sink]:
