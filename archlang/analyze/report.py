@@ -12,7 +12,7 @@ from archlang.analyze.paths import Reach
 from archlang.analyze.tree import Block
 from archlang.shapes.dim import Size, substitute, symbols
 
-__all__ = ["COLUMNS", "as_dict", "as_text"]
+__all__ = ["COLUMNS", "amount_of", "as_dict", "as_text", "short"]
 
 COLUMNS: dict[str, Callable[[Block], Size]] = {
     "params": lambda block: block.parameters,
@@ -109,14 +109,14 @@ def _field(reach: Reach | None) -> str:
 def _count(value: Size | Largest) -> str:
     value = _bare(value)
     return (
-        f"{value:,}" + (f" ({_short(value)})" if value >= 10_000 else "") if isinstance(value, int) else formula(value)
+        f"{value:,}" + (f" ({short(value)})" if value >= 10_000 else "") if isinstance(value, int) else formula(value)
     )
 
 
 def _amount(value: Size | Largest) -> str:
     value = _bare(value)
     return (
-        f"{value:,} bytes" + (f" ({_bytes(value)})" if value >= 1024 else "")
+        f"{value:,} bytes" + (f" ({amount_of(value)})" if value >= 1024 else "")
         if isinstance(value, int)
         else formula(value)
     )
@@ -137,7 +137,7 @@ def _bare(value: Size | Largest) -> Size | Largest:
     return value.known if isinstance(value, Largest) and value.known is not None else value
 
 
-def _short(value: int) -> str:
+def short(value: int) -> str:
     """`4.09 G`."""
     for unit, scale in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if value >= scale:
@@ -145,7 +145,8 @@ def _short(value: int) -> str:
     return str(value)
 
 
-def _bytes(value: int) -> str:
+def amount_of(value: int) -> str:
+    """`8.88 MiB`."""
     for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if value >= scale:
             return f"{value / scale:.2f} {unit}"
@@ -159,7 +160,7 @@ def _tree(cost: Cost, depth: int, sort: str | None) -> Iterator[list[str]]:
     def lines(block: Block, level: int) -> Iterator[list[str]]:
         cells = []
         for (name, column), total in zip(COLUMNS.items(), whole, strict=True):
-            cells.append(_cell(column(block), total, _bytes if name == "memory" else _short))
+            cells.append(_cell(column(block), total, amount_of if name == "memory" else short))
         times = f" x {block.count}" if block.count > 1 else ""
         yield ["  " * level + (f"{block.name}: " if block.name else "") + block.kind + times, *cells]
         if level < depth:
@@ -193,7 +194,7 @@ def _kinds(cost: Cost) -> Iterator[list[str]]:
     rows = sorted(cost.by_op.items(), key=lambda item: (-_usual(item[1][1].flops), item[0]))
     for op, (calls, work) in rows:
         if work.flops != 0:
-            cells = (_cell(work.macs, cost.macs, _short), _cell(work.flops, cost.flops, _short))
+            cells = (_cell(work.macs, cost.macs, short), _cell(work.flops, cost.flops, short))
             yield [op, f"{calls:,}", *cells]
     free = {op: calls for op, (calls, work) in cost.by_op.items() if work.flops == 0}
     if free:

@@ -15,6 +15,7 @@ from archlang.records import dataclass
 
 __all__ = ["Budget", "Fit"]
 
+OPENED = 16  # a callee that keeps more than such a part of all is opened
 UNBOUNDED = 1 << 62
 
 
@@ -54,9 +55,11 @@ class Budget:
         assert isinstance(total, int) and isinstance(macs, int), "every size needs a number"
         self.macs = macs
         self.uncounted = tuple(sorted(trace.uncounted))
-        self._sheet = Sheet(Facts(program, plans, total))
-        self.level = self._sheet.lay(trace, self._sheet.numbered(trace.inputs))
-        self.course = self._sheet.course()
+        self.trace = trace
+        self.facts = Facts(program, plans)
+        sheet = Sheet(self.facts, lambda unit: unit.inner * OPENED > total)
+        self.level = sheet.lay(trace, sheet.numbered(trace.inputs))
+        self.course = sheet.course()
         stored = cheapest(self.course, UNBOUNDED, limit=1)
         smallest = least(self.course)
         assert stored is not None and smallest is not None  # to store is always a choice
@@ -79,8 +82,21 @@ class Budget:
         return scheduled(self.level, fit.plan)
 
     def planned(self, fit: Fit) -> Planned:
-        """The program and what `codegen.generate` needs to write the plan down."""
+        """The program in which the plan can be written down, and what `codegen.generate` needs besides."""
         return planned(self.program, self.schedule(fit))
+
+    def held(self, fit: Fit) -> tuple[Choice, int]:
+        """Where a plan's peak is: the choice whose backward pass has it, and the bytes that those before it keep."""
+        kept = 0
+        there: set[int] = set()
+        found: list[tuple[int, Choice, int]] = []
+        for choice in fit.plan.choices:
+            more = choice.inner + sum(self.course.sizes[t] for t in choice.keeps - there)
+            there |= choice.keeps
+            found.append((kept + more + choice.extra, choice, kept))
+            kept += more
+        _, choice, before = max(found, key=lambda item: item[0])
+        return choice, before
 
     def _tidied(self, choices: Sequence[Choice], memory: int) -> Sequence[Choice]:
         """The same choices with those of equal units side by side, where that needs no more memory.

@@ -9,7 +9,7 @@ most of that, over all choices, is what the plan needs. The choices of a plan ke
 
 The search is a shortest path with a limited resource: dynamic programming over (place, which tensors that a later
 choice may refer to are kept), with the plans of each of these states of which none is both smaller and cheaper. It is
-exact up to `LIMIT` plans a state and `STATES` states a place. Beyond that, plans of nearly the same size are joined,
+exact up to `limit` plans a state and `STATES` states a place. Beyond that, plans of nearly the same size are joined,
 and those states are followed that have the smallest plans and the cheapest ones. On a chain there are two states a
 place, as in Beaumont et al. (2019), "Optimal checkpointing for heterogeneous chains" (without checkpoints inside of
 checkpoints).
@@ -23,9 +23,9 @@ from typing import Any
 
 from archlang.records import dataclass, replace
 
-__all__ = ["LIMIT", "Choice", "Course", "Plan", "chain", "cheapest", "least", "measure", "tradeoffs"]
+__all__ = ["Choice", "Course", "Plan", "chain", "cheapest", "least", "measure", "tradeoffs"]
 
-LIMIT = 256  # plans of a state
+FOLLOWED = 16_384  # plans that are followed of each state, over all places
 STATES = 32  # of a place
 
 
@@ -70,10 +70,10 @@ class Plan:
     tensors: frozenset[int] = frozenset()
 
 
-def cheapest(course: Course, memory: int, limit: int = LIMIT) -> Plan | None:
+def cheapest(course: Course, memory: int, limit: int = 0) -> Plan | None:
     """The plan of the least cost that needs at most `memory` bytes, and of these one that keeps the least. None: there
-    is no plan."""
-    found = _Search(course, memory, limit).run()
+    is no plan. limit: plans that are followed of each state (0: some hundreds, the more the shorter the course is)."""
+    found = _Search(course, memory, limit or max(64, FOLLOWED // max(1, course.parts))).run()
     return min(found, key=lambda plan: (plan.cost, plan.kept), default=None)
 
 

@@ -118,7 +118,7 @@ def _pieces(graph: Graph, schedule: Schedule) -> Iterator[_Piece]:
             every = 0
             if decision.kind == "again" and decision.start[0] == i == decision.stop[0] and _plain(node):
                 size, first = stop - at, at
-                while len(left) > 1 and _follows(left[1], i, stop, size) and stop - at == size:
+                while len(left) > 1 and _follows(left[1], decision, stop, size) and stop - at == size:
                     left.pop(0)
                     at, stop, every = stop, left[0].stop[1], size
                 at = first
@@ -134,10 +134,11 @@ def _plain(node: Node) -> bool:
     return simple and weighted(node.callee) and not node.callee.borrowed and not node.callee.outputs[0].training
 
 
-def _follows(decision: Decision, node: int, at: int, size: int) -> bool:
-    """Whether a decision evaluates so many further applications of a node again, or the last few."""
-    mine = decision.kind == "again" and decision.start == (node, at) and decision.stop[0] == node
-    return mine and decision.stop[1] - at <= size
+def _follows(after: Decision, before: Decision, at: int, size: int) -> bool:
+    """Whether a decision evaluates so many further applications of a node again, or the last few, in the same way."""
+    node = before.start[0]
+    alike = (after.kind, after.start, after.stop[0], after.inner) == ("again", (node, at), node, before.inner)
+    return alike and after.stop[1] - at <= size
 
 
 def _children(graph: Graph, nodes: list[Node]) -> dict[str, Child]:

@@ -20,7 +20,8 @@ class Decision:
     """Of the applications from `start` to before `stop`; all that no decision is about is recorded by autograd.
 
     kind: "again": they are evaluated again in the backward pass, as one; "undo": they are one region of reversible
-    calls; "inside": each is a call that `inner` says more about (of the other kinds, `inner` is empty).
+    calls; "inside": each is a call that `inner` says more about. A single call that is evaluated again may have an
+    `inner`, too: then its second evaluation goes by that.
     """
 
     kind: str
@@ -45,7 +46,7 @@ def _schedule(level: Level, starts: dict[int, What]) -> Schedule:
         unit = level.units[i]
         what = starts.get(level.marks[i])
         if what is not None and what.level is level and what.kind != "way":
-            found.append(Decision(what.kind, unit.start, level.units[what.last - 1].stop))
+            found.append(Decision(what.kind, unit.start, level.units[what.last - 1].stop, what.schedule))
             i = what.last
             continue
         inner = what.schedule if unit.opened is None and what is not None else ()

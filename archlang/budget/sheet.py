@@ -7,7 +7,7 @@ undone, are consecutive nodes of one graph, so that it can be written as a part 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from archlang.analyze.plan import Plan, Plans
 from archlang.analyze.trace import Trace, jumps
@@ -17,15 +17,14 @@ from archlang.budget.units import Level, Numbers, Reach, Readable, Unit, Way, Wh
 from archlang.ir.graph import CONTRACTIONS, Graph, Node, Program
 from archlang.ops.base import registry
 from archlang.ops.eager import Storage
-from archlang.records import dataclass
+from archlang.records import dataclass, replace
 from archlang.reversible import rebuildable, region_from, uses
 from archlang.reversible.conditioning import blocks_in
 from archlang.reversible.kept import Anchors
 from archlang.shapes.dim import Size
 
-__all__ = ["Facts", "Sheet", "macs_of", "price"]
+__all__ = ["Facts", "Sheet", "Span", "macs_of", "price"]
 
-OPENED = 16  # a callee that keeps more than such a part of all is opened
 CUTS = 72  # places of a graph where what is evaluated again may begin or end, if it is longer than
 SHORT = 8  # units
 WAYS = 12  # to train a callee that is not opened
@@ -42,10 +41,9 @@ def macs_of(cost: int) -> int:
 
 
 class Facts:
-    """What is the same wherever a graph is called, worked out once. total: bytes kept where all is recorded."""
+    """What is the same wherever a graph is called, worked out once."""
 
-    def __init__(self, program: Program, plans: Plans, total: int) -> None:
-        self.total = total
+    def __init__(self, program: Program, plans: Plans) -> None:
         self.plans = plans
         self.undoable = rebuildable(program)
         self.anchors = Anchors(program)
@@ -96,7 +94,7 @@ class Plain:
 
 
 def _plain(trace: Trace, facts: Facts) -> Plain:
-    sheet = Sheet(facts, open=False, choices=False)
+    sheet = Sheet(facts, choices=False)
     level = sheet.lay(trace, sheet.numbered(trace.inputs))
     kept = frozenset().union(*(u.keeps for u in level.units))
     inputs, outputs = sheet.ends(trace)
@@ -128,7 +126,7 @@ class _Way:
 
 def _ways(trace: Trace, facts: Facts) -> list[_Way]:
     """Ways to train a callee besides recording all."""
-    sheet = Sheet(facts, open=False)
+    sheet = Sheet(facts)
     level = sheet.lay(trace, sheet.numbered(trace.inputs))
     inputs, outputs = sheet.ends(trace)
     found: list[_Way] = []
@@ -162,13 +160,43 @@ def _bytes(way: _Way, trace: Trace, less: _Way | None = None) -> int:
     return sum(_known(s.bytes) for s in {id(s): s for s in storages if not s.own}.values())
 
 
+class Span:
+    """Consecutive units that are evaluated again together: they keep what the first ones take."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.sizes = sizes
+        self.units: list[Unit] = []
+        self.takes: dict[int, None] = {}
+        self.made: set[int] = set()
+        self.kept: set[int] = set()
+        self.inner = 0
+
+    def add(self, unit: Unit) -> None:
+        self.units.append(unit)
+        self.takes |= dict.fromkeys(t for t in unit.takes if t not in self.made)
+        self.made.update(t for t in unit.gives if t not in self.takes)
+        self.kept |= unit.keeps
+        self.inner += unit.inner
+
+    @property
+    def rebuilt(self) -> int:
+        """Bytes that are there once all is evaluated again."""
+        return self.inner + sum(self.sizes[t] for t in self.kept & self.made)
+
+    def choice(self, start: int, stop: int, what: object) -> Choice:
+        keeps = frozenset(t for t in self.takes if self.sizes[t])
+        return Choice(start, stop, keeps, 0, self.rebuilt, _again(self.units) + 1, what)
+
+
 # -- the sheet ---------------------------------------------------------------------------------------------------------
 class Sheet:
-    """Tensors, parts and choices of a course, as they are laid out. open: whether large callees are opened."""
+    """Tensors, parts and choices of a course, as they are laid out. opens: which calls are opened."""
 
-    def __init__(self, facts: Facts, *, open: bool = True, choices: bool = True) -> None:
+    def __init__(
+        self, facts: Facts, opens: Callable[[Unit], bool] = lambda unit: False, *, choices: bool = True
+    ) -> None:
         self.facts = facts
-        self.open = open
+        self.opens = opens
         self.with_choices = choices
         self.sizes: list[int] = []
         self.parts = 0
@@ -191,17 +219,17 @@ class Sheet:
         """Numbers for storages, by their ids."""
         return {id(s): self.new(s) for s in storages}
 
-    def lay(self, trace: Trace, numbers: dict[int, int]) -> Level:
+    def lay(self, trace: Trace, numbers: dict[int, int], prefix: str = "") -> Level:
         """Adds the parts of a graph, and their choices. numbers: of the storages that it takes."""
         assert trace.plan is not None
-        level = Level(trace.plan.graph)
+        level = Level(trace.plan.graph, prefix)
         inside = Numbers(self, numbers)
         reach = Reach(level.graph)
         for index, node, steps in by_node(trace):
             for unit in inside.units(index, node, steps):
                 level.units.append(unit)
                 level.marks.append(self.parts)
-                self.fill(unit, inside, reach)
+                self.fill(unit, inside, reach, prefix)
                 self.parts += unit.opened is None
         level.marks.append(self.parts)
         self._ends[id(trace)] = (
@@ -214,7 +242,7 @@ class Sheet:
             self.undo(level, trace.plan)
         return level
 
-    def fill(self, unit: Unit, inside: Numbers, reach: Reach) -> None:
+    def fill(self, unit: Unit, inside: Numbers, reach: Reach, prefix: str) -> None:
         """The unit's figures, and the ways to train its callee."""
         step, node = unit.step, unit.step.node
         unit.safe = self.facts.safe(node)
@@ -222,7 +250,7 @@ class Sheet:
             _fill_op(unit, inside)
             return
         plain = self.facts.plain(step.trace)
-        mine = inside.distinct(unit)
+        mine = inside.distinct(unit)  # the tensors of the callee's inputs
         between, inner = inside.between(unit, plain.inputs, plain.outputs), plain.inner
         unit.keeps = frozenset([*(mine[i] for i in plain.inputs), *(unit.gives[i] for i in plain.outputs)])
         unit.inner = inner * unit.count + between
@@ -232,12 +260,13 @@ class Sheet:
         unit.fixed = unit.undoable and not reach.sole(node)
         unit.safe = unit.safe and not unit.fixed
         declared = node.callee is not None and node.callee.reversible
-        if not self.with_choices or not reach.sole(node) or step.trace.uncounted or declared:
+        if not reach.sole(node) or step.trace.uncounted or declared:
             return
-        if self.open and unit.count == node.count == 1 and self.facts.total < OPENED * plain.inner:
+        if unit.count == node.count == 1 and self.opens(unit):
             numbers = dict(zip((id(s) for s in step.trace.inputs), mine, strict=True))
-            unit.opened = self.lay(step.trace, numbers)
+            unit.opened = self.lay(step.trace, numbers, f"{prefix}{node.path}.")
             inside.same(unit, self.ends(step.trace)[1])
+        if not self.with_choices or (unit.opened is not None and any(u.opened for u in unit.opened.units)):
             return
         for way in self.facts.ways(step.trace):
             keeps = frozenset([*(mine[i] for i in way.inputs), *(unit.gives[i] for i in way.outputs)])
@@ -264,27 +293,27 @@ class Sheet:
         readable = Readable(level.graph)
         narrow = self.narrow(units)
         for i, first in enumerate(units):
-            takes: dict[int, None] = {}
-            made: set[int] = set()
-            kept: set[int] = set()
-            inner = 0
-            cost = 0
+            span = Span(self.sizes)
             for j in range(i, len(units)):
                 unit = units[j]
                 if not unit.safe or any(first.start[0] < w < unit.stop[0] for w in walls):
                     break
-                takes |= dict.fromkeys(t for t in unit.takes if t not in made)
-                made.update(t for t in unit.gives if t not in takes)
-                kept |= unit.keeps
-                inner += unit.inner
-                rebuilt = inner + sum(self.sizes[t] for t in kept if t in made)
+                span.add(unit)
                 near = j - i < SHORT or (i in narrow and j + 1 in narrow)
-                if near and unit.saves and rebuilt and readable.ok(first.start[0], unit.start[0]):
-                    keeps = frozenset(t for t in takes if self.sizes[t])
+                if near and unit.saves and span.rebuilt and readable.ok(first.start[0], unit.start[0]):
                     what = What("again", level, i, j + 1)
-                    start, stop = level.marks[i], level.marks[j + 1]
-                    self.choices.append(Choice(start, stop, keeps, 0, rebuilt, cost + unit.short + 1, what))
-                cost += unit.cost
+                    self.choices.append(span.choice(level.marks[i], level.marks[j + 1], what))
+                    self.choices += self.within(span, level, i) if i == j else ()
+
+    def within(self, span: Span, level: Level, place: int) -> Iterator[Choice]:
+        """The choices to evaluate one unit again by a plan of its own: checkpoints inside of a checkpoint."""
+        (unit,) = span.units
+        whole = span.choice(level.marks[place], level.marks[place + 1], None)
+        for way in unit.ways:
+            held = way.inner + way.extra + sum(self.sizes[t] for t in way.keeps - whole.keeps)
+            if held < whole.extra:
+                what = What("again", level, place, place + 1, way.schedule)
+                yield replace(whole, extra=held, cost=whole.cost + way.cost, what=what)
 
     def narrow(self, units: Sequence[Unit]) -> set[int]:
         """The places between units where a long segment may begin or end: all of few, else those that the fewest bytes

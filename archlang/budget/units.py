@@ -9,7 +9,7 @@ from archlang.analyze.trace import Step, Trace
 from archlang.budget.schedule import Schedule
 from archlang.codegen.size_reads import solve
 from archlang.ir.graph import Graph, Node, Program
-from archlang.ir.paths import Paths
+from archlang.ir.paths import Paths, shift
 from archlang.ops.eager import Storage
 from archlang.records import dataclass, field
 from archlang.shapes.dim import Dim, symbols
@@ -48,6 +48,13 @@ class Unit:
     def count(self) -> int:
         return self.stop[1] - self.start[1]
 
+    @property
+    def name(self) -> str:
+        """The path of its module, else what it does."""
+        path = self.step.node.path
+        first = self.step.node.op if path is None else shift(path, self.start[1])
+        return first if self.count == 1 else f"{first}..{shift(path or '', self.stop[1] - 1).rpartition('.')[2]}"
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -65,6 +72,7 @@ class Level:
     """The units of one graph, as called at one place, and where each begins in the course."""
 
     graph: Graph
+    prefix: str = ""  # its path, with a dot behind it
     units: list[Unit] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)  # one more than units
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "diff": "show what changed between two specs, or two revisions of one",
     "explain": "say what a diagnostic code means",
     "cost": "show what a network costs: parameters, operations, memory",
+    "plan": "show how training can do with less memory, and what that costs",
     "groups": "show which channels of which weights go together",
     "optimize": "show what the optimiser makes of a network, pass by pass",
     "transform": "rewrite a network as you ask, and say what became of its function",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from archlang.cli.arguments import Parser, add_design, choice, design, limits
-from archlang.cli.guard import show
+from archlang.cli.guard import UsageError, show
+from archlang.cli.memory import AT_HELP, amount, budget_of, fitted
 from archlang.cli.output import keep, write
 from archlang.cli.passes import add_passes, optimised
+from archlang.cli.sizes import add_sizes
 
 if TYPE_CHECKING:
     from archlang.elaborate import Elaborated
+    from archlang.ir.graph import Program
 
 FORMS = ("py", "ir", "json", "arch")
 
@@ -22,7 +25,11 @@ def configure(parser: Parser) -> None:
     text = "py: PyTorch source; ir: the typed graph as text; json: as JSON; arch: as a spec (default: py)"
     parser.add_argument("--emit", type=choice(*FORMS), default="py", metavar="FORM", help=text)
     text = "let autograd keep the activations of reversible blocks, too, instead of rebuilding them"
-    parser.add_argument("--no-rebuild", action="store_true", help=text)
+    trained = parser.add_mutually_exclusive_group()
+    trained.add_argument("--no-rebuild", action="store_true", help=text)
+    text = "plan training so that it holds at most so much for the backward pass (4GiB, 512MiB), at the sizes of --at"
+    trained.add_argument("--memory", metavar="AMOUNT", help=text)
+    add_sizes(parser, AT_HELP)
     text = "give the class a method `with_log_det`, which returns log|det J| of the network's map, too"
     parser.add_argument("--log-det", action="store_true", help=text)
     add_passes(parser, "0")
@@ -63,11 +70,29 @@ def _emit(done: Elaborated, args: argparse.Namespace) -> str:
 
         from archlang.codegen import generate
 
+        program, plan = _planned(made.program, done.entry, args)
         text = generate(
-            made.program,
+            program,
             source_name=os.path.basename(args.spec),
             rebuild=not args.no_rebuild,
             log_det=args.log_det,
             changes=made.changes if args.with_convert else None,
+            **plan,
         )
     return text if text.endswith("\n") else text + "\n"
+
+
+def _planned(program: Program, entry: str, args: argparse.Namespace) -> tuple[Program, dict[str, Any]]:
+    """The program as a budget of memory has it trained, and the arguments that say so to the generator."""
+    if args.memory is None:
+        if args.at:
+            raise UsageError("ARC0901", "`--at` is for `--memory`", "say how much memory there is, as in --memory 4GiB")
+        return program, {}
+    from archlang.budget.report import remark
+
+    memory = amount(args.memory)
+    budget = budget_of(program, entry, args)
+    fit = fitted(budget, memory, entry)
+    made = budget.planned(fit)
+    header = remark(budget, fit, memory)
+    return made.program, {"header": header, "segments": made.segments, "recorded": made.recorded}
