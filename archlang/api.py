@@ -89,7 +89,7 @@ def apply(path_or_text: str | os.PathLike[str], /, *calls: str, entry: str | Non
     result = transform(done.program, calls, Fragments(module, limits))
     name = os.path.basename(module.source.path)
     text = generate(result.program, source_name=name, changes=result.changes, sources=result.sources)
-    return Applied(text, result.program, tuple(done.warnings), done.entry, module.source.path, result)
+    return Applied(text, result.program, (*done.warnings, *result.warnings), done.entry, module.source.path, result)
 
 
 def check(path_or_text: str | os.PathLike[str], /) -> list[Diagnostic]:

@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     done = elaborate(module, entry, values, limits(args))
     check_sizes(done.program.root, done.entry, given)
     result = transform(done.program, args.apply, Fragments(module, limits(args)))
-    if done.warnings:
-        show(done.warnings)
+    if done.warnings or result.warnings:
+        show([*done.warnings, *result.warnings])
     report = _report(done.program, result, choose_sizes(done.program.root, given), f"{done.entry} ({args.spec})")
     if args.output is None and args.emit is None:
         sys.stdout.write(report)

@@ -27,7 +27,7 @@ from archlang.report.diagnostic import ArchError, Diagnostic, Severity, Span
 from archlang.report.suggest import nearest
 from archlang.syntax import tree
 
-__all__ = ["Design", "Elaborated", "check", "designs", "distinct", "elaborate"]
+__all__ = ["Design", "Elaborated", "check", "designs", "distinct", "elaborate", "elaborate_expression"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +311,21 @@ def elaborate_design(
                 fail("ARC0320", "this design's inputs have no types", verify.design.span, "no types here", help=help)
             return _root(cx, value, value.block)
         return _fitted(session, value, types) or _built(cx, value, value.default_name, types, verify.design.span)
+
+    graph = _guarded(session, run)
+    return Elaborated(Program.of(graph, session.given), session.diagnostics, graph.block, session.steps)
+
+
+def elaborate_expression(module: LoadedModule, expr: tree.Expr, limits: Limits | None = None) -> Elaborated:
+    """The graph of a block with typed inputs, given as an expression in a file's scope: `net(width=8)`."""
+    session = Session(limits or Limits())
+    cx = Activation(session, module, Scope(module.scope, frame=True))
+
+    def run() -> Graph:
+        value = to_module(cx, evaluate(cx, expr), expr.span, "a design")
+        if not isinstance(value, BlockInstance):
+            fail("ARC0320", "this is no block with typed inputs", expr.span, "no design of its own")
+        return _root(cx, value, value.block)
 
     graph = _guarded(session, run)
     return Elaborated(Program.of(graph, session.given), session.diagnostics, graph.block, session.steps)

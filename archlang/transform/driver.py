@@ -13,7 +13,7 @@ from archlang.ops.base import Context, registry
 from archlang.optimize.clone import clone
 from archlang.optimize.weights import Changes, convert
 from archlang.records import dataclass
-from archlang.report.diagnostic import Source, Span
+from archlang.report.diagnostic import Diagnostic, Source, Span
 from archlang.report.suggest import did_you_mean
 from archlang.syntax import tree
 from archlang.syntax.parser import parse_expression
@@ -42,6 +42,7 @@ class Transformed:
     changes: Changes
     effects: tuple[Effect, ...]
     sources: tuple[str, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()  # of what transforms put in
 
     def convert(self, *trained: Mapping[str, Any]) -> dict[str, Any]:
         """This program's state from the state of the network that it was made of; from several, one for each of
@@ -66,9 +67,10 @@ def transform(program: Program, calls: Iterable[str], fragments: Fragments) -> T
         chosen, given, arguments = _bound(parse_expression(Source(SOURCE, text)), fragments)
         effect = chosen.run(work, given, **arguments)
         work.finish()
+        fragments.forget()
         check(work.program, registry(), Context)
         effects.append(Effect(text, effect, clone(work.program)))
-    return Transformed(work.program, work.changes, tuple(effects), work.sources)
+    return Transformed(work.program, work.changes, tuple(effects), work.sources, tuple(fragments.warnings))
 
 
 def _bound(call: tree.Expr, fragments: Fragments) -> tuple[Transform, Given, dict[str, Any]]:
@@ -92,7 +94,9 @@ def _bound(call: tree.Expr, fragments: Fragments) -> tuple[Transform, Given, dic
             fail("ARC0861", f"`{chosen.name}` does not take this argument", arg.span, help=help)
         left.remove(name)
         spans[name] = arg.value.span
-        arguments[name] = _fitting(parameters[name], fragments.value(arg.value), chosen, arg.value.span)
+        value = fragments.value(arg.value)
+        as_written = parameters[name].kind == "module"
+        arguments[name] = arg.value if as_written else _fitting(parameters[name], value, chosen, arg.value.span)
     for name in left:
         if parameters[name].default is REQUIRED:
             fail("ARC0861", f"`{chosen.name}` needs `{name}`", call.span, help=f"it is `{_signature(chosen)}`")

@@ -7,7 +7,7 @@ from archlang.ir.graph import Node, Output, Value
 from archlang.ir.paths import join
 from archlang.report.suggest import did_you_mean
 from archlang.transform.base import Given, Parameter, transforms
-from archlang.transform.sequence import shown
+from archlang.transform.sequence import counted, shown
 from archlang.transform.trim import trim
 from archlang.transform.work import Place, Work
 
@@ -109,7 +109,7 @@ def pick(work: Work, given: Given, pattern: str, index: int) -> str:
         fail("ARC0861", f"no layer that matches has an input {index}", given.at("index"), "out of range for all")
     trim(work, given.span)
     left = f", {kept} have none and stay" if kept else ""
-    return f"{done} layers give their input {index}{left}: another function"
+    return f"input {index} in place of {counted(done, 'layer')}{left}: another function"
 
 
 def _streams(node: Node) -> list[Value]:

@@ -12,7 +12,7 @@ from archlang.records import dataclass
 from archlang.report.diagnostic import Span
 from archlang.transform.work import Place, Work
 
-__all__ = ["Layers", "in_line", "layers", "shown"]
+__all__ = ["Layers", "counted", "in_line", "layers", "shown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,11 @@ def in_line(found: Layers, span: Span) -> None:
 def shown(values: Sequence[Value]) -> str:
     """Types of values, for messages."""
     return " and ".join(f"`{v.type}`" for v in values)
+
+
+def counted(number: int, what: str) -> str:
+    """`1 layer`, `2 layers`."""
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _none(what: str, why: str, span: Span) -> NoReturn:

@@ -10,7 +10,7 @@ from archlang.optimize.clone import copy_graph
 from archlang.optimize.edit import Editor
 from archlang.report.diagnostic import Span
 from archlang.transform.base import Given, Parameter, transforms
-from archlang.transform.sequence import Layers, in_line, layers, shown
+from archlang.transform.sequence import Layers, counted, in_line, layers, shown
 from archlang.transform.work import Work
 
 __all__ = ["shallow"]
@@ -40,8 +40,8 @@ def shallow(work: Work, given: Given, path: str | list[str]) -> str:
     edit.replace(last, total.outputs[0])  # may be what a layer gave, which the sum reads from now on
     total.inputs = (x, *(n.outputs[0] for n in run.nodes))
     run.graph.nodes.insert(place + 1, total)
-    many = len(run.nodes)
-    return f"{run.text}: {many} residual layers side by side; terms in which a branch runs on a branch are gone"
+    many = counted(len(run.nodes), "residual layer")
+    return f"{run.text}: {many} side by side; terms in which a branch runs on a branch are gone"
 
 
 # -- sums inside of the layers -----------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from archlang.elaborate.errors import fail
 from archlang.ir.graph import Node
 from archlang.optimize.clone import copy_node
 from archlang.transform.base import Given, Parameter, transforms
-from archlang.transform.sequence import in_line, layers, shown
+from archlang.transform.sequence import counted, in_line, layers, shown
 from archlang.transform.work import Work
 
 __all__ = ["prefix", "word"]
@@ -61,7 +61,7 @@ def prefix(work: Work, given: Given, path: str | list[str], count: int) -> str:
 def _effect(text: str, before: int, after: int, skipped: int, repeated: int, in_order: bool) -> str:
     if not skipped and not repeated and in_order:
         return f"{text} runs its {before} layers as before: the same function"
-    parts = [f"{text} ran {before} layers and runs {after}"]
+    parts = [f"{text} ran {counted(before, 'layer')} and runs {after}"]
     if skipped:
         parts.append(f"{skipped} skipped")
     if repeated:

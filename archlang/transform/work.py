@@ -10,7 +10,8 @@ from archlang.elaborate import Fragments
 from archlang.elaborate.errors import fail
 from archlang.elaborate.finish import fold_runs
 from archlang.ir.graph import CONTRACTIONS, Child, Constraint, Graph, Node, Output, Program, Value
-from archlang.ir.paths import Paths, join, shift
+from archlang.ir.paths import Paths, join
+from archlang.ir.text import graph_text
 from archlang.ops.base import Context, registry
 from archlang.optimize.clone import copy_graph, type_at
 from archlang.optimize.driver import pinned_paths
@@ -22,7 +23,7 @@ from archlang.records import dataclass, replace
 from archlang.report.diagnostic import Span
 from archlang.report.suggest import did_you_mean
 
-__all__ = ["Place", "Work"]
+__all__ = ["Place", "Work", "fixed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Work:
         self._names = {graph.name for graph in program.graphs}
         self._kept: list[Graph] = []  # a graph that is gone keeps its id, under which its changes are
         self._open: dict[int, Graph] = {}
+        self._needy: dict[int, list[Constraint]] = {}  # id of a graph -> what it needs since the last `lift`
 
     @property
     def program(self) -> Program:
@@ -99,7 +101,7 @@ class Work:
         for node in callers:
             self.refuse_special(node, place.prefix, span)
         if any(n.callee is not child.graph for n in callers):
-            _fixed(join(place.prefix, place.path), "runs on inputs of several types", span)
+            fixed(join(place.prefix, place.path), "runs on inputs of several types", span)
         if self._users(child.graph) > 1:
             copy = copy_graph(child.graph)
             copy.name = self.name(copy.name)
@@ -119,7 +121,7 @@ class Work:
     def refuse_special(self, node: Node, prefix: str, span: Span) -> None:
         """Diagnostic for a node that runs backwards, or whose branch must contract."""
         if node.inverted or node.log_det or node.op in CONTRACTIONS:
-            _fixed(join(prefix, node.path or node.op), "runs backwards, or is undone elsewhere", span)
+            fixed(join(prefix, node.path or node.op), "runs backwards, or is undone elsewhere", span)
 
     def name(self, base: str) -> str:
         """A graph name that no other graph has."""
@@ -137,6 +139,15 @@ class Work:
             if id(other) not in mine:
                 other.name = self.name(other.name)
                 self._kept.append(other)
+
+    def instances(self) -> dict[int, int]:
+        """How many instances each graph has, by its id."""
+        found = {id(self.root): 1}
+        for graph in reversed(self.program.graphs):
+            for child in graph.children.values():
+                if child.graph is not None:
+                    found[id(child.graph)] = found.get(id(child.graph), 0) + found[id(graph)] * child.count
+        return found
 
     # -- finding -----------------------------------------------------------------------------------------------------
     def find(self, path: str, span: Span) -> Place:
@@ -181,16 +192,16 @@ class Work:
             graph, rest = found[1].graph, rest.removeprefix(f"{found[0]}.")
 
     def matching(self, pattern: str, span: Span) -> list[str]:
-        """The paths that a pattern matches, outer ones first; a diagnostic where there are none."""
+        """The paths that a pattern matches, none inside of another; a diagnostic where there are none."""
         parts = (re.escape(p).replace(r"\*", "[^.]*") for p in pattern.split("**"))
         wanted = re.compile(".*".join(parts))
         found = [path for path in self.paths() if wanted.fullmatch(path)]
         if not found:
             self.unknown(pattern, span)
-        return found
+        return [p for p in found if not any(p.startswith(f"{other}.") for other in found)]
 
-    def paths(self) -> list[str]:
-        """The paths of all modules and blocks, and what several of them begin with."""
+    def paths(self, *, blocks: bool = False) -> list[str]:
+        """The paths of all modules and blocks, and what several of them begin with; of instances of blocks alone."""
         found: dict[str, None] = {}
         stack = [("", self.root)]
         while stack:
@@ -198,7 +209,9 @@ class Work:
             for child in graph.children.values():
                 for path in child.paths:
                     parts = path.split(".")
-                    found |= dict.fromkeys(join(prefix, ".".join(parts[: i + 1])) for i in range(len(parts)))
+                    if child.graph is not None or not blocks:
+                        heads = range(len(parts) - 1 if blocks else 0, len(parts))
+                        found |= dict.fromkeys(join(prefix, ".".join(parts[: i + 1])) for i in heads)
                     if child.graph is not None:
                         stack.append((join(prefix, path), child.graph))
         return list(found)
@@ -217,6 +230,29 @@ class Work:
         )
 
     # -- rewriting ---------------------------------------------------------------------------------------------------
+    def _share(self) -> None:
+        """Folds runs, and lets instances of graphs that have become equal run one graph again."""
+        first: dict[tuple[str, str], Graph] = {}
+        same: dict[int, Graph] = {}
+        for graph in self.program.graphs:
+            for child in (*graph.children.values(), *graph.borrowed.values()):
+                child.graph = same.get(id(child.graph), child.graph)
+            for node in graph.nodes:
+                node.callee = same.get(id(node.callee), node.callee)
+            if id(graph) not in self._open:
+                continue
+            fold_runs(graph)
+            graph.sequential = is_sequence(graph)
+            changes = self.changes[id(graph)] = _merged(self.changes.get(id(graph), []))
+            text = graph_text(graph).replace(f" {graph.name}: ", " : ", 1)
+            if graph is not self.root:
+                same[id(graph)] = first.setdefault((text, repr(changes)), graph)
+        self._names = {graph.name for graph in self.program.graphs}
+        for graph in self.program.graphs:
+            if graph.block not in self._names:
+                self._names = self._names - {graph.name} | {graph.block}
+                graph.name = graph.block
+
     def editor(self, graph: Graph) -> Editor:
         """An editor of an opened graph."""
         fired: list[Fired] = []
@@ -229,16 +265,18 @@ class Work:
     def need(self, graph: Graph, constraints: Sequence[Constraint]) -> None:
         """Adds what the graph needs of its symbols from now on."""
         known = {c.key for c in graph.constraints}
-        graph.constraints += [c for c in constraints if c.key not in known and not c.known]
+        new = [c for c in constraints if c.key not in known and not c.known]
+        if new:
+            graph.constraints += new
+            self._needy.setdefault(id(graph), []).extend(new)
 
-    def lift(self, place: Place) -> None:
-        """Restates what the graph of a place needs in the terms of the graphs above it."""
-        graph = place.graph
-        for above, path in reversed(place.above):
-            for node in above.nodes:
-                if node.path == path and node.callee is graph:
-                    self.need(above, [c.at(node.sizes) for c in graph.constraints])
-            graph = above
+    def lift(self) -> None:
+        """Restates what graphs need since `need` was called in the terms of their callers."""
+        for graph in self.program.graphs:
+            for node in graph.nodes:
+                if node.callee is not None and id(node.callee) in self._needy:
+                    self.need(graph, [c.at(node.sizes) for c in self._needy[id(node.callee)]])
+        self._needy.clear()
 
     def give(self, place: Place, values: Sequence[Value], span: Span) -> None:
         """Makes values of a place's graph the network's results: of that graph, and of each above it."""
@@ -247,7 +285,7 @@ class Work:
             graph, path = place.above[i]
             calls = [n for n in graph.nodes if n.path == path]
             if len(calls) > 1:
-                _fixed(join(Place(graph, path, None, place.above[:i]).prefix, path), "is applied several times", span)
+                fixed(join(Place(graph, path, None, place.above[:i]).prefix, path), "is applied several times", span)
             (call,) = calls
             call.outputs = tuple(Value(type_at(v.type, call.sizes), v.name) for v in values)
             values = call.outputs
@@ -258,12 +296,12 @@ class Work:
         for graph in reversed(self.program.graphs):
             if id(graph) in self._open:
                 dead_code(self.editor(graph))
+        changed = set(self._open)
         for graph in self.program.graphs:
-            if id(graph) in self._open:
+            if id(graph) in changed or any(id(node.callee) in changed for node in graph.nodes):
+                changed.add(id(graph))
                 _relieve(graph)
-                fold_runs(graph)
-                graph.sequential = is_sequence(graph)
-                self.changes[id(graph)] = _merged(self.changes.get(id(graph), []))
+        self._share()
         self._open.clear()
 
 
@@ -288,11 +326,10 @@ def _members(node: Node) -> list[Node]:
     for path in node.paths:
         last = len(found) == node.count - 1
         outputs = node.outputs if last else tuple(Value(v.type) for v in node.outputs)
-        modules = {slot: shift(p, 0) for slot, p in node.modules.items()}
         found.append(
             Node(
                 node.op, (*streams, *context), outputs, node.span, node.attrs, path, node.callee, 1, node.sizes,
-                modules, node.phase, node.inverted, node.log_det,
+                node.modules, node.phase, node.inverted, node.log_det,
             )
         )  # fmt: skip
         streams = outputs
@@ -316,5 +353,5 @@ def _needs(node: Node) -> list[Constraint]:
     return cx.constraints
 
 
-def _fixed(path: str, why: str, span: Span) -> NoReturn:
+def fixed(path: str, why: str, span: Span) -> NoReturn:
     fail("ARC0866", f"`{path}` cannot be transformed: it {why}", span, "this layer")

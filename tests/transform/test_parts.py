@@ -35,7 +35,7 @@ def test_a_column_of_a_fractal_network(column: int) -> None:
     with torch.no_grad():
         assert torch.equal(module(x), plain(x))
     counted = made.result.effects[0].text
-    assert counted.startswith(f"{2 if column == 0 else 4} layers give their input {column - 2}")
+    assert counted.startswith(f"input {column - 2} in place of {2 if column == 0 else 4} layers")
 
 
 SPEC = """
