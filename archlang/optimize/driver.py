@@ -59,6 +59,7 @@ def optimize(
     changes: dict[int, list[Change]] = {}
     fired: list[Fired] = []
     pinned = pinned_paths(program)
+    exact = all(one.equivalence == "exact" for one in chosen)
     for _ in range(_ROUNDS):
         before = len(fired)
         for one in chosen:
@@ -66,7 +67,7 @@ def optimize(
             for graph in program.graphs:
                 if id(graph) not in frozen:
                     edit = Editor(graph, purpose == "train", pinned.get(id(graph), set()), changes, fired)
-                    edit.name = one.name
+                    edit.name, edit.root, edit.exact = one.name, graph is program.root, exact
                     one.run(edit)
             if len(fired) > count:
                 program = Program.of(program.root, program.given)

@@ -9,13 +9,15 @@ from typing import Any
 from archlang.ir.graph import Attrs, Child, Graph, Node, TensorType, Value
 from archlang.ir.paths import join, shift
 from archlang.ops.base import Context, Op, registry
+from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import is_float
 from archlang.optimize.clone import copy_node
+from archlang.optimize.layout import Layouts, traced
 from archlang.optimize.weights import MOVE, Change, within
 from archlang.records import dataclass
 from archlang.report.diagnostic import Span
 
-__all__ = ["Editor", "Fired", "acts", "plain"]
+__all__ = ["Editor", "Fired", "acts", "dense_run", "plain", "same_tensor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,9 @@ class Editor:
         self._fired = fired
         self.pins = pinned | set(graph.aliases) | set(graph.aliases.values())
         self.name = ""  # of the pass that runs
+        self.root = True  # whether the graph is the program's own
+        self.exact = False  # whether only exact passes run
+        self._layouts: Layouts | None = None
         self._makers: dict[int, Node] = {}
         self._readers: dict[int, list[Node]] = {}
         self._results = Counter(id(v) for output in graph.outputs for v in output.values)
@@ -98,12 +103,27 @@ class Editor:
         way of the node `past`: of more than two terms, autograd might take the sum in another order."""
         if not self.training or not is_float(new.type.dtype):
             return True
+        maker = self.maker(new)
+        if maker is None and not self.root and sum(len(port.values) for port in self.graph.inputs) > 1:
+            return False  # another input may be the same tensor
+        if maker is not None and (maker.op not in registry() or same_tensor(maker)):
+            return False
         others = [n for n in self.readers(new) if n is not past]
         if not others and not self.is_result(new):
             return True
         readers = [*others, *self.readers(old)]
         results = self.is_result(new) or self.is_result(old)
         return len(readers) <= 2 and not results and all(n.op in registry() for n in readers)
+
+    def same_layout(self, old: Value, new: Value) -> bool:
+        """Whether what reads `old` gives the same bits where it reads `new`, which holds the same elements.
+
+        torch's kernels add in an order, and compute `exp` in a way, that depends on where elements lie in memory.
+        Beside passes that round, this does not count.
+        """
+        if self._layouts is None:
+            self._layouts = Layouts(self.maker, self.root)
+        return not self.exact or (self._layouts.compact(old) and self._layouts.compact(new))
 
     def unused(self, path: str) -> bool:
         """Whether no node names a child or weight, and it has no second name."""
@@ -304,6 +324,18 @@ def acts(node: Node, training: bool, memo: dict[int, bool] | None = None) -> boo
     if id(node.callee) not in memo:
         memo[id(node.callee)] = any(acts(n, training, memo) for n in node.callee.nodes)
     return memo[id(node.callee)]
+
+
+def dense_run(node: Node) -> tuple[list[Ghost], tuple[Ghost, ...]]:
+    """Row-major tensors without elements as inputs of an op, and what it makes of them."""
+    ins = [Tape(training=False, grad=False).new(v.type.shape, v.type.dtype) for v in node.inputs]
+    return ins, traced(node, ins)
+
+
+def same_tensor(node: Node) -> bool:
+    """Whether an op gives its first input itself, and is no step of autograd."""
+    ins, outs = dense_run(node)
+    return bool(ins) and outs[0] is ins[0]
 
 
 def plain(node: Node) -> bool:

@@ -15,7 +15,7 @@ from archlang.ops.base import Context, registry
 from archlang.optimize import Optimized, optimize
 from archlang.optimize.base import known_passes
 
-__all__ = ["compared", "deviation", "tensors", "trained"]
+__all__ = ["compared", "deviation", "exact", "inputs_of", "tensors", "trained"]
 
 
 def trained(program: Program) -> InterpreterModule:
@@ -57,14 +57,18 @@ def compared(program: Program, sizes: Mapping[str, int], names: Sequence[str] | 
     check(made.program, registry(), Context)
     before, after = trained(program), InterpreterModule(made.program, torch.float64).eval()
     after.load_state_dict(made.convert(before.state_dict()))
-    inputs = random_inputs(program, sizes)
-    inputs = [_double(x) for x in inputs]
+    inputs = inputs_of(program, sizes)
     with torch.no_grad():
         torch.manual_seed(1)
         expected = before(*inputs)
         torch.manual_seed(1)
         found = after(*inputs)
     return deviation(expected, found), made
+
+
+def inputs_of(program: Program, sizes: Mapping[str, int]) -> list[Any]:
+    """Random inputs, floating ones in float64."""
+    return [_double(x) for x in random_inputs(program, sizes)]
 
 
 def _double(value: Any) -> Any:

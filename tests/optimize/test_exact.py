@@ -6,7 +6,8 @@ import pytest
 
 import archlang
 from archlang.ir.graph import Program
-from tests.optimize.equal import compared
+from archlang.optimize import optimize
+from tests.optimize.equal import compared, exact
 
 # Of each pass: a body, or what it returns; how many ops it has as written; those that are left.
 CASES = {
@@ -46,6 +47,7 @@ CASES = {
     ],
     "fold-constants": [
         ("x * (full([8, 1, 1], 2.0) * 3 - 1)", 4, "mul"),
+        ("sin(x) + cos(x) + full([8, 1, 1], 2.0) + x", 6, "sin cos add add add"),
         ("x + full([8, 1, 1], 0.3)", 2, "full add"),  # float32(0.3) is not 0.3
         ("x[:, 0:1] + full([8, 1, 1], 0.5)", 3, "index full add"),  # makes 8 channels
         ("where(full([8, 1, 1], 2.0) > 1, x, x * 3)", 4, ""),
@@ -69,7 +71,6 @@ CASES = {
         ("x -> pixel_shuffle(2) -> pixel_unshuffle(2) -> flip([2]) -> flip([2])", 4, ""),
         ("a, b = x -> halves\n return concat([a, b])", 2, ""),
         ("a, b = x -> halves\n return concat([b, a])", 2, "halves concat"),
-        ("a, b = concat([x, x]) -> split(8, 1)\n return a - b", 3, "sub"),
         ("-(-x) -> roll(3, 1) -> roll(-3, 1) -> channel_shuffle(2) -> channel_shuffle(4)", 6, ""),
         ("x -> channel_shuffle(2) -> channel_shuffle(2)", 2, "channel_shuffle channel_shuffle"),
         ('x -> rearrange("b (g c) h w -> b (c g) h w", g=2) -> rearrange("b (d k) h w -> b (k d) h w", k=2)', 2, ""),
@@ -83,11 +84,18 @@ CASES = {
         ("maximum(maximum(x, -x), x * 2)", 4, "neg mul maximum"),
     ],
     "parts-of-concats": [
+        ("a, b = concat([x, x]) -> split(8, 1)\n return a - b", 3, "sub"),
         ("concat([x, x * 2, x * 3]) -> split([8, 16], 1)", 4, "mul mul concat"),
         ("concat([x, x * 2, x * 3]) -> split([12, 12], 1)", 4, "mul mul concat split"),
         ("y = concat([x, x * 2, x * 3])\n return y[:, 8:16] + y[:, 0:8] * y[:, 16:]", 8, "mul mul mul add"),
         ("y = concat([x, x * 2])\n return y[:, 10:14]", 3, "mul index"),
         ("y = concat([x, x * 2])\n return y[:, 7:9]", 3, "mul concat index"),
+    ],
+    "scalar-chains": [
+        ("x * 0.3 / 0.7 * 2 + 0.0", 4, "mul"),
+        ("(x - 0.25) - 0.5", 2, "add"),
+        ("(x + 100) - 100", 2, "add sub"),  # digits would be lost
+        ("2 / (x * 3)", 2, "mul div"),
     ],
     "nested-slices": [
         ("x[:, 2:, 1:4][:, 1:4, 1:]", 2, "index"),
@@ -101,7 +109,8 @@ CASES = {
         ("x -> neg -> maxpool(2)", 2, "neg maxpool"),  # falls
         ("x -> sigmoid -> maxpool(2)", 2, "sigmoid maxpool"),  # rounds by place
         ("(x * 0.5 + 1) -> relu6 -> global_maxpool", 4, "global_maxpool mul add relu6"),
-        ("(x * -2)[:, 0:4] -> interpolate(scale_factor=2) -> relu", 4, "index mul relu interpolate"),
+        ("(x * -2) -> interpolate(scale_factor=2) -> relu", 3, "mul relu interpolate"),
+        ("(x * -2)[:, 0:4]", 2, "mul index"),  # would lie otherwise in memory
         ("y = x -> relu\n return (y -> maxpool(2) -> reduce_sum) + (y -> reduce_sum)", 5,
          "relu maxpool reduce_sum reduce_sum add"),
     ],
@@ -118,4 +127,12 @@ def test_what_is_left(name: str, body: str, written: int, left: str) -> None:
     program = archlang.compile(f"block net(x: [B, 8, 6, 6]) {{\n {body}\n}}").program
     assert sum(n.op != "weight" for graph in program.graphs for n in graph.nodes) == written
     deviation, made = compared(program, {"B": 2}, [name, "dead-code"])
-    assert ops(made.program) == left.split() and deviation == 0
+    assert ops(made.program) == left.split()
+    assert deviation <= (0 if name in exact() else 1e-15)
+
+
+def test_beside_passes_that_round_memory_does_not_count() -> None:
+    """A part of a channel is no contiguous tensor: kernels after it may add in another order than after a copy."""
+    program = archlang.compile("block net(x: [B, 8, 6, 6]) { return (x * 3)[:, 0:4] * 1 }").program
+    assert ops(optimize(program, level=1).program) == ["mul", "index", "mul"]
+    assert ops(optimize(program, level=2).program) == ["index", "mul"]

@@ -85,25 +85,31 @@ def _to_full(edit: Editor, node: Node) -> bool:
 
 
 def _to_number(edit: Editor, node: Node) -> None:
-    """`x + full(shape, 2)` is `x + 2` where x has the shape of the result."""
-    if len(node.inputs) != 2 or node.attrs.get("other", 0) is not None or "reverse" not in node.attrs:
+    """`x + full(shape, 2)` is `x + 2` where x has the shape of the result; so is the beginning of a longer sum."""
+    op, given = edit.entry(node), node.inputs
+    if op is None or "reverse" not in node.attrs or node.attrs["other"] is not None or len(given) < 2:
         return
-    numbers = [_number(edit, v) for v in node.inputs]
-    if (numbers[0] is None) == (numbers[1] is None):
+    numbers = [_number(edit, v) for v in given]
+    at = next((i for i, number in enumerate(numbers) if number is not None), None)
+    if at is None:
         return
-    at = 0 if numbers[0] is not None else 1
-    wire, number = node.inputs[1 - at], numbers[at]
-    op = edit.entry(node)
-    assert op is not None and number is not None
-    attrs = {**node.attrs, "other": number, "reverse": at == 0}
+    before, rest = (given[:at], given[at + 1 :]) if at else (given[1:2], given[2:])
+    attrs = {**node.attrs, "other": numbers[at], "reverse": at == 0}
     try:
-        types = op.infer([wire.type], attrs, Context())
+        wire = op.infer(edit.types(before), node.attrs, Context())[0] if len(before) > 1 else before[0].type
+        types = op.infer([wire], attrs, Context())
+        wanted = op.infer([wire, given[at].type], node.attrs, Context())
     except OpError:
         return
-    if types != (node.outputs[0].type,) or wire.type.shape != node.outputs[0].type.shape:
+    if types != wanted or wire.shape != types[0].shape:
         return
-    if edit.turn(node, node.op, attrs, (wire,)):
-        edit.did(node, f"one side of `{node.op}` is {number}")
+    edit.did(node, f"one side of `{node.op}` is {numbers[at]}")
+    if len(before) > 1:
+        before = edit.add(node.op, before, node.attrs, at=node).outputs
+    if rest:
+        edit.rewire(node, (*edit.add(node.op, before, attrs, at=node).outputs, *rest))
+    else:
+        edit.turn(node, node.op, attrs, before)
 
 
 def _where(edit: Editor, node: Node) -> None:
@@ -116,6 +122,6 @@ def _where(edit: Editor, node: Node) -> None:
     ]  # fmt: skip
     number = _number(edit, condition)
     chosen = arms[0] if number == 1 or arms[0] is arms[1] else arms[1] if number == 0 else None
-    if chosen is not None and chosen.type == node.outputs[0].type:
+    if chosen is not None and chosen.type == node.outputs[0].type and edit.same_layout(node.outputs[0], chosen):
         edit.did(node, "`where` takes one arm")
         edit.merge(node, chosen)

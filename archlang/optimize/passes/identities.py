@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from archlang.ops.code import In
 from archlang.optimize.base import rewrites
-from archlang.optimize.edit import Editor
+from archlang.optimize.edit import Editor, dense_run
 
 
 @rewrites("identities", equivalence="exact", level=1)
@@ -16,8 +15,10 @@ def identities(edit: Editor) -> None:
             continue
         if not op.is_identity(edit.types(node.inputs), edit.types(node.outputs), node.attrs, edit.training):
             continue
-        nothing = op.call(node.attrs, len(node.inputs)) == In(0)  # torch does nothing either, nor does autograd
-        if nothing or edit.keeps_gradient(node.outputs[0], node.inputs[0], node):
+        (y,), x = node.outputs, node.inputs[0]
+        ins, outs = dense_run(node)
+        laid = outs[0].storage is ins[0].storage or edit.same_layout(y, x)
+        if laid and (outs[0] is ins[0] or edit.keeps_gradient(y, x, node)):
             edit.did(node, f"`{node.op}` changes nothing")
             edit.merge(node, node.inputs[0])
 

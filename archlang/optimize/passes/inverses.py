@@ -21,7 +21,7 @@ def inverse_pairs(edit: Editor) -> None:
         pairs = list(zip(node.outputs, before.inputs, strict=True))
         if edit.training and not all(edit.sole(v) for v in before.outputs):
             continue
-        if not all(edit.keeps_gradient(old, new, before) for old, new in pairs):
+        if not all(edit.same_layout(old, new) and edit.keeps_gradient(old, new, before) for old, new in pairs):
             continue
         if edit.training and not all(edit.readers(v) or edit.is_result(v) for v in node.outputs):
             continue  # what nobody reads has a gradient of 0 now, and would have none

@@ -36,13 +36,17 @@ def _spliced(edit: Editor, node: Node, value: Value) -> Sequence[Value]:
     maker = edit.maker(value)
     if maker is None or maker.op != node.op or dict(maker.attrs) != dict(node.attrs) or not plain(maker):
         return (value,)
-    same_type = all(v.type.dtype == value.type.dtype for v in maker.inputs)
-    return maker.inputs if same_type and edit.sole(value) else (value,)
+    if not all(v.type.dtype == value.type.dtype and edit.keeps_gradient(value, v, maker) for v in maker.inputs):
+        return (value,)
+    return maker.inputs if edit.sole(value) else (value,)
 
 
-@rewrites("parts-of-concats", equivalence="exact", level=1, purposes=("inference",))
+@rewrites("parts-of-concats", equivalence="rounding", level=2, purposes=("inference",))
 def parts_of_concats(edit: Editor) -> None:
-    """Takes the inputs of a concat in place of its parts: split, chunk and slices at their ends."""
+    """Takes the inputs of a concat in place of its parts: split, chunk and slices at their ends.
+
+    No element changes, but the parts lay scattered, and kernels of torch may round otherwise where they do not.
+    """
     for node in edit.nodes("split", "chunk", "halves", "index"):
         concat = edit.maker(node.inputs[0])
         if concat is None or concat.op != "concat" or not plain(concat) or not plain(node):
@@ -119,6 +123,8 @@ def nested_slices(edit: Editor) -> None:
         if before is None or before.op != "index" or not plain(before) or not plain(node):
             continue
         if edit.training and not edit.sole(before.outputs[0]):
+            continue
+        if not edit.keeps_gradient(before.outputs[0], before.inputs[0], before):
             continue
         items = _composed(before, node)
         if items is not None and edit.turn(node, "index", {"items": items}, before.inputs):

@@ -28,10 +28,11 @@ def sink_pointwise(edit: Editor) -> None:
         if inner.weights(before.attrs) or not before.inputs or len(before.outputs) != 1:
             continue
         few, many = _elements(node.outputs[0]), _elements(before.inputs[0])
-        after = (_alone(before, inner) and few < many) and (
-            op.moves(node.attrs) or (op.maximum and inner.rising(before.attrs))
-        )
-        if after or (_alone(node, op) and inner.moves(before.attrs) and many < few):
+        if _alone(before, inner) and few < many:
+            gains = op.moves(node.attrs) or (op.maximum and inner.rising(before.attrs))
+        else:
+            gains = _alone(node, op) and inner.moves(before.attrs) and many < few
+        if gains and (op.maximum or edit.same_layout(node.outputs[0], before.inputs[0])):
             _exchange(edit, before, node)
 
 

@@ -16,7 +16,9 @@ def views(edit: Editor) -> None:
         if op is None or not plain(node) or len(node.inputs) != 1 or len(node.outputs) != 1:
             continue
         if node.op == "stack":
-            if edit.turn(node, "unsqueeze", {"dim": node.attrs["dim"]}, node.inputs):
+            if edit.same_layout(node.outputs[0], node.inputs[0]) and edit.turn(
+                node, "unsqueeze", {"dim": node.attrs["dim"]}, node.inputs
+            ):
                 edit.did(node, "`stack` of one wire is `unsqueeze`")
             continue
         before = edit.maker(node.inputs[0])
@@ -24,6 +26,8 @@ def views(edit: Editor) -> None:
         if before is None or inner is None or not plain(before) or len(before.inputs) != 1:
             continue
         if edit.training and not edit.sole(before.outputs[0]):
+            continue
+        if not edit.keeps_gradient(before.outputs[0], before.inputs[0], before):
             continue
         if op.keeps_order(node.attrs) and inner.keeps_order(before.attrs):
             _reshape(edit, before, node)
@@ -36,6 +40,8 @@ def views(edit: Editor) -> None:
 
 def _reshape(edit: Editor, before: Node, node: Node) -> None:
     (x,), (y,) = before.inputs, node.outputs
+    if not edit.same_layout(y, x):
+        return
     if x.type == y.type:
         _cancel(edit, before, node, x)
         return

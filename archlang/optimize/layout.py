@@ -1,0 +1,82 @@
+"""Where the elements of tensors lie in memory, as far as that is known within a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from archlang.ir.graph import Node, Value
+from archlang.ops.base import registry
+from archlang.ops.eager import Ghost, Tape, is_contiguous
+from archlang.shapes.dim import Size, substitute, symbols
+
+__all__ = ["Layouts", "traced"]
+
+_USUAL = 2**14 * 3**4  # what a symbolic size is taken for where strides are ordered
+
+
+class Layouts:
+    """Values of a graph as tensors without elements. maker: who makes a value; root: the graph's inputs are the
+    user's, who gives them in row-major order; those of other graphs are not known."""
+
+    def __init__(self, maker: Callable[[Value], Node | None], root: bool) -> None:
+        self._maker = maker
+        self._root = root
+        self._known: dict[int, tuple[Value, Ghost | None]] = {}
+
+    def compact(self, value: Value) -> bool:
+        """Whether a tensor fills its memory in row-major order; False: not known. Iterative: depth is unbounded."""
+        stack = [value]
+        while stack:
+            top = stack[-1]
+            node = self._maker(top)
+            missing = [v for v in (() if node is None else node.inputs) if id(v) not in self._known]
+            if missing and id(top) not in self._known:
+                stack.extend(missing)
+                continue
+            if id(top) not in self._known:
+                self._find(top, node)
+            stack.pop()
+        ghost = self._known[id(value)][1]
+        return ghost is not None and is_contiguous(ghost)
+
+    def _find(self, value: Value, node: Node | None) -> None:
+        fresh = Tape(training=False, grad=False).new(value.type.shape, value.type.dtype)
+        if node is None:
+            self._known[id(value)] = value, fresh if self._root else None
+        elif node.op == "weight":
+            self._known[id(value)] = value, fresh
+        else:
+            for v, ghost in zip(node.outputs, self._results(node), strict=True):
+                self._known[id(v)] = v, ghost
+
+    def _results(self, node: Node) -> Sequence[Ghost | None]:
+        """Of ops that copy what lies in another order, torch's results may lie in that order, too."""
+        unknown = [None] * len(node.outputs)
+        ins = [self._known[id(v)][1] for v in node.inputs]
+        known = [ghost for ghost in ins if ghost is not None]
+        special = node.op not in registry() or node.phase is not None or node.count != 1 or node.inverted
+        if special or node.log_det or len(known) < len(ins):
+            return unknown
+        outs = traced(node, known)
+        if all(any(out.storage is g.storage for g in known) for out in outs) or all(map(_in_order, known)):
+            return outs
+        return unknown
+
+
+def _in_order(ghost: Ghost) -> bool:
+    """Whether later dimensions lie closer together: parts of row-major tensors do."""
+    steps = [_number(step) for step, size in zip(ghost.strides, ghost.shape, strict=True) if size != 1]
+    return steps == sorted(steps, reverse=True) and 0 not in steps
+
+
+def _number(size: Size) -> int:
+    value = substitute(size, dict.fromkeys(symbols(size), _USUAL))
+    assert isinstance(value, int)
+    return value
+
+
+def traced(node: Node, ins: Sequence[Ghost]) -> tuple[Ghost, ...]:
+    """What an op makes of tensors without elements."""
+    tape, op = Tape(training=False, grad=False), registry()[node.op]
+    weights = {w.name: tape.weight(w.shape, w.dtype, w.trainable) for w in op.weights(node.attrs)}
+    return op.trace(tape, ins, weights, [v.type for v in node.outputs], node.attrs)
