@@ -27,7 +27,7 @@ def test_exact_passes_change_no_bit_and_all_of_them_fire() -> None:
         found, made = compared(program, SIZES)
         assert found <= ROUNDING, seed
         assert not optimize(made.program).fired, seed
-    assert fired >= set(exact())
+    assert fired >= {name for name in exact() if known_passes()[name].level == 1}
 
 
 def test_training_is_the_same_to_the_bit() -> None:
