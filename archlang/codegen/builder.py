@@ -26,7 +26,7 @@ from archlang.codegen.construct import Constructor, extern_arguments
 from archlang.codegen.errors import fail
 from archlang.codegen.flow import reads
 from archlang.codegen.forms import Forms, entry, is_class
-from archlang.codegen.log_dets import contraction, measured, method, op_code
+from archlang.codegen.log_dets import contraction, measured, measured_statements, method, op_code
 from archlang.codegen.loops import chain, loop, loopable
 from archlang.codegen.names import Scope, identifier
 from archlang.codegen.rebuilding import UNCHANGED, UNDO
@@ -135,6 +135,7 @@ class _Builder:
                 found += Statements(self).build()
             except ArchError:  # then it is trained like any other
                 self.forms.reversal.statements.discard(id(self.graph))
+        found += measured_statements(self, frozenset(m.name for m in found))
         return tuple(found)
 
     def inverse(self) -> Method:
@@ -183,7 +184,7 @@ class _Builder:
                 at = self.segments[at].stop
                 continue
             region = self.region_from(at)
-            if len(region) > 1 or (region and region[0].count > 1):
+            if len(region) > 1 or (region and (region[0].count > 1 or region[0].log_det)):
                 found.append(outlined(self, region))
                 at += len(region)
                 continue

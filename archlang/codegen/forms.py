@@ -84,6 +84,10 @@ class Forms:
         """Whether the graph's class has a method `statements`."""
         return id(graph) in self.reversal.statements and self.has_class(graph)
 
+    def has_log_statements(self, graph: Graph) -> bool:
+        """Whether the graph's class has a method `log_det_statements`."""
+        return id(graph) in self.reversal.log_statements and self.has_class(graph)
+
     # -- purity ------------------------------------------------------------------------------------------------------
     def _is_pure(self, graph: Graph) -> bool:
         """No weights, no modules, no dependence on the mode: all the way down."""

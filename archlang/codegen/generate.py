@@ -20,6 +20,7 @@ from archlang.codegen.docs import docstring, escape, first_paragraph, headline
 from archlang.codegen.forms import Forms
 from archlang.codegen.forward import Forward, print_forward
 from archlang.codegen.log_dets import IMPORTS as OTHERS
+from archlang.codegen.log_dets import STATEMENTS as LOG_DETS
 from archlang.codegen.log_dets import UNTYPED
 from archlang.codegen.outputs import Result, results
 from archlang.codegen.printer import WIDTH
@@ -141,7 +142,7 @@ def _class(unit: Unit, forward: Forward | None, methods: Sequence[tuple[str, str
         stored = dict.fromkeys(forward.stored)
         for name, kind, other in methods:
             first = (
-                ["self", "steps: Steps" if name == "statements" else "steps: Steps | Plain"]
+                ["self", "steps: Steps" if name in ("statements", LOG_DETS) else "steps: Steps | Plain"]
                 if kind == "int"
                 else ["self"]
             )

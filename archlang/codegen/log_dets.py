@@ -10,17 +10,29 @@ from archlang.codegen.body import Method
 from archlang.codegen.convert import convert
 from archlang.codegen.errors import fail
 from archlang.codegen.forms import emission
-from archlang.codegen.statements import alone
+from archlang.codegen.statements import Statements, alone
 from archlang.ir.graph import Node
 from archlang.ops.code import Call, Get, Helper, In, Self
+from archlang.report.diagnostic import ArchError
 from archlang.reversible import adds_log_det, with_log_det
 
 if TYPE_CHECKING:
     from archlang.codegen.builder import _Builder
 
-__all__ = ["IMPORTS", "METHOD", "UNTYPED", "contraction", "measured", "method", "op_code"]
+__all__ = [
+    "IMPORTS",
+    "METHOD",
+    "STATEMENTS",
+    "UNTYPED",
+    "contraction",
+    "measured",
+    "measured_statements",
+    "method",
+    "op_code",
+]
 
 METHOD = "with_log_det"
+STATEMENTS = "log_det_statements"
 UNTYPED = (METHOD, "log_det_of")  # functions that mypy does not know the results of
 
 _WITH_LOG_DET = '''\
@@ -160,3 +172,15 @@ def method(b: _Builder) -> list[Method]:
     if METHOD in b.make.layout().attributes:
         fail("ARC0407", f"the label `{METHOD}` hides the method of a module that gives its log-determinant", graph.span)
     return [Method(METHOD, "Tensor", b.part(with_log_det(graph) if root else adds_log_det(graph), regions=root))]
+
+
+def measured_statements(b: _Builder, taken: frozenset[str]) -> list[Method]:
+    """`log_det_statements`, where the class needs it: the steps of `with_log_det` as training takes them back."""
+    forms, graph = b.forms, b.graph
+    if not forms.has_log_statements(graph):
+        return []
+    try:
+        return Statements(b.within(adds_log_det(graph)), STATEMENTS, taken).build()
+    except ArchError:  # then autograd keeps what is measured
+        forms.reversal.log_statements.discard(id(graph))
+        return []

@@ -11,7 +11,7 @@ from archlang.codegen.exprs import Raw
 from archlang.codegen.names import FILE_NAMES
 from archlang.ops.code import Helper
 
-__all__ = ["BANNER", "RUN", "UNCHANGED", "UNDO", "imports", "names", "pasted", "rebuild", "runtime_text"]
+__all__ = ["BANNER", "MEASURE", "RUN", "UNCHANGED", "UNDO", "imports", "names", "pasted", "rebuild", "runtime_text"]
 
 Definition = ast.ClassDef | ast.FunctionDef
 
@@ -41,6 +41,7 @@ BANNER = """\
 # -- Training without stored activations ---------------------------------------------
 # `rebuild` runs reversible blocks for autograd: so much of it as this file needs."""
 RUN = Raw("steps.run")
+MEASURE = Raw("steps.measure")
 
 
 @cache
@@ -78,7 +79,7 @@ def rebuild() -> Helper:
 def pasted(texts: Iterable[str]) -> str:
     """The definitions that these texts refer to, and those that they need in turn.
 
-    Of `Steps` only the methods that something calls on `steps`.
+    Of `Steps` and `Plain` only the methods that something calls on `steps`.
     """
     definitions, trees = _definitions(), [ast.parse(text) for text in texts]
     found: dict[str, Definition] = {}
@@ -105,7 +106,7 @@ def _attributes(node: ast.AST, name: str) -> set[str]:
 
 def _text(node: Definition, lines: list[str], called: set[str]) -> str:
     left_out: set[int] = set()
-    if node.name == "Steps":
+    if node.name in ("Steps", "Plain"):
         methods = {n.name: n for n in node.body if isinstance(n, ast.FunctionDef)}
         wanted = {"__init__", *called} & methods.keys()
         while more := {w for m in wanted for w in _attributes(methods[m], "self")} & methods.keys() - wanted:

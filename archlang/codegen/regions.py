@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from archlang.codegen import exprs as py
 from archlang.codegen.body import LAYER, Body, Loop, Method, Step, StepItem
-from archlang.codegen.rebuilding import RUN
+from archlang.codegen.rebuilding import MEASURE, RUN
 from archlang.codegen.rebuilding import rebuild as helper
 from archlang.ir.graph import Node, Output, Port
 from archlang.ir.paths import split_index
@@ -23,8 +23,9 @@ def region(b: _Builder, node: Node) -> bool:
     """Whether a call starts a region whose values are rebuilt in the backward pass."""
     callee = node.callee
     mine = b.inside or b.forms.has_statements(b.graph)
-    plain = not node.inverted and not node.log_det
-    return not mine and callee is not None and plain and b.forms.has_statements(callee)
+    if mine or callee is None or node.inverted:
+        return False
+    return b.forms.has_log_statements(callee) if node.log_det else b.forms.has_statements(callee)
 
 
 def rebuilt(b: _Builder, nodes: Sequence[Node], module: py.Py, args: Sequence[py.Py]) -> py.Call:
@@ -67,14 +68,15 @@ def run_block(b: _Builder, node: Node) -> StepItem:
     k = len(node.outputs)
     numbers = [b.index[id(v)] for v in node.outputs]
     label = b.label(node)
+    run = MEASURE if node.log_det else RUN
     if node.count == 1:
-        value = py.Call(RUN, (b.module(node), *b.grouped(node, ins)))
+        value = py.Call(run, (b.module(node), *b.grouped(node, ins)))
         return Step(b.shaped(node, numbers), value, node.phase, label, node.span)
     inside = [*(py.Var(i) for i in numbers), *ins[k:]]
     modules = b.iterable([node])
     numbered = split_index(b.paths.canonical(node.path or "")) if modules is None else None
     passes = py.Leaf(0 if modules is not None else node.count, "depth")
-    value = py.Call(RUN, (LAYER, *b.grouped(node, inside)))
+    value = py.Call(run, (LAYER, *b.grouped(node, inside)))
     initial = tuple(b.index[id(v)] for v in node.inputs[:k])
     return Loop(b.shaped(node, numbers), tuple(numbers), initial, value, passes, modules, numbered,
                 node.phase, b.element(node), node.span)  # fmt: skip

@@ -31,6 +31,7 @@ class Reversal:
     log_det: dict[int, Graph] = field(default_factory=dict)
     run: set[int] = field(default_factory=set)  # of `statements`: what some region runs
     statements: set[int] = field(default_factory=set)
+    log_statements: set[int] = field(default_factory=set)  # of `log_det`: the same, of the sum's steps, too
 
     def __post_init__(self) -> None:
         self.anchors = Anchors(self.program)
@@ -49,7 +50,7 @@ class Reversal:
             self.log_det[id(self.program.root)] = self.program.root
             graphs.append(whole(self.program.root))
         self.measured(graphs)
-
+        self.log_statements = self.log_det.keys() & self.statements
         for graph in reversed(self.program.graphs):  # callers first
             if id(graph) not in self.statements or id(graph) in self.run:
                 self.run |= {id(n.callee) for n in graph.nodes if self.region(n)}

@@ -12,6 +12,7 @@ from archlang.codegen.convert import convert
 from archlang.codegen.errors import fail
 from archlang.codegen.forms import entry
 from archlang.codegen.regions import run_block
+from archlang.ir.check import attr_symbols
 from archlang.ir.graph import CONTRACTIONS, Graph, Node, Output, Port, Value
 from archlang.ir.graph import Step as Taken
 from archlang.reversible import Backwards, may_vanish
@@ -32,6 +33,8 @@ class Statements:
     """Builds the method `statements` of a graph, and the methods that its steps refer to."""
 
     builder: _Builder
+    name: str = "statements"
+    taken: frozenset[str] = frozenset()  # names of other methods
     methods: list[Method] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -42,9 +45,10 @@ class Statements:
         self.steps = proof.steps
         self.live = {id(v) for port in self.graph.inputs for v in port.values}
         self.jumps = False  # the steps at hand
+        self.taken_streams: set[int] = set()  # by the steps at hand
 
     def build(self) -> list[Method]:
-        """The methods, `statements` last. Raises ArchError where the steps cannot be written."""
+        """The methods, the statements last. Raises ArchError where the steps cannot be written."""
         items: list[StepItem] = []
         for group in self.groups():
             items.append(self.item(group))
@@ -54,7 +58,7 @@ class Statements:
         self.check_complete()
         b = self.builder
         body = Body("function", b.ports(), b.lents(), (), (), (), (), tuple(items), b.outputs(), b.names(), b.types())
-        return [*self.methods, Method("statements", "int", body)]
+        return [*self.methods, Method(self.name, "int", body)]
 
     # -- groups ------------------------------------------------------------------------------------------------------
     def groups(self) -> list[list[Taken]]:
@@ -103,6 +107,7 @@ class Statements:
     def item(self, group: list[Taken]) -> StepItem:
         step = group[0]
         self.jumps = self.can_jump(group)
+        self.taken_streams = {id(v) for s in group for v in s.consumed}
         if all(s.node is None for s in group):
             made = [v for s in group for v in s.made]
             fn, reads = self.function(made)
@@ -133,8 +138,10 @@ class Statements:
 
     def runs(self, node: Node) -> bool:
         """Whether a call's own statements are written."""
-        plain = not node.inverted and not node.log_det
-        return node.callee is not None and plain and self.builder.forms.has_statements(node.callee)
+        forms = self.builder.forms
+        if node.callee is None or node.inverted:
+            return False
+        return forms.has_log_statements(node.callee) if node.log_det else forms.has_statements(node.callee)
 
     def together(self, group: list[Taken]) -> StepItem:
         """Steps as one, by methods that do and undo them."""
@@ -144,6 +151,7 @@ class Statements:
         operands = list({id(o): o for step in group for o in self.operands(step)}.values())
         nodes = [step.node for step in group if step.node is not None]
         steady = all(n.callee is None or self.builder.forms.reversal.steady(n.callee) for n in nodes)
+        steady = steady and not any(n.log_det for n in nodes)  # whose inverse knows nothing of the sum
         if len(nodes) != len(group) or not steady:
             self.refuse(group[0])
         do = self.method("do", [*consumed, *operands], nodes, results)
@@ -162,9 +170,13 @@ class Statements:
         """What computes operands, a module or a method, and the streams that it reads."""
         nodes = list({id(n): n for v in values for n in self.closure(v, self.live)}.values())
         nodes = [n for n in self.graph.nodes if any(n is m for m in nodes)]
+        known = {id(v) for n in nodes for v in n.outputs} | self.live
+        if any(id(v) not in known for v in (*(i for n in nodes for i in n.inputs), *values)):  # a stream that is gone
+            self.refuse(None)
         reads = list(
             {id(i): i for i in (*(i for n in nodes for i in n.inputs), *values) if id(i) in self.live}.values()
         )
+        reads += self.shown(nodes, reads)
         if not nodes:
             return py.Leaf(None), [self.var(v) for v in values]
         if len(nodes) == 1 and nodes[0].outputs == tuple(values) and list(nodes[0].inputs) == reads:
@@ -174,10 +186,19 @@ class Statements:
         name = "new" if any(s.node is None and s.made[0] is values[0] for s in self.steps) else "change"
         return self.method(name, reads, nodes, values), [self.var(v) for v in reads]
 
+    def shown(self, nodes: Sequence[Node], reads: Sequence[Value]) -> list[Value]:
+        """Further streams, from whose shapes nodes read sizes that what they compute with does not show."""
+        found: list[Value] = []
+        free = [v for v in self.graph.values if id(v) in self.live and id(v) not in self.taken_streams]
+        for symbol in dict.fromkeys(s for n in nodes for s in attr_symbols(n.attrs)):
+            if not any(symbol in map(str, v.type.shape) for v in (*reads, *found)):
+                found += [v for v in free if symbol in map(str, v.type.shape)][:1]
+        return found
+
     def method(self, wish: str, inputs: Iterable[Value], nodes: Sequence[Node], outputs: Sequence[Value]) -> py.Py:
         """A method of the class that computes these values."""
         name, number = wish, 1
-        taken = {m.name for m in self.methods} | set(self.builder.make.layout().attributes)
+        taken = {m.name for m in self.methods} | self.taken | set(self.builder.make.layout().attributes)
         while name in taken:
             number += 1
             name = f"{wish}_{number}"

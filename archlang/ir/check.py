@@ -28,7 +28,7 @@ from archlang.ir.sizes import Equalities
 from archlang.ir.walk import parameters
 from archlang.shapes.dim import Dim, Size, substitute, symbols
 
-__all__ = ["SPECIAL", "IRError", "OpRules", "check"]
+__all__ = ["SPECIAL", "IRError", "OpRules", "attr_symbols", "check"]
 
 SPECIAL = ("call", "weight", "phase", "extern")  # what a node may be besides an op of the registry
 _NEVER = "never"  # the phase of a value that exists in no mode
@@ -167,8 +167,8 @@ class _GraphCheck:
             self.fail("a symbol is listed twice")
         here: list[tuple[Node | None, Iterable[str]]] = [(None, symbols(s)) for v in graph.values for s in v.type.shape]
         here += [(None, c.symbols) for c in graph.constraints]
-        here += [(None, _attr_symbols(c.attrs)) for c in graph.children.values()]
-        here += [(n, _attr_symbols(n.attrs)) for n in graph.nodes]
+        here += [(None, attr_symbols(c.attrs)) for c in graph.children.values()]
+        here += [(n, attr_symbols(n.attrs)) for n in graph.nodes]
         here += [(n, symbols(s)) for n in graph.nodes for s in n.sizes.values()]
         for node, names in here:
             for name in sorted(names):
@@ -412,7 +412,8 @@ def _at(kind: TensorType, sizes: Mapping[str, Size]) -> TensorType:
     return TensorType(tuple(substitute(s, sizes) for s in kind.shape), kind.dtype)
 
 
-def _attr_symbols(attrs: Attrs) -> Iterator[str]:
+def attr_symbols(attrs: Attrs) -> Iterator[str]:
+    """The symbols in attributes."""
     stack: list[Attr] = list(attrs.values())
     while stack:
         attr = stack.pop()

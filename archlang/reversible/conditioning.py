@@ -17,6 +17,7 @@ from archlang.records import dataclass
 from archlang.report.diagnostic import Span
 from archlang.reversible.exact import on_grid
 from archlang.reversible.prove import proved
+from archlang.reversible.runs import runs
 from archlang.reversible.signals import Activation, Signals
 
 __all__ = ["ROUNDING", "Growth", "blocks_in", "growth", "report"]
@@ -123,6 +124,8 @@ def _undo_region(signals: Signals, here: Activation, region: Sequence[Node]) -> 
         for v, error in zip(_streams(node), _undo_call(signals, here, node, errors), strict=True):
             errors[id(v)] = error
     streams = _streams(region[0]) or region[0].outputs
+    if region[0].log_det:  # nothing reads a sum of determinants before its end
+        streams = streams[:-1]
     return _relative([errors[id(v)] for v in streams], [here.rms[id(v)] for v in streams])
 
 
@@ -139,8 +142,9 @@ def _streams(node: Node) -> tuple[Value, ...]:
 
 def _undo_call(signals: Signals, here: Activation, node: Node, errors: dict[int, float]) -> list[float]:
     """Errors of a call's streams from those of its results; where a child stands for several, at its rate."""
-    assert node.callee is not None and node.callee.proof is not None
-    made = [v for output in node.callee.outputs[: node.callee.proof.outputs] for v in output.values]
+    callee = runs(node)
+    assert callee is not None and callee.proof is not None
+    made = [v for output in callee.outputs[: callee.proof.outputs] for v in output.values]
     now = [errors[id(v)] for v in node.outputs[: len(made)]]
     sizes = [here.rms[id(v)] for v in node.outputs[: len(made)]]
     calls = here.calls.get(id(node), [])

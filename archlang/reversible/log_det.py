@@ -89,11 +89,11 @@ class Measure:
     def total(self, nodes: list[Node]) -> Value:
         """The sum so far; where there is none, nodes make it: 0."""
         if self.sum is None:
-            self.sum = self.zero(nodes)
+            self.sum = self.zero(nodes, self.streams[0])
         return self.sum
 
-    def zero(self, nodes: list[Node]) -> Value:
-        return self.make(nodes, "full", self.streams[:1], shape=(self.size,), value=0.0)
+    def zero(self, nodes: list[Node], like: Value) -> Value:
+        return self.make(nodes, "full", (like,), shape=(self.size,), value=0.0)
 
     @property
     def size(self) -> Size:
@@ -139,7 +139,7 @@ class Measure:
         (consumed,) = step.consumed
         factors = [v for v in node.inputs if v is not consumed]
         if not factors:
-            self.number(nodes, consumed, float(node.attrs["other"]), node.op)
+            self.number(nodes, step.made[0], float(node.attrs["other"]), node.op)
         for factor in factors:
             term = self.make(nodes, "log", (self.make(nodes, "abs", (factor,)),))
             if factor.type.shape != consumed.type.shape:
@@ -189,7 +189,8 @@ class Measure:
             self.sum = after
             return
         self.keep(nodes, node, step)  # and at what the inverse gives, once more forward
-        zero, streams = self.zero(nodes), node.outputs[: len(node.callee.streams)]
+        streams = node.outputs[: len(node.callee.streams)]
+        zero = self.zero(nodes, streams[0])
         inputs = (*streams, zero, *node.inputs[k:])
         again = (*(Value(v.type) for v in node.inputs[:k]), after, *(Value(t) for t in _side_types(node)))
         nodes.append(replace(node, inputs=inputs, outputs=again, inverted=False, log_det=True))

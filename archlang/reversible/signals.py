@@ -15,6 +15,7 @@ from archlang.ir.graph import Child, Graph, Init, Node, Value, WeightDecl
 from archlang.ops.base import registry
 from archlang.records import dataclass, field
 from archlang.reversible.factors import constant
+from archlang.reversible.runs import runs
 
 __all__ = ["STEPS", "Activation", "Signals", "jump"]
 
@@ -25,8 +26,9 @@ _NORMS = ("layernorm", "layernorm2d", "rmsnorm", "groupnorm", "instancenorm", "n
 _GAINS = {  # RMS of f(z) / RMS of z for z ~ N(0, 1): of signals and of errors
     "relu": 0.71, "gelu": 0.65, "silu": 0.60, "mish": 0.65, "elu": 0.80, "selu": 1.0, "celu": 0.80, "hardswish": 0.55,
     "relu6": 0.71, "leaky_relu": 0.71, "tanh": 0.63, "softsign": 0.40, "sigmoid": 0.25, "hardsigmoid": 0.20,
-    "softplus": 0.60, "exp": 1.0, "maxpool": 1.0, "avgpool": 0.7, "global_avgpool": 0.3,
+    "softplus": 0.60, "maxpool": 1.0, "avgpool": 0.7, "global_avgpool": 0.3,
 }  # fmt: skip
+_AT_ZERO = {"sigmoid": 0.5, "hardsigmoid": 0.5, "softplus": 0.69}  # small signals leave this, and add to it
 _BOUNDED = ("tanh", "softsign", "sigmoid", "hardsigmoid", "relu6")  # the result is at most about 1
 
 
@@ -78,21 +80,22 @@ class Signals:
         One that stands for several is the last of their first third: where a rate of growth falls as 1 / depth, its
         power is no less than the product of theirs.
         """
-        assert node.callee is not None
+        callee = runs(node)
+        assert callee is not None
         done = here.calls[id(node)] = []
-        context = [port.context for port in node.callee.inputs for _ in port.values]
+        context = [port.context for port in callee.inputs for _ in port.values]
         recent, at, place = [ins], 0, 0  # inputs of consecutive children, the last of them `at`
         while True:
             weight = 1 if len(done) < STEPS else min(node.count - place, STEPS << (len(done) - STEPS))
             ins = _ahead(recent, place + weight // 3 - at)
-            inner = self.forward(node.callee, ins)
+            inner = self.forward(callee, ins)
             done.append((inner, weight))
             outs = _results(inner)
             if node.count == 1:
                 return outs
             recent, at = [*(recent if weight == 1 else [ins]), _next(ins, context, outs)], place + weight // 3 + 1
             if weight > 1:
-                recent.append(_next(ins, context, _results(self.forward(node.callee, recent[-1]))))
+                recent.append(_next(ins, context, _results(self.forward(callee, recent[-1]))))
                 at += 1
             recent = recent[-3:]
             place += weight
@@ -119,6 +122,11 @@ class Signals:
             if name == "batchnorm" and not self.calibrated:
                 return scale * ins[0], [scale]
             return scale, [scale / max(ins[0], 1e-12)] + [0.0] * (len(ins) - 1)
+        if name == "exp":  # of z ~ N(0, r^2): of the result and of its slope
+            out = math.exp(min(ins[0] ** 2, 60.0))
+            return out, [out]
+        if name in _AT_ZERO and ins[0] <= 1:
+            return math.hypot(_AT_ZERO[name], _GAINS[name] * ins[0]), [_GAINS[name]]
         if name in _GAINS:
             gain = _GAINS[name]
             if name in _BOUNDED and ins[0] > 1:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import archlang
+from archlang.certify.measure import saved
 from archlang.codegen import generate
 from archlang.interpret import InterpreterModule
 from archlang.ir.graph import Program, TensorType
@@ -212,3 +213,59 @@ def test_the_whole_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         module.m.weight *= 2
         assert z.shape == (3, 4)
         assert torch.allclose(module.with_log_det(torch.ones(3, 4))[1] - log_det, torch.full((3,), 4 * math.log(2)))
+
+
+FLOW = """
+use std.flows: affine
+reversible block unit(x) {
+    x = x -> act: actnorm -> mix: invertible_conv -> coupling: affine(conv(8, 3, padding=1), bound=0.25)
+}
+block net(depth: int = 6)(x: [B, 8, H, W]) {
+    z, log_det = x -> flow: logdet(chain([unit() for _ in 0..depth]))
+    return z, log_det
+}
+"""
+
+
+def twins(found: Program) -> list[Any]:
+    """The generated module, and one that leaves all to autograd."""
+    modules = [load(generate(found, source_name="net.arch", rebuild=kept)).root().double() for kept in (True, False)]
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in modules[0].parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    modules[1].load_state_dict(modules[0].state_dict())
+    return modules
+
+
+@pytest.mark.parametrize("name", [*NETS, "flow"])
+def test_gradients_are_autograds(name: str) -> None:
+    found = program(FLOW, "net") if name == "flow" else measured(NETS[name])
+    results = []
+    for module in twins(found):
+        scale = 0.4 if name == "inverse" else 1.0  # inside the range of tanh
+        given = [(scale * g).requires_grad_() for g in inputs(found, {"B": 2, "H": 5, "W": 4})]
+        with torch.no_grad():
+            module(*given)  # starts the scales
+        torch.manual_seed(1)
+        outs = flat(module(*given))
+        sum((y.square().sum() for y in outs), torch.zeros(())).backward()
+        results.append([*outs, *(g.grad for g in given), *(p.grad for p in module.parameters())])
+    for ours, theirs in zip(*results, strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None and theirs is not None:
+            assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-10 * float(theirs.detach().abs().max()))
+
+
+def test_training_a_flow_keeps_its_results_alone() -> None:
+    """Beside what is read of weights, bytes do not grow with depth, but by an anchor every few blocks."""
+    kept = {}
+    for depth in (6, 12):
+        found = archlang.compile(FLOW, depth=depth).program
+        for module, rebuilt in zip(twins(found), (True, False), strict=True):
+            given = inputs(found, {"B": 8, "H": 8, "W": 8})
+            module(*given)  # starts the scales
+            record, _ = saved(lambda m=module, x=given: m(*x), [*module.parameters(), *module.buffers()])
+            kept[depth, rebuilt] = record.total
+    assert kept[12, True] - kept[6, True] < 0.3 * (kept[12, False] - kept[6, False])
+    assert kept[12, True] < 0.25 * kept[12, False]

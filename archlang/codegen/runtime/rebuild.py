@@ -51,6 +51,9 @@ class Plain:
     def run(self, block: Any, *inputs: Any) -> Any:
         return block(*inputs) if isinstance(block, nn.Module) else block(self, *inputs)
 
+    def measure(self, block: Any, *inputs: Any) -> Any:
+        return block.with_log_det(*inputs)
+
 
 class Step(NamedTuple):
     """The streams `x` become the streams `y` = do(*x, *fn(*reads)).
@@ -96,11 +99,18 @@ class Steps:
         """The block's statements; gives the numbers of what it returns."""
         if not isinstance(block, nn.Module):
             return block(self, *inputs)
+        return self.enter(block, "statements", inputs)
+
+    def measure(self, block: Any, *inputs: Any) -> Any:
+        """The block's statements, and those that add its log|det J| to a stream."""
+        return self.enter(block, "log_det_statements", inputs)
+
+    def enter(self, block: nn.Module, name: str, inputs: tuple[Any, ...]) -> Any:
         if self.all and self.all[-1].block == self.number:
             self.number += 1
         self.blocks.append(block)
         self.inside.append(block)
-        results = block.statements(self, *inputs)  # type: ignore[operator]
+        results = getattr(block, name)(self, *inputs)
         self.inside.pop()
         return results
 
