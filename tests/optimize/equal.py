@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from archlang.codegen import generate
 from archlang.inputs import random_inputs
 from archlang.interpret.module import InterpreterModule
 from archlang.ir.check import check
@@ -15,7 +16,7 @@ from archlang.ops.base import Context, registry
 from archlang.optimize import Optimized, optimize
 from archlang.optimize.base import known_passes
 
-__all__ = ["compared", "deviation", "exact", "inputs_of", "tensors", "trained"]
+__all__ = ["as_written", "compared", "deviation", "exact", "inputs_of", "tensors", "trained"]
 
 
 def trained(program: Program) -> InterpreterModule:
@@ -66,8 +67,29 @@ def compared(program: Program, sizes: Mapping[str, int], names: Sequence[str] | 
     return deviation(expected, found), made
 
 
+def as_written(made: Optimized, program: Program, sizes: Mapping[str, int]) -> bool:
+    """Whether the module that is written for an optimised program gives the interpreter's results, bit for bit."""
+    state = made.convert(trained(program).state_dict())
+    text = generate(made.program, source_name="net.arch", changes=made.changes)
+    file: dict[str, Any] = {"__name__": "written"}
+    exec(compile(text, "written.py", "exec"), file)
+    modules = [c for c in file.values() if isinstance(c, type) and c.__module__ == "written"]
+    module = [c for c in modules if issubclass(c, torch.nn.Module)][-1]().double().eval()
+    module.load_state_dict(state, strict=True)
+    interpreter = InterpreterModule(made.program, torch.float64).eval()
+    interpreter.load_state_dict(state)
+    results = []
+    with torch.no_grad():
+        for run in (module, interpreter):
+            inputs = inputs_of(program, sizes)
+            torch.manual_seed(1)
+            results.append(tensors(run(*inputs)))
+    return all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
 def inputs_of(program: Program, sizes: Mapping[str, int]) -> list[Any]:
-    """Random inputs, floating ones in float64."""
+    """Random inputs, floating ones in float64; the same at every call."""
+    torch.manual_seed(2)
     return [_double(x) for x in random_inputs(program, sizes)]
 
 

@@ -1,0 +1,155 @@
+"""Every design of every spec, and random specs, through the bars of the optimiser; a line for each that misses one.
+
+    python benchmarks/optimizer_equal.py [--random 1000] [--specs 'res*'] [--macs 2e7]
+
+The bars: exact passes alone change no bit, all of them agree to 1e-12 in float64, with statistics at random; optimising
+twice changes nothing; three other orders of the passes give the same figures and results; a step of training at -O1 is
+the same to the bit; the module written at -O2 is the interpreter of the optimised graph, bit for bit. Designs of more
+MACs than `--macs` at their smallest usual size are checked without being run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import torch
+from hypothesis import HealthCheck, given, seed, settings
+
+import archlang
+from archlang.analyze import cost
+from archlang.certify.sample import usual
+from archlang.ir.check import check
+from archlang.ir.graph import Program
+from archlang.ir.walk import executed
+from archlang.ops.base import Context, registry
+from archlang.optimize import known_passes, optimize
+from tests.analyze.networks import compiled, entries
+from tests.optimize.equal import as_written, compared, exact
+from tests.optimize.redundant import EXTENT, redundant
+from tests.optimize.training import same_step
+from tests.random_specs.strategy import SIZE, Spec, specs
+
+ROUNDING = 1e-12
+ORDERS = 3
+
+
+def bars(program: Program, sizes: Mapping[str, int], runs: bool, count: Counter[str]) -> Iterator[str]:
+    """What the program misses."""
+    made = optimize(program)
+    count.update(fired.name for fired in made.fired)
+    check(made.program, registry(), Context)
+    if optimize(made.program).fired:
+        yield "optimising twice changes something"
+    names = [p.name for p in known_passes().values() if "inference" in p.purposes and p.equivalence != "approximate"]
+    figures = (executed(made.program), cost(made.program).parameters.parameters)
+    for number in range(ORDERS):
+        other = optimize(program, names=random.Random(number).sample(names, len(names))).program
+        found = (executed(other), cost(other).parameters.parameters)
+        if found != figures:
+            yield f"order {number}: (nodes, parameters) {found}, not {figures}"
+    if not runs:
+        return
+    if (error := compared(program, sizes)[0]) > ROUNDING:
+        yield f"all passes: {error:.1e}"
+    if (error := compared(program, sizes, exact())[0]) > 0:
+        yield f"exact passes: {error:.1e}"
+    if not as_written(made, program, sizes):
+        yield "the module written is not the interpreter's"
+    try:
+        same_step(program, sizes)
+    except AssertionError as miss:
+        yield f"training: {str(miss).splitlines()[0] if str(miss) else 'another result'}"
+
+
+class Table:
+    """What was tried, and what failed."""
+
+    def __init__(self) -> None:
+        self.fired: Counter[str] = Counter()
+        self.tried = self.ran = self.missed = 0
+        self.start = time.perf_counter()
+
+    def add(self, name: str, program: Program, sizes: Mapping[str, int], runs: bool) -> None:
+        self.tried += 1
+        self.ran += runs
+        try:
+            found = list(bars(program, sizes, runs, self.fired))
+        except Exception as error:
+            found = [f"{type(error).__name__}: {error}"]
+        self.missed += bool(found)
+        for miss in found:
+            print(f"{name}: {miss}", flush=True)
+
+    def close(self, what: str) -> None:
+        seconds = time.perf_counter() - self.start
+        print(f"{self.tried} {what}, {self.ran} of them run: {self.missed} miss a bar ({seconds:.0f} s)")
+        print("  rewrites: " + ", ".join(f"{name} {n}" for name, n in sorted(self.fired.items())), flush=True)
+
+
+def published(pattern: str, macs: float) -> Table:
+    table = Table()
+    for file, entry in entries():
+        if not fnmatch(file, pattern) and not fnmatch(file, f"{pattern}.arch"):
+            continue
+        program = compiled(file, entry).program
+        sizes = next(iter(usual(program)), {})
+        work = cost(program, sizes).macs
+        table.add(f"{file} {entry}", program, sizes, isinstance(work, int) and work <= macs)
+    table.close("designs")
+    return table
+
+
+def at_random(count: int) -> Table:
+    """Half of them specs as the generator is tried on, half networks that do more than they have to."""
+    table = Table()
+    each(count // 2, lambda spec: add_random(table, spec))
+    for number in range(count - count // 2):
+        program = archlang.compile(redundant(number), "net").program
+        table.add(f"redundant({number})", program, {"B": 2, "H": EXTENT, "W": EXTENT}, True)
+    table.close("random specs")
+    return table
+
+
+def each(count: int, does: Callable[[Spec], None]) -> None:
+    @seed(0)
+    @given(specs())
+    @settings(max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    def draw(spec: Spec) -> None:
+        does(spec)
+
+    if count:
+        draw()
+
+
+def add_random(table: Table, spec: Spec) -> None:
+    program = archlang.compile(spec.text, "net").program
+    before = table.missed
+    table.add(
+        f"random {table.tried}", program, {name: SIZE if name != "B" else 2 for name in program.root.symbols}, True
+    )
+    if table.missed > before:
+        print(spec.text, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--random", type=int, default=1000, help="how many random specs")
+    parser.add_argument("--specs", default="*", help="files of specs/ to try")
+    parser.add_argument("--macs", type=float, default=2e7, help="MACs up to which a design is run")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    tables = [published(args.specs, args.macs), at_random(args.random)]
+    return int(any(table.missed for table in tables))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
