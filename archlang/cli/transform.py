@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from archlang.transform import Transformed
 
 AT_HELP = "sizes of the input, for MACs (repeatable): --at B=1,H=224,W=224"
-FORMS = ("py", "ir", "json")
+FORMS = ("py", "ir", "json", "arch")
 COLUMNS = ("parameters", "MACs", "depth", "nodes")
 
 
@@ -28,7 +28,7 @@ def configure(parser: Parser) -> None:
     text = "a transform, as in docs/transforms.md (repeatable, in order): --apply 'word(\"layer3\", [0, 2, 2, 1])'"
     parser.add_argument("--apply", action="append", default=[], metavar="CALL", help=text)
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write the network (default: only report)")
-    text = "py: PyTorch source; ir: the typed graph as text; json: as JSON (default: py)"
+    text = "py: PyTorch source; ir: the typed graph as text; json: as JSON; arch: as a spec (default: py)"
     parser.add_argument("--emit", type=choice(*FORMS), metavar="FORM", help=text)
     text = "add a function `convert_state_dict` that makes the module's state from the trained network's"
     parser.add_argument("--with-convert", action="store_true", help=text)
@@ -93,6 +93,10 @@ def _emit(result: Transformed, args: argparse.Namespace) -> str:
         from archlang.ir.serialize import to_json
 
         text = to_json(result.program)
+    elif args.emit == "arch":
+        from archlang.unparse import to_arch
+
+        text = to_arch(result.program)
     else:
         from archlang.codegen import generate
 

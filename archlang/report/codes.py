@@ -225,6 +225,7 @@ CODES: dict[str, str] = {
     "ARC0866": "layer that cannot be transformed",
     "ARC0867": "result that the network does not have",
     "ARC0868": "replacement of another type",
+    "ARC0869": "layer behind which a network cannot be cut",
     "ARC0901": "wrong command line",
     "ARC0902": "missing file or folder",
     "ARC0903": "a folder where a file is needed",

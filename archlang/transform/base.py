@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["REQUIRED", "Given", "Parameter", "Transform", "known_transforms", "transforms"]
 
 REQUIRED = object()
-_FILES = ("shallow", "word", "extract", "substitute")
+_FILES = ("shallow", "word", "extract", "substitute", "stitch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,8 @@ class Parameter:
     """A parameter of a transform.
 
     kind: "path" (a path, or a list of paths), "name", "int", "float", "word" (a list of places), "output" (a name or a
-    place), "module" (as written: the expression of something that can be applied), "any".
+    place), "module" (the expression, as written, of something that can be applied), "design" (a spec's path, or the
+    expression of a block), "any".
     """
 
     name: str

@@ -95,7 +95,8 @@ def _bound(call: tree.Expr, fragments: Fragments) -> tuple[Transform, Given, dic
         left.remove(name)
         spans[name] = arg.value.span
         value = fragments.value(arg.value)
-        as_written = parameters[name].kind == "module"
+        kind = parameters[name].kind
+        as_written = kind == "module" or (kind == "design" and not isinstance(value, str))
         arguments[name] = arg.value if as_written else _fitting(parameters[name], value, chosen, arg.value.span)
     for name in left:
         if parameters[name].default is REQUIRED:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from archlang.elaborate.errors import fail
 from archlang.ir.graph import Node, Output, Value
 from archlang.ir.paths import join
+from archlang.report.diagnostic import Span
 from archlang.report.suggest import did_you_mean
 from archlang.transform.base import Given, Parameter, transforms
 from archlang.transform.sequence import counted, shown
 from archlang.transform.trim import trim
 from archlang.transform.work import Place, Work
 
-__all__ = ["at", "only", "pick"]
+__all__ = ["at", "end", "only", "pick"]
 
 
 @transforms("only", Parameter("output", "output"))
@@ -54,19 +55,22 @@ def at(work: Work, given: Given, path: str) -> str:
     Where a layer runs several times, after the last time. In a path, the name of a value stands for the block's value
     that had the name last.
     """
-    where = given.at("path")
-    place, values = _values(work, path, given)
-    if not values:
-        fail("ARC0867", f"`{path}` gives no result of its own", where, "nothing runs under this path in evaluation")
-    work.give(place, values, where)
-    trim(work, given.span)
+    end(work, path, given.at("path"))
     kept = [v for o in work.root.outputs for v in o.values]
     return f"ends at `{path}`, which gives {shown(kept)}: what followed is gone"
 
 
-def _values(work: Work, path: str, given: Given) -> tuple[Place, list[Value]]:
+def end(work: Work, path: str, where: Span) -> None:
+    """Makes what stands under a path the network's results, and takes away what they do not need."""
+    place, values = _values(work, path, where)
+    if not values:
+        fail("ARC0867", f"`{path}` gives no result of its own", where, "nothing runs under this path in evaluation")
+    work.give(place, values, where)
+    trim(work, where)
+
+
+def _values(work: Work, path: str, where: Span) -> tuple[Place, list[Value]]:
     """What stands under a path, or is called so there."""
-    where = given.at("path")
     if work.has(path):
         place = work.find(path, where)
         stem = f"{place.path}."

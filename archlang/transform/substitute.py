@@ -9,18 +9,14 @@ from archlang.elaborate.errors import fail
 from archlang.ir.graph import Child, Graph, Node, Program, WeightDecl
 from archlang.ir.paths import join
 from archlang.ir.walk import parameters
-from archlang.optimize.clone import copy_node
 from archlang.optimize.weights import DROP, Change
-from archlang.records import replace
-from archlang.report.diagnostic import ArchError
 from archlang.syntax import tree
 from archlang.transform.base import Given, Parameter, transforms
-from archlang.transform.sequence import counted, shown
+from archlang.transform.sequence import counted
+from archlang.transform.splice import elaborated, placed, splice
 from archlang.transform.work import Work, fixed
 
 __all__ = ["put", "substitute"]
-
-_LABEL = "m"  # what a replacement is called until it has its place
 
 
 @transforms("substitute", Parameter("old", "any"), Parameter("new", "module"), Parameter("within", "name", ""))
@@ -79,49 +75,32 @@ def _named(node: Node, kind: str, name: str) -> bool:
 
 def put(work: Work, graph: Graph, node: Node, new: tree.Expr, name: str, given: Given) -> int:
     """Puts a module in the place of a node; how many of its tensors are new. name: of the node, for messages."""
-    where = given.at("new")
-    lists, context = _form(node)
-    types = [v.type for v in node.inputs]
-    try:
-        made = work.fragments.applied(new, _LABEL, types, lists, context)
-    except ArchError as error:
-        note = f"in place of `{name}`, on {shown(node.inputs)}"
-        raise ArchError([replace(d, notes=(*d.notes, note)) for d in error.diagnostics]) from None
-    results = [v for output in made.outputs for v in output.values]
-    if [v.type for v in results] != [v.type for v in node.outputs]:
-        message = f"`{name}` makes {shown(node.outputs)} of {shown(node.inputs)}, and its replacement {shown(results)}"
-        fail("ARC0868", message, where, "of another type", related=[(node.span, "replaced here")] if node.span else [])
-    work.adopt(made)
-    edit = work.editor(graph)
-    path = node.path or _free(graph, made.nodes[-1].callee.block if made.nodes and made.nodes[-1].callee else node.op)
+    types = [v.type for v in node.outputs]
+    made = elaborated(work, new, node.inputs, _form(node), types, name, given.at("new"), node.span)
+    callee = made.nodes[-1].callee if made.nodes else None
+    path = node.path or _free(graph, callee.block if callee is not None else node.op)
     before = _tensors(graph.children.get(path))
-    values = {id(v): own for port, own in zip(made.inputs, node.inputs, strict=True) for v in port.values}
+    order = list(graph.children)
+    graph.children.pop(path, None)
     place = graph.nodes.index(node)
-    for inner in made.nodes:
-        copy = copy_node(inner, values, {}, {})
-        copy.path = None if copy.path is None else _placed(copy.path, path)
-        copy.modules = {slot: _placed(p, path) for slot, p in copy.modules.items()}
-        copy.phase = copy.phase or node.phase
-        graph.nodes.insert(place, copy)
-        place += 1
+    results = splice(work, graph, place, made, node.inputs, lambda inner: placed(inner, path), phase=node.phase)
     edit = work.editor(graph)
     for old, value in zip(node.outputs, results, strict=True):
-        edit.replace(old, values[id(value)])
+        edit.replace(old, value)
     edit.remove(node)
-    mine = [
-        Child(_placed(c.path, path), c.span, c.op, c.attrs, c.weights, c.graph, c.count) for c in made.children.values()
-    ]
-    new_children: dict[str, Child] = {}
-    for at, child in graph.children.items():
-        new_children |= {c.path: c for c in mine} if at == path else {at: child}
-    graph.children = new_children | {c.path: c for c in mine}
-    work.need(graph, made.constraints)
+    graph.children = dict(sorted(graph.children.items(), key=lambda item: _rank(item[0], path, order)))
     after = _tensors(graph.children.get(path))
     kept = {key for key, decl in before.items() if key in after and after[key].shape == decl.shape}
     gone = [join(path, key) for key in before if key not in kept] if kept else [path] if before else []
     if gone:
         work.changes.setdefault(id(graph), []).append(Change(DROP, drops=tuple(gone)))
     return sum(key not in kept for key, decl in after.items() if decl.persistent)
+
+
+def _rank(child: str, path: str, order: list[str]) -> int:
+    """The place of a child among those there were: of what is new, the replaced one's."""
+    known = child if child in order else path
+    return order.index(known) if known in order else len(order)
 
 
 def _form(node: Node) -> tuple[list[int | None], int]:
@@ -131,10 +110,6 @@ def _form(node: Node) -> tuple[list[int | None], int]:
     ports = node.callee.inputs
     lists = [len(port.values) if port.kind == "tensors" else None for port in ports if port.values]
     return lists, sum(port.context for port in ports if port.values)
-
-
-def _placed(path: str, at: str) -> str:
-    return at + path.removeprefix(_LABEL)
 
 
 def _free(graph: Graph, base: str) -> str:

@@ -149,6 +149,12 @@ class Work:
                     found[id(child.graph)] = found.get(id(child.graph), 0) + found[id(graph)] * child.count
         return found
 
+    def absorb(self, other: Work) -> None:
+        """Takes over what becomes of weights of another program's graphs, which are this one's now."""
+        self.changes[id(self.root)] = [*self.changes.get(id(self.root), ()), *other.changes.pop(id(other.root), ())]
+        self.changes |= other.changes
+        self._kept += other._kept
+
     # -- finding -----------------------------------------------------------------------------------------------------
     def find(self, path: str, span: Span) -> Place:
         """What stands under a path of the state dict; the graphs on the way are made private."""
