@@ -287,3 +287,23 @@ def chain_layers(
     sums = by.reshape(*by.shape[:3], -1).sum(3)
     through = (sums @ bias.reshape(groups, -1, 1)).flatten()
     return weight, through if last_bias is None else last_bias + through
+
+
+def stack_outputs(*layers: Tensor | None) -> tuple[Tensor, ...]:
+    """Layers side by side, whose outputs are joined; weights and biases in turn."""
+    weights = [w for w in layers[::2] if w is not None]
+    weight = torch.cat(weights)
+    biases = [b for b in layers[1::2] if b is not None]
+    if not biases:
+        return (weight,)
+    pairs = zip(weights, layers[1::2], strict=True)
+    return weight, torch.cat(
+        [w.new_zeros(len(w)) if b is None else b for w, b in pairs]
+    )
+
+
+def stack_inputs(*layers: Tensor | None) -> tuple[Tensor, ...]:
+    """Layers side by side, whose outputs are added; weights and biases in turn."""
+    weight = torch.cat([w for w in layers[::2] if w is not None], 1)
+    biases = [b for b in layers[1::2] if b is not None]
+    return (weight, torch.stack(biases).sum(0)) if biases else (weight,)
