@@ -20,7 +20,7 @@ LEVELS = [
     {"elaborate"},
     {"optimize"},
     {"interpret", "codegen", "keys", "inputs", "analyze", "groups", "unparse"},
-    {"verify", "compare", "transform", "budget"},
+    {"verify", "compare", "transform", "prune", "budget"},
     {"api"},
     {"loading"},
     {"certify", "importer"},

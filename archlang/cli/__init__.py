@@ -20,6 +20,7 @@ COMMANDS = {
     "groups": "show which channels of which weights go together",
     "optimize": "show what the optimiser makes of a network, pass by pass",
     "transform": "rewrite a network as you ask, and say what became of its function",
+    "prune": "write a smaller spec, without some channels of each group, and the slices of its weights",
     "list": "show the blocks of a spec, with signatures and docs",
     "compare-keys": "compare a spec's parameter names and shapes with a checkpoint's",
 }

@@ -11,7 +11,7 @@ __all__ = ["arrange"]
 def arrange(state: Mapping[str, Any], rows: Mapping[str, Sequence[Sequence[int] | None]]) -> dict[str, Any]:
     """The tensors with the rows of each dimension that `Groups.arranged` gives; what it does not name is as it was.
 
-    state: tensors by key, in which an alias stands for the tensor of its first key. Imports torch.
+    state: tensors by key. Imports torch.
     """
     import torch
 

@@ -76,8 +76,11 @@ class Groups:
     def __init__(self, program: Program) -> None:
         self.walk = Walk(program)
         found: dict[int, tuple[Var, list[Member]]] = {}
+        self.aliases: dict[str, str] = {}  # further keys of tensors -> the first
         for entry in parameters(program):
-            if entry.alias_of is not None or entry.key not in self.walk.weights:
+            if entry.alias_of is not None:
+                self.aliases[entry.key] = entry.alias_of
+            if entry.key not in self.walk.weights:
                 continue
             for dim, axis in enumerate(self.walk.weights[entry.key]):
                 for var, offset, block, repeats in _places(axis):
@@ -103,6 +106,7 @@ class Groups:
         for key, axes in self.walk.weights.items():
             rows = [arranged(axis, lambda var: chosen.get(id(var))) for axis in axes]
             tensors[key] = [None if row == [*range(count(axis))] else row for row, axis in zip(rows, axes, strict=True)]
+        tensors.update((second, tensors[first]) for second, first in self.aliases.items() if first in tensors)
         return tensors
 
 

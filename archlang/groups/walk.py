@@ -14,6 +14,8 @@ from archlang.shapes.dim import Dim, Size, substitute
 
 __all__ = ["Frame", "Walk"]
 
+SIZED = ("columns", "eye", "unit", "values")  # initialisers whose arguments count entries
+
 
 @dataclass(eq=False, slots=True)
 class Frame:
@@ -174,6 +176,8 @@ class Walk:
         known = self.weights.get(key)
         if known is None:
             known = self.weights[key] = said or tuple(self.ties.free(size) for size in decl.shape)
+            if decl.init is not None and decl.init.name in SIZED:
+                self.ties.hold(known, f"the initial value `{decl.init.name}` has its size")
         elif said is not None:
             for mine, other in zip(known, said, strict=True):
                 self.ties.tie(mine, other)

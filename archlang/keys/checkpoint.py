@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-__all__ = ["Checkpoint", "CheckpointError", "read"]
+__all__ = ["Checkpoint", "CheckpointError", "read", "unwrapped"]
 
 Shape = tuple[int, ...]
 MAX_HEADER = 100_000_000  # bytes; the safetensors format's own bound
@@ -113,7 +113,19 @@ def _torch(path: str) -> Checkpoint:
 
 
 def _unwrapped(path: str, loaded: Any) -> Checkpoint:
-    """The tensors, which training scripts keep beside optimizer states and counters."""
+    table, notes = unwrapped(loaded)
+    shapes = {str(key): tuple(value.shape) for key, value in table.items() if _is_tensor(value)}
+    if not shapes and table:
+        raise CheckpointError("it holds no tensors, only " + ", ".join(map(repr, list(table)[:5])))
+    others = len(table) - len(shapes)
+    if others:
+        notes.append(f"{others} entries are no tensors and were passed over")
+    return Checkpoint(path, shapes, tuple(notes))
+
+
+def unwrapped(loaded: Any) -> tuple[Mapping[Any, Any], list[str]]:
+    """The table with the tensors, which training scripts keep beside optimizer states and counters; and what was
+    passed over."""
     notes: list[str] = []
     for _ in range(3):
         if not isinstance(loaded, Mapping):
@@ -125,13 +137,7 @@ def _unwrapped(path: str, loaded: Any) -> Checkpoint:
             break
         notes.append(f"read from its entry {inner!r}")
         loaded = loaded[inner]
-    shapes = {str(key): tuple(value.shape) for key, value in loaded.items() if _is_tensor(value)}
-    if not shapes and loaded:
-        raise CheckpointError("it holds no tensors, only " + ", ".join(map(repr, list(loaded)[:5])))
-    others = len(loaded) - len(shapes)
-    if others:
-        notes.append(f"{others} entries are no tensors and were passed over")
-    return Checkpoint(path, shapes, tuple(notes))
+    return loaded, notes
 
 
 def _is_tensor(value: Any) -> bool:

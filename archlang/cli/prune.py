@@ -1,0 +1,165 @@
+"""Writes a smaller spec: without a share of the channels of each group, or without those that a file names."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from archlang.cli.arguments import Parser, add_design, choice, design, limits
+from archlang.cli.files import must_read
+from archlang.cli.guard import UsageError, show
+from archlang.cli.output import keep, write, write_atomically
+
+if TYPE_CHECKING:
+    from archlang.groups import Groups
+    from archlang.ir.graph import Program
+
+
+def configure(parser: Parser) -> None:
+    add_design(parser)
+    which = parser.add_mutually_exclusive_group(required=True)
+    text = "leave this share of each group out, rounded down: 0.5 or 50%%"
+    which.add_argument("--ratio", type=_share, metavar="SHARE", help=text)
+    text = "a JSON object: for the name of a group (`archc groups`) a share, or a list of the indices to leave out"
+    which.add_argument("--groups", metavar="FILE", help=text)
+    text = "a trained state (.safetensors or of torch): the smallest weights go, OUT.safetensors or OUT.pt is written"
+    parser.add_argument("--weights", metavar="CHECKPOINT", help=text)
+    text = "what a channel's weights count by, with --weights: l1 or l2 (default: l2)"
+    parser.add_argument("--norm", type=choice("l1", "l2"), default="l2", metavar="NORM", help=text)
+    text = "where to write the spec (default: standard output); beside it, OUT.json says which indices are kept"
+    parser.add_argument("-o", "--output", metavar="OUT.arch", help=text)
+
+
+def run(args: argparse.Namespace) -> int:
+    from archlang.elaborate import elaborate
+    from archlang.groups import find
+
+    if args.weights is not None and args.output is None:
+        raise UsageError("ARC0901", "`--weights` writes a file beside the spec: say where, with `-o`")
+    keep(args.spec, args.output)
+    module, entry, values = design(args)
+    done = elaborate(module, entry, values, limits(args))
+    state, safetensors = _weights(args.weights, done.program) if args.weights is not None else (None, False)
+    groups = find(done.program)
+    kept = _chosen(groups, args, state)
+    text = _spec(done.program, groups, kept, f"{done.entry} ({args.spec})")
+    rows = groups.arranged(kept.get)
+    if done.warnings:
+        show(done.warnings)
+    write(text, args.output)
+    if args.output is not None:
+        stem = os.path.splitext(args.output)[0]
+        write(_slices(groups, kept, rows), f"{stem}.json")
+        if state is not None:
+            _write_state(state, rows, stem, safetensors)
+    return 0
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"`{text}` is no share between 0 and 1")
+    return value
+
+
+def _chosen(groups: Groups, args: argparse.Namespace, state: Mapping[str, Any] | None) -> dict[int, list[int]]:
+    from archlang.prune import by_ratio, by_table
+
+    power = 1 if args.norm == "l1" else 2
+    if args.ratio is not None:
+        return by_ratio(groups, args.ratio, state, power)
+    must_read(args.groups)
+    try:
+        with open(args.groups, encoding="utf-8") as file:
+            table = json.load(file)
+    except ValueError:
+        raise _no_table(args.groups, "it is no JSON") from None
+    if not isinstance(table, dict):
+        raise _no_table(args.groups, "it is no object")
+    for name, wanted in table.items():
+        share = isinstance(wanted, float) and 0 < wanted < 1
+        if not share and not (isinstance(wanted, list) and all(type(i) is int for i in wanted)):
+            raise _no_table(args.groups, f"for `{name}` it has neither a share between 0 and 1 nor a list of indices")
+    return by_table(groups, table, state, power)
+
+
+def _no_table(path: str, why: str) -> UsageError:
+    return UsageError("ARC0814", f"`{path}` names no groups: {why}", 'it looks like {"conv1.weight[0]": [0, 5]}')
+
+
+def _spec(program: Program, groups: Groups, kept: dict[int, list[int]], title: str) -> str:
+    from archlang.ir.walk import counts
+    from archlang.prune import Unprunable, shrink
+    from archlang.report.diagnostic import ArchError, Diagnostic
+    from archlang.unparse import to_arch
+
+    try:
+        small = shrink(program, groups, kept)
+    except Unprunable as error:
+        raise ArchError(Diagnostic("ARC0812", str(error), None, help="leave its group out")) from None
+    before, after = counts(program).parameters, counts(small).parameters
+    dropped = sum(groups.groups[i].size - len(indices) for i, indices in kept.items())
+    head = f"## {title} without {dropped:,} channels: {after:,} of {before:,} parameters.\n\n"
+    return head + to_arch(small)
+
+
+def _slices(groups: Groups, kept: dict[int, list[int]], rows: Mapping[str, list[list[int] | None]]) -> str:
+    """JSON, a line for each: what is left out of a group; the rows that are kept of a tensor, by dimension."""
+    gone = {groups.groups[i].name: sorted({*range(groups.groups[i].size)} - {*indices}) for i, indices in kept.items()}
+    tensors = {
+        key: {dim: picked for dim, picked in enumerate(dims) if picked is not None}
+        for key, dims in rows.items()
+        if any(picked is not None for picked in dims)
+    }
+    return f'{{"dropped": {_by_line(gone)},\n"kept": {_by_line(tensors)}}}\n'
+
+
+def _by_line(table: Mapping[str, Any]) -> str:
+    rows = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in table.items())
+    return f"{{\n{rows}\n}}" if rows else "{}"
+
+
+# -- trained states ----------------------------------------------------------------------------------------------------
+def _weights(path: str, program: Program) -> tuple[dict[str, Any], bool]:
+    """The tensors of a checkpoint that has those of the network."""
+    from archlang.ir.walk import parameters
+    from archlang.keys.checkpoint import CheckpointError
+
+    must_read(path)
+    try:
+        from archlang.keys.tensors import read_tensors
+
+        state, safetensors = read_tensors(path)
+    except CheckpointError as error:
+        raise UsageError("ARC0930", f"cannot read `{path}`: {error}", error.help) from None
+    except ModuleNotFoundError as error:
+        from archlang.loading import TORCH_HELP
+
+        if error.name != "torch":
+            raise
+        raise UsageError("ARC0920", f"reading `{path}` needs torch, which is not installed", TORCH_HELP) from None
+    for entry in parameters(program):
+        found = state.get(entry.key)
+        if found is None and (not entry.decl.persistent or entry.key.endswith("num_batches_tracked")):
+            continue
+        help = "`archc compare-keys` says what differs"
+        if found is None:
+            raise UsageError("ARC0931", f"`{path}` lacks `{entry.key}`", help)
+        if tuple(found.shape) != entry.decl.shape:
+            shapes = f"{[*entry.decl.shape]} here, {[*found.shape]} in `{path}`"
+            raise UsageError("ARC0933", f"`{entry.key}` is {shapes}", help)
+    return state, safetensors
+
+
+def _write_state(state: Mapping[str, Any], rows: Mapping[str, Any], stem: str, safetensors: bool) -> None:
+    from archlang.groups.apply import arrange
+    from archlang.keys.tensors import tensor_bytes
+
+    path = f"{stem}.safetensors" if safetensors else f"{stem}.pt"
+    write_atomically(path, tensor_bytes(arrange(state, rows), safetensors))

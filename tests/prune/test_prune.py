@@ -1,0 +1,162 @@
+"""Pruned networks: the spec compiles, its keys are those of before, and it computes what the masked network does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import archlang
+from archlang.cli import main
+from archlang.elaborate import elaborate, load
+from archlang.groups import Groups, find
+from archlang.groups.apply import arrange
+from archlang.inputs import random_inputs
+from archlang.interpret import Interpreter
+from archlang.ir.graph import Program
+from archlang.ir.walk import parameters
+from archlang.keys.tensors import read_tensors, tensor_bytes
+from archlang.prune import by_ratio, by_table, shrink
+from archlang.report.diagnostic import ArchError, Source
+from archlang.unparse import to_arch
+from benchmarks.groups import doubled, flat, random_state, small_sizes
+from benchmarks.prune import masked
+
+
+def elaborated(text: str) -> Program:
+    return elaborate(load(Source("net.arch", text)), None, {}).program
+
+
+def compared(program: Program, kept_of: Any, consumers: bool) -> tuple[Program, Groups, dict[int, list[int]]]:
+    """Prunes, writes the spec, elaborates it, and compares with the masked network in float64."""
+    groups = find(program)
+    torch.manual_seed(0)
+    state = random_state(program)
+    kept = kept_of(groups, state)
+    text = to_arch(shrink(program, groups, kept))
+    small = elaborated(text)
+    sliced = arrange(state, groups.arranged(kept.get))
+    assert {e.key: e.decl.shape for e in parameters(small)} == {
+        e.key: tuple(sliced[e.alias_of or e.key].shape) for e in parameters(program)
+    }
+    inputs = doubled(random_inputs(program, small_sizes(program)))
+    with torch.no_grad():
+        full = flat(Interpreter(program).run(inputs, masked(state, groups, kept, consumers)))
+        less = flat(Interpreter(small).run(inputs, sliced))
+    for a, b in zip(full, less, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-9 * float(a.abs().max()))
+    return small, groups, kept
+
+
+@pytest.mark.parametrize(
+    ("spec", "entry", "consumers"),
+    [
+        ("resnet", "resnet18", True),
+        ("resnext", "branch_b", True),
+        ("mobilenet_v2", "mobilenet_v2", True),
+        ("densenet", "densenet121", True),
+        ("efficientnet", "efficientnet_b0", True),
+        ("vit", "vit_tiny_patch16_224", False),
+        ("lite_hrnet", "naive_lite_hrnet_18", False),
+        ("llama", "llama_small", False),
+    ],
+)
+def test_a_pruned_network_is_the_masked_one(spec: str, entry: str, consumers: bool) -> None:
+    program = archlang.compile(f"specs/{spec}.arch", entry).program
+    small, _, kept = compared(program, lambda groups, state: by_ratio(groups, 0.5, state), consumers)
+    assert kept
+    before, after = (sum(torch.Size(e.decl.shape).numel() for e in parameters(p)) for p in (program, small))
+    assert after < 0.8 * before
+
+
+NET = """\
+block unit(width: int)(x) {
+    y = x -> conv1: conv(2 * width, 3, padding=1, groups=2, bias=false) -> bn1: batchnorm -> relu
+          -> conv2: conv(width, 1, bias=false)
+    g = y -> global_avgpool(keepdim=true) -> fc1: conv(4, 1) -> relu -> fc2: conv(width, 1) -> sigmoid
+    return x + g * y
+}
+
+block net(image: [B, 3, 8, 8]) {
+    x = image -> stem: conv(16, 3, stride=2, padding=1)
+    return x -> body: chain([unit(16) for _ in 0..3]) -> flatten -> norm: layernorm -> head: linear(5)
+}
+"""
+
+
+def test_groups_of_a_table_are_cut_and_equal_instances_stay_one_block() -> None:
+    table = {f"body.{i}.conv1.weight[0]": [0, 5, 9] for i in range(2)} | {"body.2.fc1.weight[0]": 0.5}
+    program = elaborated(NET)
+    small, groups, kept = compared(program, lambda groups, _: by_table(groups, table), True)
+    names = {groups.groups[i].name: rows for i, rows in kept.items()}
+    assert names["body.2.fc1.weight[0]"] == [0, 1]
+    assert names["body.0.conv1.weight[0]"] == [1, 2, 3, 4, 6, 7, 8, 10, 11, 12, 13, 14, 15]
+    chain = next(g for g in small.graphs if g.block.startswith("chain"))
+    assert [(node.path, node.count) for node in chain.nodes] == [("0", 2), ("2", 1)]
+
+
+def test_what_takes_statistics_over_a_group_keeps_its_size() -> None:
+    groups = find(elaborated(NET))
+    assert not groups.groups[0].prunable and "`layernorm`" in str(groups.groups[0].held)
+    assert {groups.groups[i].name for i in by_ratio(groups, 0.5)} == {
+        f"body.{i}.{layer}.weight[0]" for i in range(3) for layer in ("conv1", "fc1")
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "code", "said"),
+    [
+        ({"body.0.conv9.weight[0]": 0.5}, "ARC0811", "body.0.conv9.weight[0]"),
+        ({"stem.weight[0]*8": [0]}, "ARC0812", "layernorm"),
+        ({"head.weight[0]": [0]}, "ARC0812", "the network returns it"),
+        ({"body.0.fc1.weight[0]": [0, 4]}, "ARC0813", "has no index 4"),
+        ({"body.0.fc1.weight[0]": [0, 1, 2]}, "ARC0813", "1 of 4 indices would be left"),
+    ],
+)
+def test_mistakes_in_a_table(table: dict[str, Any], code: str, said: str) -> None:
+    with pytest.raises(ArchError) as error:
+        by_table(find(elaborated(NET)), table)
+    (finding,) = error.value.diagnostics
+    assert finding.code == code and said in finding.message + str(finding.help)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_the_smallest_weights_go_first(power: int) -> None:
+    text = "block net(x: [B, 3]) { return x -> a: linear(6, bias=false) -> relu -> b: linear(2) }"
+    groups = find(elaborated(text))
+    rows = torch.tensor([[3.0, 0, 0], [2, 2, 0], [9, 9, 9], [1, 1, 1.5], [9, 9, 9], [9, 9, 9]])
+    state = {"a.weight": rows, "b.weight": torch.zeros(2, 6), "b.bias": torch.zeros(2)}
+    dropped = {1: {0, 3}, 2: {1, 3}}[power]  # sums 3, 4, 27, 3.5; squares 9, 8, 243, 4.25
+    (kept,) = by_ratio(groups, 0.34, state, power).values()
+    assert {*range(6)} - {*kept} == dropped
+
+
+@pytest.mark.parametrize("form", ["pt", "safetensors"])
+def test_the_command_writes_spec_slices_and_state(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.arch").write_text(NET, encoding="utf-8")
+    torch.manual_seed(0)
+    model = archlang.build("net.arch").eval()
+    Path(f"net.{form}").write_bytes(tensor_bytes(model.state_dict(), form == "safetensors"))
+    words = ["--ratio", "50%", "--weights", f"net.{form}", "--norm", "l1", "-o", "small.arch"]
+    assert main(["prune", "net.arch", *words]) == 0
+    assert main(["check", "small.arch"]) == 0
+    state, _ = read_tensors(f"small.{form}")
+    small = archlang.build("small.arch").eval()
+    small.load_state_dict(state, strict=True)
+    written = json.loads(Path("small.json").read_text(encoding="utf-8"))
+    for key, dims in written["kept"].items():
+        tensor = model.state_dict()[key]
+        for dim, rows in dims.items():
+            tensor = tensor.index_select(int(dim), torch.tensor(rows))
+        assert torch.equal(tensor, state[key])
+    for name, gone in written["dropped"].items():  # the consumers of what is gone read zeros
+        key = name.split("[")[0].replace("conv1", "conv2").replace("fc1", "fc2")
+        weight = model.get_parameter(key)
+        places = [p + half for p in gone for half in ((0, 16) if "conv2" in key else (0,))]
+        weight.data[:, places] = 0
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(small(x), model(x), rtol=1e-4, atol=1e-5)
