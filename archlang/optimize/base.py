@@ -21,8 +21,8 @@ EQUIVALENCES = ("exact", "rounding", "approximate")  # bit for bit; up to roundi
 PURPOSES = ("train", "inference")
 # In the order in which they run; one file each.
 _FILES = (
-    "dead_code", "identities", "constants", "common", "views", "inverses", "joins", "sink", "scalars", "inline",
-    "fold_norm", "collapse", "branches", "paths",
+    "dead_code", "unread", "identities", "constants", "common", "views", "inverses", "joins", "sink", "scalars",
+    "inline", "fold_norm", "collapse", "branches", "paths",
 )  # fmt: skip
 
 

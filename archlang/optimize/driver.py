@@ -8,6 +8,7 @@ from typing import Any
 from archlang.ir.graph import CONTRACTIONS, Graph, Program
 from archlang.ir.paths import join, split_index
 from archlang.optimize.base import Pass, known_passes
+from archlang.optimize.callers import Callers
 from archlang.optimize.clone import clone
 from archlang.optimize.edit import Editor, Fired
 from archlang.optimize.specialise import specialise
@@ -63,11 +64,12 @@ def optimize(
     for _ in range(_ROUNDS):
         before = len(fired)
         for one in chosen:
-            count = len(fired)
+            count, callers = len(fired), Callers(program, frozen)
             for graph in program.graphs:
                 if id(graph) not in frozen:
                     edit = Editor(graph, purpose == "train", pinned.get(id(graph), set()), changes, fired)
                     edit.name, edit.root, edit.exact = one.name, graph is program.root, exact
+                    edit.callers = callers
                     one.run(edit)
             if len(fired) > count:
                 program = Program.of(program.root, program.given)

@@ -11,6 +11,7 @@ from archlang.ir.paths import join, shift
 from archlang.ops.base import Context, Op, registry
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import is_float
+from archlang.optimize.callers import Callers
 from archlang.optimize.clone import copy_node
 from archlang.optimize.layout import Layouts, traced
 from archlang.optimize.weights import MOVE, Change, within
@@ -49,6 +50,7 @@ class Editor:
         self.name = ""  # of the pass that runs
         self.root = True  # whether the graph is the program's own
         self.exact = False  # whether only exact passes run
+        self.callers: Callers | None = None  # of all graphs
         self._layouts: Layouts | None = None
         self._makers: dict[int, Node] = {}
         self._readers: dict[int, list[Node]] = {}
