@@ -32,7 +32,7 @@ def conversion(
 ) -> list[str]:
     """The definitions, in order; empty where no tensor changes and there is one state.
 
-    sources: where the state is made of several, what their keys begin with for `changes`.
+    sources: where the state is made of several, what a key `*` of each is called in `changes`.
     """
     texts: list[str] = []
     functions: dict[int, str] = {}  # id of a graph -> what converts an instance of it
@@ -68,7 +68,7 @@ def _last(function: str | None, sources: Sequence[str]) -> str:
         body = [
             f"    names = {given[0]}" if len(given) == 1 else "    names = " + "\n".join(given),
             "    pairs = zip(names, trained, strict=True)",
-            '    state = {f"{name}.{key}": tensor for name, given in pairs for key, tensor in given.items()}',
+            '    state = {name.replace("*", key): tensor for name, given in pairs for key, tensor in given.items()}',
         ]
     if function is not None:
         body.append(f'    {function}(state, "")')

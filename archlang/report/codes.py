@@ -230,6 +230,8 @@ CODES: dict[str, str] = {
     "ARC0867": "result that the network does not have",
     "ARC0868": "replacement of another type",
     "ARC0869": "layer behind which a network cannot be cut",
+    "ARC0870": "layer that cannot be packed",
+    "ARC0871": "widths that members cannot share out",
     "ARC0901": "wrong command line",
     "ARC0902": "missing file or folder",
     "ARC0903": "a folder where a file is needed",

@@ -46,12 +46,12 @@ class Transformed:
 
     def convert(self, *trained: Mapping[str, Any]) -> dict[str, Any]:
         """This program's state from the state of the network that it was made of; from several, one for each of
-        `sources`, which begin their keys with it. Needs torch."""
+        `sources`, which says by what name a key `*` goes then. Needs torch."""
         assert len(trained) == max(len(self.sources), 1)
         if not self.sources:
             return convert(self.program, self.changes, trained[0])
         pairs = zip(self.sources, trained, strict=True)
-        merged = {f"{source}.{key}": tensor for source, state in pairs for key, tensor in state.items()}
+        merged = {source.replace("*", key): tensor for source, state in pairs for key, tensor in state.items()}
         return convert(self.program, self.changes, merged)
 
 

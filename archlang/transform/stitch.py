@@ -67,7 +67,7 @@ def stitch(work: Work, given: Given, other: str | tree.Expr, cut: str, other_cut
     work.absorb(behind)
     root.block = f"{name}_{back.block}"
     root.name = work.name(root.block)
-    work.sources = (_FRONT, _BACK)
+    work.sources = (f"{_FRONT}.*", f"{_BACK}.*")
     return (
         f"`{name}` up to `{cut}`, `{expr.span.text}` from {shown([result])} to `{wanted}`, "
         f"and `{back.block}` behind `{other_cut}`: another function"

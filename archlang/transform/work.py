@@ -55,8 +55,8 @@ class Place:
 class Work:
     """A program that is being transformed, its changes of weights (by id of a graph), and the spec that it comes from.
 
-    sources: what the keys of each state begin with that a state of the result is made of; none, where it is made of
-    one state under the keys of the network itself.
+    sources: where a state of the result is made of several, what a key `*` of each is called in `changes`; none, where
+    it is made of one.
     """
 
     def __init__(self, program: Program, fragments: Fragments) -> None:

@@ -307,3 +307,20 @@ def stack_inputs(*layers: Tensor | None) -> tuple[Tensor, ...]:
     weight = torch.cat([w for w in layers[::2] if w is not None], 1)
     biases = [b for b in layers[1::2] if b is not None]
     return (weight, torch.stack(biases).sum(0)) if biases else (weight,)
+
+
+def join_members(
+    *tensors: Tensor, members: int, dim: int = 0, point: bool = False
+) -> tuple[Tensor, ...]:
+    """Tensors of several networks, each of them all given together, end to end.
+
+    dim: of kernels, along which they are joined; a count of steps is the first's.
+    point: matrices become kernels of convolutions at one position.
+    """
+    made = []
+    for i in range(0, len(tensors), members):
+        one = tensors[i : i + members]
+        rank = one[0].dim()
+        joined = torch.cat(one, dim if rank > 1 else 0) if rank else one[0]
+        made.append(joined.unsqueeze(-1) if point and rank == 2 else joined)
+    return tuple(made)
