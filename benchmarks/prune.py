@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from archlang.elaborate import elaborate, load
+import archlang
+from archlang.elaborate import elaborate
 from archlang.groups import Groups, find
 from archlang.groups.apply import arrange
 from archlang.inputs import random_inputs
@@ -24,7 +25,7 @@ from archlang.interpret.initial import initial_state
 from archlang.ir.graph import Program
 from archlang.ir.walk import counts
 from archlang.prune import by_ratio, shrink
-from archlang.report.diagnostic import ArchError, Source
+from archlang.report.diagnostic import ArchError
 from archlang.unparse import to_arch
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +55,9 @@ def difference(program: Program, ratio: float) -> tuple[Program, float]:
     worst = float("inf")
     for state in (random_state(program), initial_state(program, torch.float64)):
         kept = by_ratio(groups, ratio, state)
-        small = elaborate(load(Source("small.arch", to_arch(shrink(program, groups, kept)))), None, {}).program
+        small = archlang.compile(
+            to_arch(shrink(program, groups, kept))
+        ).program  # checked, and made into PyTorch source
         with torch.no_grad():
             torch.manual_seed(1)
             full = flat(Interpreter(program).run(inputs, masked(state, groups, kept, consumers=False)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, in_range, kwargs, same_channels, spatial_rank
@@ -12,6 +12,9 @@ from archlang.ops.base import Bijection, Context, Op, Param, register
 from archlang.ops.code import Call, Helper, Lit
 from archlang.ops.eager import Ghost, Tape
 from archlang.shapes.dim import Size
+
+if TYPE_CHECKING:
+    from archlang.ops.channels import Axes, Tied, Ties
 
 __all__: list[str] = []
 
@@ -159,6 +162,10 @@ class GDN(Op):
             WeightDecl("gamma", (n, n)),
             *(WeightDecl(name, (1,), kind="buffer", trainable=False) for name in buffers),
         )
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        channel = ins[0][1]
+        return cx.says(ins[0], weights={"beta": (channel,), "gamma": (channel, channel)})
 
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return prod(outs[0].shape, start=attrs["channels"])

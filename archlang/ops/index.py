@@ -385,6 +385,10 @@ class Roll(Op):
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         return (ins[0],)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        cx.fix((ins[0][d] for d in attrs["dims"]), "`roll` goes by its order")
+        return cx.says(ins[0])
+
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
         shifts = tuple(-shift for shift in attrs["shifts"])
         return Bijection(inverse=(self.name, {**attrs, "shifts": shifts}), volume=True)

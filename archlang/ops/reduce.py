@@ -301,6 +301,13 @@ class _Arg(Op):
         _not_empty(self.name, ins[0], dims, cx)
         return (TensorType(_remaining(ins[0], dims, attrs["keepdim"]), "int64"),)
 
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        (x,), dim = ins, attrs["dim"]
+        dims = range(len(x)) if dim is None else (dim,)
+        cx.fix((x[d] for d in dims), f"`{self.name}` goes by its order")
+        left = [cx.free(1) if d in dims else axis for d, axis in enumerate(x) if attrs["keepdim"] or d not in dims]
+        return cx.says(tuple(left))
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Method(
             In(0), self.name, (), (Kw("dim", Lit(attrs["dim"]), None), Kw("keepdim", Lit(attrs["keepdim"]), False))

@@ -48,10 +48,9 @@ def shrink(program: Program, groups: Groups, kept: Mapping[int, Sequence[int]]) 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What a module has become: an op's attributes and tensors, or a graph."""
+    """What a module has become: an op with these attributes, or a graph."""
 
     attrs: Attrs
-    weights: tuple[WeightDecl, ...]
     graph: Graph | None
 
 
@@ -173,64 +172,57 @@ class _Build:
     # -- nodes -----------------------------------------------------------------------------------------------------
     def node(self, place: int, old: Node) -> list[Node]:
         """What a node becomes: one, or one for each place of a run."""
+        said, inner = self.frame.said.get(place, []), self.inner.get(place, [])
+        if not said and (not inner or old.op != "call"):
+            return [self.one(old, self.mapped(old.inputs), self.mapped(old.outputs), old.path)]
         paths: list[str | None] = [*old.paths]
-        if old.op == "weight" or (len(paths) < 2 and old.op != "call"):
-            attrs = old.attrs if place not in self.frame.said else self.op(old, self.frame.said[place][0], old.path)
-            return [self.one(old, self.mapped(old.inputs), self.mapped(old.outputs), old.path, attrs, None)]
+        steps = list(enumerate(paths or [None]))
         found: list[Node] = []
         streams = self.mapped(old.inputs)
-        context = streams[len(old.outputs) :] if old.count > 1 else ()
-        order = list(enumerate(paths))
-        for i, path in reversed(order) if old.inverted else order:
-            last = len(found) == len(paths) - 1
-            graph = self.inner[place][i] if old.callee is not None else None
-            attrs = old.attrs
-            if graph is not None:
-                self.all.made[self.full(path or "")] = _Made({}, (), graph)
-                results = [v.type for o in graph.outputs for v in o.values]
+        context = streams[len(old.outputs) :] if len(steps) > 1 else ()
+        for i, path in reversed(steps) if old.inverted else steps:
+            outs = self.mapped(old.outputs)
+            if len(found) < len(steps) - 1:  # handed on to the next
+                outs = tuple(Value(kind) for kind in self.between(old, inner[i] if inner else None, said[i : i + 1]))
+            if inner:
+                self.all.made[self.full(path or "")] = _Made({}, inner[i])
+                found.append(self.one(old, streams, outs, path, callee=inner[i]))
             else:
-                said = self.frame.said[place][i]
-                attrs = self.op(old, said, path)
-                results = [TensorType(self.all.sizes(axes), old.outputs[0].type.dtype) for axes in said.outs]
-            outs = self.mapped(old.outputs) if last else tuple(Value(self._at(t, old)) for t in results)
-            found.append(self.one(old, streams, outs, path, attrs, graph))
+                attrs = self.attrs(old, said[i], path, [v.type for v in streams], [v.type for v in outs])
+                found.append(self.one(old, streams, outs, path, attrs=attrs))
             streams = (*outs, *context)
         return found
 
-    def _at(self, kind: TensorType, node: Node) -> TensorType:
-        return TensorType(tuple(substitute(size, node.sizes) for size in kind.shape), kind.dtype)
+    def between(self, old: Node, graph: Graph | None, said: Sequence[Tied]) -> Sequence[TensorType]:
+        """The types of what a place of a run gives to the next."""
+        if graph is None:
+            return [TensorType(self.all.sizes(axes), old.outputs[0].type.dtype) for axes in said[0].outs]
+        given = graph.streams if old.inverted else [v for output in graph.outputs for v in output.values]
+        return [TensorType(tuple(substitute(s, old.sizes) for s in v.type.shape), v.type.dtype) for v in given]
 
-    def one(
-        self,
-        old: Node,
-        ins: tuple[Value, ...],
-        outs: tuple[Value, ...],
-        path: str | None,
-        attrs: Attrs,
-        graph: Graph | None,
-    ) -> Node:
-        new = replace(old, inputs=ins, outputs=outs, path=path, attrs=attrs, callee=graph or old.callee, count=1)
-        self.nodes[id(old)] = new
+    def one(self, old: Node, ins: tuple[Value, ...], outs: tuple[Value, ...], path: str | None, **changes: Any) -> Node:
+        new = self.nodes[id(old)] = replace(old, inputs=ins, outputs=outs, path=path, count=1, **changes)
         return new
 
-    def op(self, node: Node, said: Tied, path: str | None) -> dict[str, Any]:
-        """The attributes for the smaller sizes."""
+    def attrs(
+        self, node: Node, said: Tied, path: str | None, ins: Sequence[TensorType], outs: Sequence[TensorType]
+    ) -> Attrs:
+        """The attributes of an op for the smaller sizes."""
         entry = registry()[node.op]
         args = entry.spell(node.attrs)
         args |= {name: _merged(args[name], sizes, self.all.of) for name, sizes in said.sizes.items()}
-        values = (node.outputs, node.inputs) if node.inverted else (node.inputs, node.outputs)
-        ins = [self.values[id(v)].type for v in values[0]]
+        if node.inverted:
+            ins, outs = outs, ins
         try:
             attrs = entry.resolve(ins, args, Context())
-            outs = entry.infer(ins, attrs, Context())
+            found = entry.infer(ins, attrs, Context())
         except OpError as error:
             where = f" at `{join(self.frame.prefix, path)}`" if path else ""
             raise Unprunable(f"`{node.op}`{where} does not take the smaller sizes: {error.message}") from None
-        wanted = [self.values[id(v)].type for v in values[1]]
-        if not node.log_det and not all(map(_fits, outs, wanted)):
-            raise Unprunable(f"`{node.op}` gives {outs}, and its channels say {wanted}")
+        if not node.log_det and not all(map(_fits, found, outs)):
+            raise Unprunable(f"`{node.op}` gives {found}, and its channels say {outs}")
         if path is not None:
-            self.all.made[self.full(path)] = _Made(attrs, (), None)
+            self.all.made[self.full(path)] = _Made(attrs, None)
         return attrs
 
 
