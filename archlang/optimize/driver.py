@@ -61,16 +61,22 @@ def optimize(
     fired: list[Fired] = []
     pinned = pinned_paths(program)
     exact = all(one.equivalence == "exact" for one in chosen)
+    editors: dict[int, Editor] = {}
     for _ in range(_ROUNDS):
         before = len(fired)
         for one in chosen:
             count, callers = len(fired), Callers(program, frozen)
             for graph in program.graphs:
                 if id(graph) not in frozen:
-                    edit = Editor(graph, purpose == "train", pinned.get(id(graph), set()), changes, fired)
-                    edit.name, edit.root, edit.exact = one.name, graph is program.root, exact
-                    edit.callers = callers
+                    edit = editors.get(id(graph))
+                    if edit is None:
+                        edit = Editor(graph, purpose == "train", pinned.get(id(graph), set()), changes, fired)
+                        editors[id(graph)] = edit
+                    edit.begin(one.name, root=graph is program.root, exact=exact, callers=callers)
+                    before_it = len(fired)
                     one.run(edit)
+                    if len(fired) > before_it:  # perhaps other graphs have changed, too
+                        editors.clear()
             if len(fired) > count:
                 program = Program.of(program.root, program.given)
                 watch(one.name, len(fired) - count, program)

@@ -48,17 +48,22 @@ class Editor:
         self._fired = fired
         self.pins = pinned | set(graph.aliases) | set(graph.aliases.values())
         self.name = ""  # of the pass that runs
-        self.root = True  # whether the graph is the program's own
-        self.exact = False  # whether only exact passes run
-        self.callers: Callers | None = None  # of all graphs
+        self.root, self.exact = True, False
+        self.callers: Callers | None = None
         self._layouts: Layouts | None = None
         self._makers: dict[int, Node] = {}
         self._readers: dict[int, list[Node]] = {}
         self._results = Counter(id(v) for output in graph.outputs for v in output.values)
         self._uses: Counter[str] = Counter()
-        self._gone: set[int] = set()
+        self._gone: dict[int, Node] = {}  # kept, so that no new node has the id of one of them
         for node in graph.nodes:
             self._enter(node)
+
+    def begin(self, name: str, *, root: bool, exact: bool, callers: Callers) -> None:
+        """A pass begins. root: whether the graph is the program's own; exact: whether only exact passes run; callers:
+        of all graphs."""
+        self.name, self.root, self.exact, self.callers = name, root, exact, callers
+        self._layouts = None  # as the graph is now
 
     # -- looking -----------------------------------------------------------------------------------------------------
     def nodes(self, *ops: str) -> Iterator[Node]:
@@ -188,7 +193,7 @@ class Editor:
     def remove(self, node: Node) -> None:
         """Takes a node away whose results nobody reads; its module stays until `tidy`."""
         self.graph.nodes.remove(node)
-        self._gone.add(id(node))
+        self._gone[id(node)] = node
         for value in node.inputs:
             self._readers[id(value)].remove(node)
         for value in node.outputs:
@@ -299,7 +304,8 @@ class Editor:
             self._makers[id(value)] = node
         for value in node.inputs:
             self._readers.setdefault(id(value), []).append(node)
-        self._uses.update(_named(node))
+        for path in _named(node):
+            self._uses[path] += 1
 
     def types(self, values: Sequence[Value]) -> list[TensorType]:
         """Their types."""

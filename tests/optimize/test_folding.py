@@ -125,7 +125,8 @@ def test_parts_of_a_concat_and_a_sum() -> None:
     found = left(
         archlang.compile("""
 block net(x: [B, 8, H, W]) {
-    y = concat([x -> conv(6, 1), x -> conv(3, 1, bias=false), (relu(x) -> conv(4, 1)) + (x -> conv(4, 3, padding=1))])
+    both = (relu(x) -> conv(4, 1)) + (x -> conv(4, 3, padding=1))
+    y = concat([x -> conv(6, 1), x -> conv(3, 3, padding=1, bias=false), both])
     return y -> batchnorm -> relu
 }
 """).program
