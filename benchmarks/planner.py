@@ -64,7 +64,7 @@ def measured(network: Network, fit: Fit) -> int:
     import torch
 
     made = network.budget.planned(fit)
-    text = generate(made.program, source_name="net.arch", segments=made.segments, recorded=made.recorded)
+    text = generate(made.program, source_name="net.arch", segments=made.segments, recorded=made.origins)
     with torch.device("meta"):
         module = instantiate(Compiled(text, made.program, (), network.compiled.entry, network.compiled.spec))
     return Fake(module).saved_by_module(made.program, network.budget.sizes)[""]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from archlang.budget.budget import Budget, Fit
+from archlang.budget.choices import Span
 from archlang.budget.course import Choice, Course, measure
-from archlang.budget.sheet import Sheet, Span
+from archlang.budget.sheet import Sheet
 from archlang.budget.units import Level, Unit
 
 __all__ = ["Customary"]

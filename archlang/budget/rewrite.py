@@ -17,20 +17,21 @@ __all__ = ["Planned", "planned"]
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The same network, with the same paths. segments: what is evaluated again, by the ids of graphs; recorded: ids of
-    the graphs whose calls autograd records, though they are reversible."""
+    """The same network, with the same paths. segments: what is evaluated again, by the ids of graphs; origins: for the
+    ids of graphs that were made, the ids of those that they stand for. Autograd records their calls, though they may be
+    reversible."""
 
     program: Program
     segments: dict[int, list[Segment]]
-    recorded: frozenset[int]
+    origins: dict[int, int]
 
 
 def planned(program: Program, schedule: Schedule) -> Planned:
     """Splits runs where a decision begins or ends, and gives callees with decisions inside graphs of their own."""
     maker = _Maker({graph.name for graph in program.graphs}, {id(graph) for graph in concerned(program)})
     root = maker.graph(program.root, schedule)
-    recorded = frozenset(id(graph) for graph in maker.made.values())
-    return Planned(Program.of(root, program.given), maker.segments, recorded)
+    origins = {id(graph): key for (key, _), graph in maker.made.items()}
+    return Planned(Program.of(root, program.given), maker.segments, origins)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,26 +7,24 @@ undone, are consecutive nodes of one graph, so that it can be written as a part 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
-from archlang.analyze.plan import Plan, Plans
-from archlang.analyze.trace import Trace, jumps
+from archlang.analyze.plan import Plans
+from archlang.analyze.trace import Trace
+from archlang.budget.choices import Regions, again, recorded, repeated
 from archlang.budget.course import Choice, Course, tradeoffs
 from archlang.budget.schedule import Schedule, scheduled
-from archlang.budget.units import Level, Numbers, Reach, Readable, Unit, Way, What, by_node, context
-from archlang.ir.graph import CONTRACTIONS, Graph, Node, Program
+from archlang.budget.units import Level, Numbers, Reach, Unit, Way, by_node
+from archlang.ir.graph import CONTRACTIONS, Node, Program
 from archlang.ops.base import registry
 from archlang.ops.eager import Storage
-from archlang.records import dataclass, replace
-from archlang.reversible import rebuildable, region_from, uses
-from archlang.reversible.conditioning import blocks_in
+from archlang.records import dataclass
+from archlang.reversible import rebuildable
 from archlang.reversible.kept import Anchors
 from archlang.shapes.dim import Size
 
-__all__ = ["Facts", "Sheet", "Span", "macs_of", "price"]
+__all__ = ["Facts", "Sheet", "macs_of", "price"]
 
-CUTS = 72  # places of a graph where what is evaluated again may begin or end, if it is longer than
-SHORT = 8  # units
 WAYS = 12  # to train a callee that is not opened
 _SHIFT = 80  # costs are MACs, and for equal MACs other operations: two numbers in one
 
@@ -44,9 +42,7 @@ class Facts:
     """What is the same wherever a graph is called, worked out once."""
 
     def __init__(self, program: Program, plans: Plans) -> None:
-        self.plans = plans
-        self.undoable = rebuildable(program)
-        self.anchors = Anchors(program)
+        self.regions = Regions(rebuildable(program), Anchors(program), plans)
         self._plain: dict[int, tuple[Trace, Plain]] = {}
         self._ways: dict[int, tuple[Trace, list[_Way]]] = {}
         self._safe: dict[int, bool] = {}
@@ -102,14 +98,8 @@ def _plain(trace: Trace, facts: Facts) -> Plain:
     return Plain(
         frozenset(i for i, t in enumerate(inputs) if t in kept),
         frozenset(i for i, t in enumerate(outputs) if t in kept),
-        inner, sum(u.cost for u in level.units), _again(level.units), any(u.saves for u in level.units),
+        inner, sum(u.cost for u in level.units), again(level.units), any(u.saves for u in level.units),
     )  # fmt: skip
-
-
-def _again(units: Sequence[Unit]) -> int:
-    """The cost of evaluating units again: torch stops when all is rebuilt that autograd kept."""
-    last = max((i for i, u in enumerate(units) if u.saves), default=-1)
-    return sum(u.cost for u in units[:last]) + (units[last].short if last >= 0 else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,34 +148,6 @@ def _bytes(way: _Way, trace: Trace, less: _Way | None = None) -> int:
     outputs = way.outputs - (less.outputs if less is not None else frozenset())
     storages = [*(trace.inputs[i] for i in inputs), *(trace.outputs[i].storage for i in outputs)]
     return sum(_known(s.bytes) for s in {id(s): s for s in storages if not s.own}.values())
-
-
-class Span:
-    """Consecutive units that are evaluated again together: they keep what the first ones take."""
-
-    def __init__(self, sizes: Sequence[int]) -> None:
-        self.sizes = sizes
-        self.units: list[Unit] = []
-        self.takes: dict[int, None] = {}
-        self.made: set[int] = set()
-        self.kept: set[int] = set()
-        self.inner = 0
-
-    def add(self, unit: Unit) -> None:
-        self.units.append(unit)
-        self.takes |= dict.fromkeys(t for t in unit.takes if t not in self.made)
-        self.made.update(t for t in unit.gives if t not in self.takes)
-        self.kept |= unit.keeps
-        self.inner += unit.inner
-
-    @property
-    def rebuilt(self) -> int:
-        """Bytes that are there once all is evaluated again."""
-        return self.inner + sum(self.sizes[t] for t in self.kept & self.made)
-
-    def choice(self, start: int, stop: int, what: object) -> Choice:
-        keeps = frozenset(t for t in self.takes if self.sizes[t])
-        return Choice(start, stop, keeps, 0, self.rebuilt, _again(self.units) + 1, what)
 
 
 # -- the sheet ---------------------------------------------------------------------------------------------------------
@@ -237,9 +199,9 @@ class Sheet:
             [inside.number(g.storage) for g in trace.outputs],
         )
         if self.with_choices:
-            self.store(level)
-            self.repeat(level)
-            self.undo(level, trace.plan)
+            self.choices += self.facts.regions.choices(level, trace.plan, self.sizes)
+            self.choices += recorded(level)
+            self.choices += repeated(level, self.sizes)
         return level
 
     def fill(self, unit: Unit, inside: Numbers, reach: Reach, prefix: str) -> None:
@@ -249,124 +211,28 @@ class Sheet:
         if step.trace is None:
             _fill_op(unit, inside)
             return
-        plain = self.facts.plain(step.trace)
-        mine = inside.distinct(unit)  # the tensors of the callee's inputs
-        between, inner = inside.between(unit, plain.inputs, plain.outputs), plain.inner
-        unit.keeps = frozenset([*(mine[i] for i in plain.inputs), *(unit.gives[i] for i in plain.outputs)])
-        unit.inner = inner * unit.count + between
+        plain, mine = self.facts.plain(step.trace), inside.distinct(unit)
+        unit.inner = plain.inner * unit.count + inside.between(unit, plain.inputs, plain.outputs)
         unit.cost, unit.saves = plain.cost * unit.count, plain.saves
         unit.short = plain.cost * (unit.count - 1) + plain.short
-        unit.undoable = id(node.callee) in self.facts.undoable and not node.inverted and not node.log_det
-        unit.fixed = unit.undoable and not reach.sole(node)
+        unit.fixed = self.facts.regions.takes(node) and not reach.sole(node)
         unit.safe = unit.safe and not unit.fixed
-        declared = node.callee is not None and node.callee.reversible
-        if not reach.sole(node) or step.trace.uncounted or declared:
-            return
-        if unit.count == node.count == 1 and self.opens(unit):
+        own = reach.sole(node) and not step.trace.uncounted  # its class may be written in several ways
+        own = own and node.callee is not None and not node.callee.reversible
+        if own and unit.count == node.count == 1 and self.opens(unit):
             numbers = dict(zip((id(s) for s in step.trace.inputs), mine, strict=True))
             unit.opened = self.lay(step.trace, numbers, f"{prefix}{node.path}.")
             inside.same(unit, self.ends(step.trace)[1])
-        if not self.with_choices or (unit.opened is not None and any(u.opened for u in unit.opened.units)):
-            return
-        for way in self.facts.ways(step.trace):
-            keeps = frozenset([*(mine[i] for i in way.inputs), *(unit.gives[i] for i in way.outputs)])
-            between = inside.between(unit, way.inputs, way.outputs)
-            unit.ways.append(
-                Way(keeps, way.inner * unit.count + between, way.extra, way.cost * unit.count, way.schedule)
-            )
+        unit.keeps = _ends(unit, mine, plain)
+        nested = unit.opened is not None and any(u.opened for u in unit.opened.units)
+        for way in self.facts.ways(step.trace) if own and self.with_choices and not nested else ():
+            inner = way.inner * unit.count + inside.between(unit, way.inputs, way.outputs)
+            unit.ways.append(Way(_ends(unit, mine, way), inner, way.extra, way.cost * unit.count, way.schedule))
 
-    def store(self, level: Level) -> None:
-        """The choices to record, and to train callees by plans of their own."""
-        for i, unit in enumerate(level.units):
-            if unit.opened is not None:
-                continue
-            place = level.marks[i]
-            plain = [] if unit.fixed else [Way(unit.keeps, unit.inner, 0, 0, ())]
-            for way in (*plain, *unit.ways):
-                what = What("way", level, i, i + 1, way.schedule)
-                self.choices.append(Choice(place, place + 1, way.keeps, way.inner, way.extra, way.cost, what))
 
-    def repeat(self, level: Level) -> None:
-        """The choices to evaluate consecutive units again."""
-        units = level.units
-        walls = _walls(level.graph)
-        readable = Readable(level.graph)
-        narrow = self.narrow(units)
-        for i, first in enumerate(units):
-            span = Span(self.sizes)
-            for j in range(i, len(units)):
-                unit = units[j]
-                if not unit.safe or any(first.start[0] < w < unit.stop[0] for w in walls):
-                    break
-                span.add(unit)
-                near = j - i < SHORT or (i in narrow and j + 1 in narrow)
-                if near and unit.saves and span.rebuilt and readable.ok(first.start[0], unit.start[0]):
-                    what = What("again", level, i, j + 1)
-                    self.choices.append(span.choice(level.marks[i], level.marks[j + 1], what))
-                    self.choices += self.within(span, level, i) if i == j else ()
-
-    def within(self, span: Span, level: Level, place: int) -> Iterator[Choice]:
-        """The choices to evaluate one unit again by a plan of its own: checkpoints inside of a checkpoint."""
-        (unit,) = span.units
-        whole = span.choice(level.marks[place], level.marks[place + 1], None)
-        for way in unit.ways:
-            held = way.inner + way.extra + sum(self.sizes[t] for t in way.keeps - whole.keeps)
-            if held < whole.extra:
-                what = What("again", level, place, place + 1, way.schedule)
-                yield replace(whole, extra=held, cost=whole.cost + way.cost, what=what)
-
-    def narrow(self, units: Sequence[Unit]) -> set[int]:
-        """The places between units where a long segment may begin or end: all of few, else those that the fewest bytes
-        cross."""
-        if len(units) < CUTS:
-            return {*range(len(units) + 1)}
-        last = {t: i for i, unit in enumerate(units) for t in unit.takes}
-        crossing = [0] * (len(units) + 1)
-        for i, unit in enumerate(units):
-            for t in unit.gives:
-                for place in range(i + 1, last.get(t, i) + 1):
-                    crossing[place] += self.sizes[t]
-        return {*sorted(range(len(units) + 1), key=lambda place: (crossing[place], place))[:CUTS]}
-
-    def undo(self, level: Level, plan: Plan) -> None:
-        """The choices to undo consecutive reversible calls, as one region."""
-        nodes, read = level.graph.nodes, uses(level.graph)
-        at = 0
-        while at < len(nodes):
-            region = region_from(nodes, at, lambda n: not n.inverted and id(n.callee) in self.facts.undoable, read)
-            if region:
-                every = self.facts.anchors.every(level.graph, region)
-                inside = [i for i, u in enumerate(level.units) if at <= u.start[0] < at + len(region)]
-                for first in inside:
-                    self.undo_from(level, plan, first, inside[-1] + 1, every)
-            at += max(1, len(region))
-
-    def undo_from(self, level: Level, plan: Plan, first: int, end: int, every: int) -> None:
-        """Those that begin with one unit of a region."""
-        fixed: set[int] = set()
-        made: dict[int, None] = {}
-        inner = blocks = extra = cost = 0
-        for i in range(first, end):
-            unit, node = level.units[i], level.units[i].step.node
-            assert node.callee is not None
-            for tensor, read in zip(unit.takes, context(node), strict=True):
-                if read:
-                    fixed.add(tensor)
-                else:
-                    made.pop(tensor, None)
-            made |= dict.fromkeys(unit.gives)
-            blocks += unit.count * blocks_in(node.callee)
-            inner += unit.count * _known(jumps(self.facts.plans, node.callee, plan.sizes[unit.start[0]]))
-            streams = sum(self.sizes[t] for t in set(unit.gives))
-            once = unit.inner // unit.count + sum(self.sizes[t] for t in unit.keeps)
-            extra = max(extra, once + streams)
-            cost += unit.cost
-            if (unit.fixed and i + 1 < end) or (i + 1 < end and level.units[i + 1].fixed):
-                continue  # what is always undone is one region with its neighbours
-            anchors = (blocks - 1) // every * streams if every else 0
-            start, stop = level.marks[first], level.marks[i + 1]
-            what = What("undo", level, first, i + 1)
-            self.choices.append(Choice(start, stop, frozenset((*fixed, *made)), inner + anchors, extra, cost + 1, what))
+def _ends(unit: Unit, inputs: Sequence[int], kept: Plain | _Way) -> frozenset[int]:
+    """The tensors of a unit that are kept of its callee's inputs and outputs."""
+    return frozenset([*(inputs[i] for i in kept.inputs), *(unit.gives[i] for i in kept.outputs)])
 
 
 def _known(size: Size) -> int:
@@ -395,8 +261,3 @@ def _kept_ends(unit: Unit) -> tuple[frozenset[int], frozenset[int]]:
     takes = list(dict.fromkeys(unit.takes))
     inputs = frozenset(i for i, t in enumerate(takes) if t in unit.keeps)
     return inputs, frozenset(i for i, t in enumerate(unit.gives) if t in unit.keeps)
-
-
-def _walls(graph: Graph) -> list[int]:
-    """Nodes that depend on the mode: nothing is evaluated again across them."""
-    return [i for i, node in enumerate(graph.nodes) if node.phase is not None or node.op == "phase"]

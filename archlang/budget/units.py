@@ -39,7 +39,6 @@ class Unit:
     short: int = 0
     saves: bool = False
     safe: bool = True
-    undoable: bool = False
     fixed: bool = False  # it is always undone: its class has another use
     ways: list[Way] = field(default_factory=list)
     opened: Level | None = None

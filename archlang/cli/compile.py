@@ -15,6 +15,7 @@ from archlang.cli.sizes import add_sizes
 if TYPE_CHECKING:
     from archlang.elaborate import Elaborated
     from archlang.ir.graph import Program
+    from archlang.optimize import Optimized
 
 FORMS = ("py", "ir", "json", "arch")
 
@@ -53,6 +54,9 @@ def run(args: argparse.Namespace) -> int:
 def _emit(done: Elaborated, args: argparse.Namespace) -> str:
     """The whole output, before anything is written."""
     made = optimised(done.program, args)
+    if args.memory is not None and (args.emit != "py" or args.purpose == "inference"):
+        what = "a module for inference" if args.emit == "py" else f"`--emit {args.emit}`"
+        raise UsageError("ARC0901", f"`--memory` plans the training of a module, and this is {what}")
     if args.emit == "ir":
         from archlang.ir.text import to_text
 
@@ -70,29 +74,30 @@ def _emit(done: Elaborated, args: argparse.Namespace) -> str:
 
         from archlang.codegen import generate
 
-        program, plan = _planned(made.program, done.entry, args)
+        program, changes, plan = _planned(made, done.entry, args)
         text = generate(
             program,
             source_name=os.path.basename(args.spec),
             rebuild=not args.no_rebuild,
             log_det=args.log_det,
-            changes=made.changes if args.with_convert else None,
+            changes=changes if args.with_convert else None,
             **plan,
         )
     return text if text.endswith("\n") else text + "\n"
 
 
-def _planned(program: Program, entry: str, args: argparse.Namespace) -> tuple[Program, dict[str, Any]]:
-    """The program as a budget of memory has it trained, and the arguments that say so to the generator."""
+def _planned(made: Optimized, entry: str, args: argparse.Namespace) -> tuple[Program, Any, dict[str, Any]]:
+    """The program as a budget of memory has it trained, its changes of weights, and what the generator must know."""
     if args.memory is None:
         if args.at:
             raise UsageError("ARC0901", "`--at` is for `--memory`", "say how much memory there is, as in --memory 4GiB")
-        return program, {}
+        return made.program, made.changes, {}
     from archlang.budget.report import remark
 
     memory = amount(args.memory)
-    budget = budget_of(program, entry, args)
+    budget = budget_of(made.program, entry, args)
     fit = fitted(budget, memory, entry)
-    made = budget.planned(fit)
-    header = remark(budget, fit, memory)
-    return made.program, {"header": header, "segments": made.segments, "recorded": made.recorded}
+    planned = budget.planned(fit)
+    changes = {key: made.changes[old] for key, old in planned.origins.items() if old in made.changes}
+    plan = {"header": remark(budget, fit, memory), "segments": planned.segments, "recorded": planned.origins}
+    return planned.program, {**made.changes, **changes}, plan

@@ -109,6 +109,8 @@ def _module(b: _Builder, node: Node) -> Step | None:
     step = found[0] if len(found) == 1 else None
     if not isinstance(step, Step) or not isinstance(step.value, py.Call) or step.value.kwargs:
         return None
+    if any(isinstance(arg, py.Seq) for arg in step.value.args):  # `checkpoint` looks for tensors in no list
+        return None
     module = b.module(node) if node.path is not None and b.paths.child(node.path) is not None else None
     if module is None or step.value.func != module:
         return None

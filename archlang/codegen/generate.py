@@ -222,10 +222,8 @@ def _imports(definitions: list[str], shared: Shared) -> list[list[str]]:
     for helper, names in OTHERS.items():
         sources |= names if helper in shared.helpers else {}
     sources |= CONVERSION
-    if not shared.helpers.keys().isdisjoint({"rebuild", UNCHANGED.name}):
-        sources |= imports()
-    if CHECKPOINT.name in shared.helpers:
-        sources |= {"checkpoint": "torch.utils.checkpoint", "Iterable": "collections.abc"}
+    there = {**imports(), "checkpoint": "torch.utils.checkpoint", "Iterable": "collections.abc"}
+    sources |= {n: there[n] for helper in shared.helpers.values() for n in helper.defines if n in there}
     by_module: dict[str, list[str]] = {}
     for name in sorted(used & sources.keys(), key=str.swapcase):
         by_module.setdefault(sources[name], []).append(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +137,7 @@ def test_published_networks(spec: str, entry: str, sizes: dict[str, int]) -> Non
     assert peak <= 1.02 * fit.peak
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(specs())
 def test_random_specs(spec: Spec) -> None:
     compiled = archlang.compile(spec.text, entry="net")
@@ -147,6 +149,19 @@ def test_random_specs(spec: Spec) -> None:
     kept, peak = memory(planned.float(), [x.float() for x in inputs])
     assert kept <= fit.kept  # the generator leaves out what nobody reads
     assert peak <= 1.02 * fit.peak
+
+
+def test_the_linter_finds_nothing(tmp_path: Path) -> None:
+    for name, text in NETS.items():
+        compiled = archlang.compile(text, "net")
+        budget = budget_of(compiled)
+        for fit in (budget.least, at(budget, 0.5)):
+            (tmp_path / f"{name}_{fit.peak}.py").write_text(written(compiled, budget, fit).source)
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "--isolated", "."], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_second_backward_pass() -> None:
@@ -183,3 +198,11 @@ def test_what_all_stored_costs_is_what_the_cost_model_says() -> None:
         assert budget.stored.kept == budget.stored.peak == found.saved
         assert budget.schedule(budget.stored) == ()
         assert "checkpoint" not in stored(compiled).source
+
+
+def test_a_block_that_is_opened_counts_what_it_gives() -> None:
+    """Evaluated again as a whole, though its parts have choices of their own."""
+    text = "block net(x: [B, 8]) { return x -> f: (linear(8) -> layernorm -> relu) -> g: linear(3) }"
+    budget = Budget(archlang.compile(text, "net").program, {"B": 50})
+    whole = next(c for c in budget.course.choices if c.what.kind == "again" and c.what.level.units[c.what.first].opened)
+    assert whole.extra == 2 * 4 * 50 * 8 + 2 * 4 * 50  # what layernorm takes and measures, and what relu gives

@@ -32,7 +32,7 @@ def written(compiled: Compiled, budget: Budget, fit: Fit) -> Compiled:
     """The design with a plan written down; whatever is generated is well-formed."""
     made = budget.planned(fit)
     check(made.program, registry(), Context)
-    text = generate(made.program, source_name="net.arch", segments=made.segments, recorded=made.recorded)
+    text = generate(made.program, source_name="net.arch", segments=made.segments, recorded=made.origins)
     return Compiled(text, made.program, (), compiled.entry, compiled.spec)
 
 
