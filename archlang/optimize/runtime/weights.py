@@ -324,3 +324,39 @@ def join_members(
         joined = torch.cat(one, dim if rank > 1 else 0) if rank else one[0]
         made.append(joined.unsqueeze(-1) if point and rank == 2 else joined)
     return tuple(made)
+
+
+def add_convolution(
+    weight: Tensor,
+    bias: Tensor | None,
+    kernel: Tensor,
+    kernel_bias: Tensor | None,
+    *,
+    size: tuple[int, ...],
+    pad: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+    blocks: int,
+) -> tuple[Tensor, ...]:
+    """A matrix of all pixels of an image, to which a convolution is added.
+
+    The matrix consists of so many blocks. Each pixel in turn is 1, the others 0: what
+    the convolution makes of it is a column of its matrix. size: the image's; pad: as of
+    torch.nn.functional.pad.
+    """
+    inner = kernel.shape[1] * groups // blocks
+    count = inner * kernel.new_empty(size).numel()
+    pixels = torch.eye(count, dtype=kernel.dtype, device=kernel.device)
+    images = pixels.reshape(count, inner, *size).repeat(1, blocks, *[1] * len(size))
+    images = torch.nn.functional.pad(images, pad)
+    convolve = getattr(torch, f"conv{len(size)}d")
+    made = convolve(
+        images, kernel, stride=stride, dilation=dilation, groups=groups
+    )  # [pixels, out, *size]
+    columns = made.reshape(count, blocks, -1).permute(1, 2, 0)
+    weight = weight + columns.reshape(weight.shape)
+    if kernel_bias is None:
+        return (weight,) if bias is None else (weight, bias)
+    added = kernel_bias.repeat_interleave(made[0, 0].numel())
+    return weight, added if bias is None else bias + added
