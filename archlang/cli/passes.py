@@ -45,8 +45,11 @@ def optimised(
         names = [name.strip() for name in args.passes.split(",") if name.strip()]
         known = {name for name, p in known_passes().items() if purpose in p.purposes}
         for name in names:
-            if name not in known:
+            if name.partition("=")[0] not in known:
                 listed = "there are " + ", ".join(f"`{n}`" for n in known_passes() if n in known)
                 message = f"there is no pass `{name}` for {purpose}"
                 raise UsageError("ARC0901", message, did_you_mean(name, known) or listed)
-    return optimize(program, purpose=purpose, level=int(level), names=names, watch=watch)
+    try:
+        return optimize(program, purpose=purpose, level=int(level), names=names, watch=watch)
+    except ValueError as error:
+        raise UsageError("ARC0901", str(error)) from None

@@ -22,7 +22,7 @@ PURPOSES = ("train", "inference")
 # In the order in which they run; one file each.
 _FILES = (
     "dead_code", "unread", "identities", "constants", "common", "views", "inverses", "joins", "sink", "scalars",
-    "inline", "fold_norm", "collapse", "through", "branches", "paths", "matrix",
+    "inline", "fold_norm", "collapse", "through", "branches", "paths", "matrix", "low_rank",
 )  # fmt: skip
 
 
@@ -30,7 +30,8 @@ _FILES = (
 class Pass:
     """One rewrite of graphs.
 
-    level: the lowest -O at which it runs; purposes: for training, inference or both; doc: one line for a reader.
+    level: the lowest -O at which it runs; purposes: for training, inference or both; doc: one line for a reader; takes:
+    the name of the whole number that it asks for, `name=8`, if any.
     """
 
     name: str
@@ -39,20 +40,21 @@ class Pass:
     purposes: tuple[str, ...]
     doc: str
     run: Callable[[Editor], None]
+    takes: str = ""
 
 
 _PASSES: dict[str, Pass] = {}
 
 
 def rewrites(
-    name: str, *, equivalence: str, level: int, purposes: Sequence[str] = PURPOSES
+    name: str, *, equivalence: str, level: int, purposes: Sequence[str] = PURPOSES, takes: str = ""
 ) -> Callable[[Callable[[Editor], None]], Callable[[Editor], None]]:
     """Registers the function under a name; the first line of its docstring says what it does."""
     assert equivalence in EQUIVALENCES
 
     def register(run: Callable[[Editor], None]) -> Callable[[Editor], None]:
         doc = (run.__doc__ or "").strip().partition("\n")[0]
-        _PASSES[name] = Pass(name, equivalence, level, tuple(purposes), doc, run)
+        _PASSES[name] = Pass(name, equivalence, level, tuple(purposes), doc, run, takes)
         return run
 
     return register

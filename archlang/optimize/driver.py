@@ -33,6 +33,13 @@ class Optimized:
         """This program's state from the state of the program that it was made of. Needs torch."""
         return convert(self.program, self.changes, trained)
 
+    def errors(self, trained: Mapping[str, Any]) -> dict[str, float]:
+        """For each weight that approximate passes replaced by others, by its key: by how much their product differs,
+        relative to its norm. Needs torch."""
+        found: dict[str, float] = {}
+        convert(self.program, self.changes, trained, found)
+        return found
+
 
 def optimize(
     program: Program,
@@ -46,8 +53,9 @@ def optimize(
 
     purpose: "inference" is for a module in evaluation mode, "train" keeps both modes; level: 0 nothing, 1 what is exact
     and keeps every weight's place, 2 all but what is approximate; names: only these passes, of any level, in this
-    order; watch: called with a pass's name, how much it rewrote, and the program after it. Raises KeyError for a pass
-    that does not exist or does not serve the purpose.
+    order, as "name=8" where they take a number; watch: called with a pass's name, how much it rewrote, and the program
+    after it. Raises KeyError for a pass that does not exist or does not serve the purpose, ValueError for a number that
+    is missing or not asked for.
     """
     chosen = _chosen(purpose, level, names)
     program = clone(program)
@@ -60,11 +68,11 @@ def optimize(
     changes: dict[int, list[Change]] = {}
     fired: list[Fired] = []
     pinned = pinned_paths(program)
-    exact = all(one.equivalence == "exact" for one in chosen)
+    exact = all(one.equivalence == "exact" for one, _ in chosen)
     editors: dict[int, Editor] = {}
     for _ in range(_ROUNDS):
         before = len(fired)
-        for one in chosen:
+        for one, number in chosen:
             count, callers = len(fired), Callers(program, frozen)
             for graph in program.graphs:
                 if id(graph) not in frozen:
@@ -72,7 +80,7 @@ def optimize(
                     if edit is None:
                         edit = Editor(graph, purpose == "train", pinned.get(id(graph), set()), changes, fired)
                         editors[id(graph)] = edit
-                    edit.begin(one.name, root=graph is program.root, exact=exact, callers=callers)
+                    edit.begin(one.name, root=graph is program.root, exact=exact, callers=callers, number=number)
                     before_it = len(fired)
                     one.run(edit)
                     if len(fired) > before_it:  # perhaps other graphs have changed, too
@@ -90,11 +98,20 @@ def optimize(
     return Optimized(program, changes, tuple(fired))
 
 
-def _chosen(purpose: str, level: int, names: Sequence[str] | None) -> list[Pass]:
+def _chosen(purpose: str, level: int, names: Sequence[str] | None) -> list[tuple[Pass, int]]:
     known = {name: p for name, p in known_passes().items() if purpose in p.purposes}
     if names is not None:
-        return [known[name] for name in names]
-    return [p for p in known.values() if p.level <= level and p.equivalence != "approximate"]
+        return [_named(known, name) for name in names]
+    return [(p, 0) for p in known.values() if p.level <= level and p.equivalence != "approximate"]
+
+
+def _named(known: Mapping[str, Pass], text: str) -> tuple[Pass, int]:
+    """`name` or `name=8`."""
+    name, given, number = text.partition("=")
+    one = known[name]
+    if bool(one.takes) != bool(given) or (given and not number.isdecimal()):
+        raise ValueError(f"`{name}` takes {f'a {one.takes}: `{name}=8`' if one.takes else 'no number'}")
+    return one, int(number or 0)
 
 
 def _shared_states(program: Program) -> set[int]:

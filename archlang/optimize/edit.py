@@ -49,6 +49,7 @@ class Editor:
         self.pins = pinned | set(graph.aliases) | set(graph.aliases.values())
         self.name = ""  # of the pass that runs
         self.root, self.exact = True, False
+        self.number = 0  # that the pass was given
         self.callers: Callers | None = None
         self._layouts: Layouts | None = None
         self._makers: dict[int, Node] = {}
@@ -59,10 +60,10 @@ class Editor:
         for node in graph.nodes:
             self._enter(node)
 
-    def begin(self, name: str, *, root: bool, exact: bool, callers: Callers) -> None:
+    def begin(self, name: str, *, root: bool, exact: bool, callers: Callers, number: int = 0) -> None:
         """A pass begins. root: whether the graph is the program's own; exact: whether only exact passes run; callers:
         of all graphs."""
-        self.name, self.root, self.exact, self.callers = name, root, exact, callers
+        self.name, self.root, self.exact, self.callers, self.number = name, root, exact, callers, number
         self._layouts = None  # as the graph is now
 
     # -- looking -----------------------------------------------------------------------------------------------------
@@ -224,6 +225,19 @@ class Editor:
             path = f"{op}_{number}"
         self.graph.children[path] = Child(path, at.span, op, attrs, registry()[op].weights(attrs))
         return path
+
+    def split_module(self, node: Node, first: tuple[str, Attrs], last: tuple[str, Attrs]) -> None:
+        """Puts two modules, path.0 and path.1, in place of a node and its module, one after the other; ops and
+        attributes."""
+        path = node.path
+        assert path is not None
+        (value,) = node.inputs
+        for i, (op, attrs) in enumerate((first, last)):
+            child = Child(f"{path}.{i}", node.span, op, attrs, registry()[op].weights(attrs))
+            self.graph.children[child.path] = child
+            value = self.add(op, [value], attrs, at=node, path=child.path).outputs[0]
+        self.merge(node, value)
+        self.drop_module(path)
 
     def reshape_module(self, node: Node, attrs: Attrs, op: str | None = None) -> None:
         """Gives a node and its module other attributes (another op), and the module the weights that these ask for.

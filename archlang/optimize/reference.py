@@ -20,7 +20,8 @@ def table() -> str:
         at = "named" if one.equivalence == "approximate" else f"`-O{one.level}`"
         whom = "both" if len(one.purposes) > 1 else one.purposes[0]
         text = one.doc.removesuffix(".")
-        rows.append(f"| `{one.name}` | {_WORDS[one.equivalence]} | {at} | {whom} | {text} |")
+        name = f"{one.name}={one.takes.upper()}" if one.takes else one.name
+        rows.append(f"| `{name}` | {_WORDS[one.equivalence]} | {at} | {whom} | {text} |")
     return "\n".join(rows)
 
 

@@ -14,10 +14,11 @@ from archlang.ir.graph import Attrs, Graph, Program
 from archlang.ir.paths import join, shift
 from archlang.records import dataclass, field
 
-__all__ = ["DROP", "MOVE", "Change", "Changes", "convert", "instances", "within"]
+__all__ = ["DROP", "LOW_RANK", "MOVE", "Change", "Changes", "convert", "instances", "within"]
 
 # Functions of the state itself, which take names: MOVE of what is under one to another, DROP of what is under them.
 MOVE, DROP = "move", "drop"
+LOW_RANK = "split_low_rank"  # the one function that loses something
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,13 @@ def instances(program: Program) -> Iterator[tuple[str, Graph]]:
                 stack.extend((join(prefix, shift(child.path, i)), child.graph) for i in places)
 
 
-def convert(program: Program, changes: Changes, trained: Mapping[str, Any]) -> dict[str, Any]:
-    """The optimised program's state from the trained network's. Imports torch. Raises KeyError for a missing tensor."""
+def convert(
+    program: Program, changes: Changes, trained: Mapping[str, Any], errors: dict[str, float] | None = None
+) -> dict[str, Any]:
+    """The optimised program's state from the trained network's. Imports torch. Raises KeyError for a missing tensor.
+
+    errors: takes, by key, how much is lost of weights that are not kept up to rounding.
+    """
     from archlang.optimize.runtime import weights as runtime
 
     state = dict(trained)
@@ -72,5 +78,8 @@ def convert(program: Program, changes: Changes, trained: Mapping[str, Any]) -> d
             if change.function in (MOVE, DROP):
                 function(state, at, *change.reads, *change.writes, *change.drops)
             else:
+                if errors is not None and change.function == LOW_RANK:
+                    key = f"{at}{change.reads[0]}"
+                    errors[key] = runtime.low_rank_error(state[key], **change.attrs)
                 runtime.rewrite(state, at, function, change.reads, change.writes, change.drops, **change.attrs)
     return state

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 import archlang
 from archlang.analyze import cost
+from archlang.cli import main
+from archlang.interpret.module import InterpreterModule
 from archlang.optimize import optimize
 from tests.analyze.networks import SPECS, compiled
-from tests.optimize.equal import compared
+from tests.optimize.equal import compared, deviation, trained
 from tests.optimize.test_branches import figures, ops
 
 GRAPH = {"N": 7, "B": 3, "T": 5}
@@ -72,3 +75,42 @@ def test_repmlp() -> None:
     by_hand = optimize(archlang.compile(SPECS / "repmlp.arch", "repmlpnet_t224", merged=True).program)
     assert ops(made.program) == ops(by_hand.program)
     assert cost(made.program, {}).parameters == cost(by_hand.program, {}).parameters
+
+
+LOW_RANK = """
+block net(x: [B, 24, 5, 6]) {
+    y = x -> a: conv(32, 3, 2, padding=1, bias=false) -> relu -> b: conv(4, 1) -> c: conv(32, 3, groups=2)
+    return y -> flatten -> d: linear(20)
+}
+"""
+
+
+def test_split_by_rank() -> None:
+    """The error is what the best matrix of that rank leaves out; at full rank of the weights, nothing."""
+    program = archlang.compile(LOW_RANK).program
+    made = optimize(program, names=["split-low-rank=5"])
+    assert [f.note for f in made.fired] == ["`conv` becomes two of rank 5", "`linear` becomes two of rank 5"]
+    assert not optimize(made.program, names=["split-low-rank=5"]).fired
+    state = trained(program).state_dict()
+    converted, errors = made.convert(state), made.errors(state)
+    assert set(errors) == {"a.weight", "d.weight"}
+    weight, (first, last) = state["d.weight"], (converted["d.0.weight"], converted["d.1.weight"])
+    assert float((weight - last @ first).norm() / weight.norm()) == pytest.approx(errors["d.weight"], rel=1e-9)
+    for key in errors:  # of that rank already: nothing is lost, and the result is the same
+        matrix = state[key].flatten(1)
+        state[key] = (torch.randn(len(matrix), 5).double() @ torch.randn(5, matrix.shape[1]).double()).view_as(
+            state[key]
+        )
+    assert max(made.errors(state).values()) < 1e-7
+    before, after = (InterpreterModule(p, torch.float64).eval() for p in (program, made.program))
+    before.load_state_dict(state)
+    after.load_state_dict(made.convert(state))
+    x = torch.randn(2, 24, 5, 6).double()
+    with torch.no_grad():
+        assert deviation(before(x), after(x)) < 1e-11
+
+
+@pytest.mark.parametrize("name", ["split-low-rank", "split-low-rank=x", "fold-batchnorm=3"])
+def test_numbers_of_passes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["optimize", str(SPECS / "resnet.arch"), "-e", "resnet18", "--passes", name]) == 2
+    assert "takes" in capsys.readouterr().err

@@ -360,3 +360,23 @@ def add_convolution(
         return (weight,) if bias is None else (weight, bias)
     added = kernel_bias.repeat_interleave(made[0, 0].numel())
     return weight, added if bias is None else bias + added
+
+
+def split_low_rank(
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    rank: int,
+) -> tuple[Tensor, ...]:
+    """A layer as two, by the largest singular values of its weight, [out, rest]."""
+    left, values, right = torch.linalg.svd(weight.flatten(1), full_matrices=False)
+    root = values[:rank].sqrt()
+    first = (root[:, None] * right[:rank]).reshape(rank, *weight.shape[1:])
+    last = (left[:, :rank] * root).reshape(-1, rank, *[1] * (weight.dim() - 2))
+    return (first, last) if bias is None else (first, last, bias)
+
+
+def low_rank_error(weight: Tensor, *, rank: int) -> float:
+    """What `split_low_rank` leaves out, relative to the norm of the weight."""
+    squares = torch.linalg.svdvals(weight.flatten(1)).square()
+    return float((squares[rank:].sum() / squares.sum().clamp(min=1e-300)).sqrt())
