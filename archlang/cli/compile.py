@@ -73,7 +73,9 @@ def _emit(done: Elaborated, args: argparse.Namespace) -> str:
         import os
 
         from archlang.codegen import generate
+        from archlang.optimize import overwriting
 
+        made = made if args.memory is not None else overwriting(made)
         program, changes, plan = _planned(made, done.entry, args)
         text = generate(
             program,

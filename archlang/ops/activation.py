@@ -89,6 +89,8 @@ _TABLE = (
 )
 
 
+# In place and with the same gradient, to the bit: those of elu and its kin are computed from the result then.
+_IN_PLACE = ("relu", "relu6", "leaky_relu", "silu", "mish", "hardswish", "hardsigmoid", "hardtanh")
 _STEADY = ("relu", "relu6", "leaky_relu", "hardtanh", "hardshrink", "threshold")
 
 
@@ -97,6 +99,10 @@ class _Activation(Elementwise):
 
     entry: ClassVar[_Entry]
     per_element = 1
+
+    def in_place(self, attrs: Attrs, inputs: int) -> tuple[int, ...]:
+        falls = attrs.get("negative_slope", 0) < 0  # torch has no gradient for it
+        return (0,) if self.name in _IN_PLACE and not falls else ()
 
     def steady(self, attrs: Attrs) -> bool:
         return self.name in _STEADY
@@ -136,7 +142,8 @@ class _Activation(Elementwise):
         return (y,)
 
     def _kwargs(self, attrs: Attrs) -> tuple[Kw, ...]:
-        return kwargs(*((p.name, attrs[p.name], ... if p.default is REQUIRED else p.default) for p in self.params))
+        own = kwargs(*((p.name, attrs[p.name], ... if p.default is REQUIRED else p.default) for p in self.params))
+        return (*own, *kwargs(("inplace", "in_place" in attrs, False)))
 
     def module(self, attrs: Attrs) -> Call:
         return Call(f"nn.{self.entry.torch_class}", (), self._kwargs(attrs))

@@ -270,6 +270,10 @@ class Op(ABC):
         return self.keeps_order(attrs) and ins[0] == outs[0]
 
     # -- what rewriting may use --------------------------------------------------------------------------------------
+    def in_place(self, attrs: Attrs, inputs: int) -> tuple[int, ...]:
+        """The inputs that the result may be written over, where `call` and `module` take an attribute `in_place`."""
+        return ()
+
     def of_numbers(self, numbers: Sequence[float], attrs: Attrs) -> float | None:
         """The one number that fills the result where each input is filled with one, in exact arithmetic; None where
         there is none, or it is not known."""

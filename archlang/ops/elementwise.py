@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from archlang.ir.graph import Attrs, TensorType
 from archlang.ops.base import Bijection, Context, Input, Op, OpError, Param, Undo, register
-from archlang.ops.code import Bin, Call, Expr, In, Lit, Un
+from archlang.ops.code import Bin, Call, Expr, In, Lit, Method, Un
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import broadcast, floating, is_float, numel, promote, promote_scalar, refuse_bool
 from archlang.shapes.dim import Size
@@ -123,8 +123,16 @@ class Binary(Op):
             return (self.scalar(tape, ins[0], out, attrs["reverse"]),)
         return (reduce(lambda a, b: self.step(tape, a, b, together(a, b), out.dtype), ins),)
 
+    def in_place(self, attrs: Attrs, inputs: int) -> tuple[int, ...]:
+        if self.symbol not in _ROUNDED or inputs > 2 or attrs["reverse"]:
+            return ()
+        return (0, 1) if inputs == 2 and self.symbol in ("+", "*") else (0,)
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         other = attrs["other"]
+        if "in_place" in attrs:
+            place = attrs["in_place"]
+            return Method(In(place), f"{self.name}_", (In(1 - place) if other is None else Lit(other),))
         if other is None:
             return fold(range(inputs), lambda a, b: Bin(self.symbol, a, b))
         return Bin(self.symbol, Lit(other), In(0)) if attrs["reverse"] else Bin(self.symbol, In(0), Lit(other))

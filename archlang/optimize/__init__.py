@@ -2,5 +2,6 @@
 
 from archlang.optimize.base import EQUIVALENCES, PURPOSES, Pass, known_passes
 from archlang.optimize.driver import Optimized, optimize
+from archlang.optimize.overwrite import overwriting
 
-__all__ = ["EQUIVALENCES", "PURPOSES", "Optimized", "Pass", "known_passes", "optimize"]
+__all__ = ["EQUIVALENCES", "PURPOSES", "Optimized", "Pass", "known_passes", "optimize", "overwriting"]

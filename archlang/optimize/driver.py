@@ -23,11 +23,15 @@ _ROUNDS = 1000  # far more than any program needs: a pass that undoes another's 
 
 @dataclass(frozen=True, slots=True)
 class Optimized:
-    """A program after its passes. changes: what becomes of weights, by id of a graph; fired: what passes did."""
+    """A program after its passes. changes: what becomes of weights, by id of a graph; fired: what passes did.
+
+    deployed: it is for evaluation alone.
+    """
 
     program: Program
     changes: Mapping[int, list[Change]]
     fired: tuple[Fired, ...]
+    deployed: bool = False
 
     def convert(self, trained: Mapping[str, Any]) -> dict[str, Any]:
         """This program's state from the state of the program that it was made of. Needs torch."""
@@ -95,7 +99,7 @@ def optimize(
     for graph in program.graphs:
         if id(graph) not in frozen:
             tidy(Editor(graph, purpose == "train", pinned.get(id(graph), set()), changes, fired))
-    return Optimized(program, changes, tuple(fired))
+    return Optimized(program, changes, tuple(fired), purpose == "inference")
 
 
 def _chosen(purpose: str, level: int, names: Sequence[str] | None) -> list[tuple[Pass, int]]:

@@ -13,7 +13,7 @@ from archlang.interpret.module import InterpreterModule
 from archlang.ir.check import check
 from archlang.ir.graph import Program
 from archlang.ops.base import Context, registry
-from archlang.optimize import Optimized, optimize
+from archlang.optimize import Optimized, optimize, overwriting
 from archlang.optimize.base import known_passes
 
 __all__ = ["as_written", "compared", "deviation", "exact", "inputs_of", "tensors", "trained"]
@@ -70,7 +70,8 @@ def compared(program: Program, sizes: Mapping[str, int], names: Sequence[str] | 
 def as_written(made: Optimized, program: Program, sizes: Mapping[str, int]) -> bool:
     """Whether the module that is written for an optimised program gives the interpreter's results, bit for bit."""
     state = made.convert(trained(program).state_dict())
-    text = generate(made.program, source_name="net.arch", changes=made.changes)
+    deployed = overwriting(made)
+    text = generate(deployed.program, source_name="net.arch", changes=deployed.changes)
     file: dict[str, Any] = {"__name__": "written"}
     exec(compile(text, "written.py", "exec"), file)
     modules = [c for c in file.values() if isinstance(c, type) and c.__module__ == "written"]

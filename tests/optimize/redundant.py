@@ -49,6 +49,8 @@ _PATTERNS = (
 _FUNCTIONS = (
     "relu",
     "relu6",
+    "silu",
+    "elu",
     "tanh",
     "leaky_relu(0.1)",
     "hardtanh",
