@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import archlang
 from archlang.codegen import generate
-from archlang.optimize import optimize
+from archlang.optimize import optimize, overwriting
 from tests.references import package
 
 SPECS = Path(__file__).parents[1] / "specs"
@@ -53,7 +53,7 @@ def variants(name: str) -> dict[str, nn.Module]:
         for key, tensor in reference.state_dict().items():
             if key.endswith("running_var"):
                 tensor.uniform_(0.5, 1.5)
-    made = optimize(compiled.program)
+    made = overwriting(optimize(compiled.program))
     found: dict[str, Any] = {"__name__": name}
     exec(compile(generate(made.program, source_name=file, changes=made.changes), f"{name}.py", "exec"), found)
     ours = next(v for v in reversed(found.values()) if isinstance(v, type) and issubclass(v, nn.Module))()

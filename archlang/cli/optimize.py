@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         at = ", ".join(f"{name}={n}" for name, n in sizes.items())
         sys.stdout.write(f"{done.entry} ({args.spec})" + (f" at {at}" if at else "") + "\n\n" + _table(stages))
         sys.stdout.write("\n" + _explained(result) if args.explain and result.fired else "")
+        sys.stdout.write(_side_by_side(result.program, sizes) if args.explain else "")
     return 0
 
 
@@ -95,6 +96,27 @@ def _explained(result: Optimized) -> str:
     for fired in result.fired:
         where = f" ({fired.span.source.path}:{fired.span.line})" if fired.span is not None else ""
         lines.append(f"{fired.name}: {fired.note}, in `{fired.graph}`{where}")
+    return "\n".join(lines) + "\n"
+
+
+def _side_by_side(program: Program, sizes: Mapping[str, int]) -> str:
+    """A line for each place where branches meet that could run side by side: their steps and MACs."""
+    from archlang.analyze import cost
+    from archlang.analyze.branches import forks
+
+    found = forks(program, sizes)
+    if not found:
+        return ""
+    figures = cost(program, sizes)
+    longest = figures.critical.known
+    assert longest is not None  # all sizes are numbers
+    lines = [f"\n{figures.macs:,} MACs, {longest:,} of them on the longest way; branches that could run side by side:"]
+    for fork in found:
+        span = fork.join.span if fork.join is not None else fork.graph.span
+        where = f" ({span.source.path}:{span.line})" if span is not None else ""
+        what = f"`{fork.join.op}`" if fork.join is not None else "results"
+        parts = ", ".join(f"{b.macs:,} in {len(b.nodes)} step{'s' * (len(b.nodes) > 1)}" for b in fork.branches)
+        lines.append(f"{what} in `{fork.graph.name}`{where}: {parts}")
     return "\n".join(lines) + "\n"
 
 
