@@ -15,7 +15,7 @@ from archlang.optimize.callers import Callers
 from archlang.optimize.clone import copy_node
 from archlang.optimize.layout import Layouts, traced
 from archlang.optimize.weights import MOVE, Change, within
-from archlang.records import dataclass
+from archlang.records import dataclass, replace
 from archlang.report.diagnostic import Span
 
 __all__ = ["Editor", "Fired", "acts", "dense_run", "plain", "same_tensor"]
@@ -295,7 +295,7 @@ class Editor:
             graph.children[inner] = Child(
                 inner, child.span, child.op, child.attrs, child.weights, child.graph, child.count
             )
-        graph.weights |= {join(path, p): d for p, d in callee.weights.items()}
+        graph.weights |= {join(path, p): replace(d, name=join(path, p)) for p, d in callee.weights.items()}
         graph.aliases |= {join(path, a): join(path, b) for a, b in callee.aliases.items()}
         self.pins |= {join(path, p) for p in (*callee.aliases, *callee.aliases.values())}
         self.changes += [within(change, path) for change in self.all_changes.get(id(callee), [])]

@@ -201,7 +201,8 @@ class _Build:
         return [TensorType(tuple(substitute(s, old.sizes) for s in v.type.shape), v.type.dtype) for v in given]
 
     def one(self, old: Node, ins: tuple[Value, ...], outs: tuple[Value, ...], path: str | None, **changes: Any) -> Node:
-        new = self.nodes[id(old)] = replace(old, inputs=ins, outputs=outs, path=path, count=1, **changes)
+        new = replace(old, inputs=ins, outputs=outs, path=path, count=1, **changes)
+        self.nodes.setdefault(id(old), new)  # of a run the first, into which the others are folded
         return new
 
     def attrs(

@@ -232,6 +232,7 @@ CODES: dict[str, str] = {
     "ARC0869": "layer behind which a network cannot be cut",
     "ARC0870": "layer that cannot be packed",
     "ARC0871": "widths that members cannot share out",
+    "ARC0872": "network that cannot be made narrower",
     "ARC0901": "wrong command line",
     "ARC0902": "missing file or folder",
     "ARC0903": "a folder where a file is needed",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["REQUIRED", "Given", "Parameter", "Transform", "known_transforms", "transforms"]
 
 REQUIRED = object()
-_FILES = ("shallow", "word", "extract", "substitute", "stitch", "pack")
+_FILES = ("shallow", "word", "extract", "substitute", "narrow", "stitch", "pack")
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def _training(node: Node) -> list[Value]:
     """The results of a node that exist in training only."""
     if node.phase == "train":
         return list(node.outputs)
-    if node.callee is None:
+    if node.callee is None or node.inverted or node.log_det:
         return []
     flags = [o.training for o in node.callee.outputs for _ in o.values]
     return [v for v, only in zip(node.outputs, flags, strict=True) if only]

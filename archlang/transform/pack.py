@@ -213,16 +213,17 @@ def _results(work: Work, count: int, result: str) -> None:
         for value in output.values:
             b, c, *rest = value.type.shape
             assert isinstance(c, int)
-            nodes = [_added(root, "reshape", value, {"shape": (b, count, c // count, *rest)}, value.name)]
+            phase = "train" if output.training else None
+            nodes = [_added(root, "reshape", value, {"shape": (b, count, c // count, *rest)}, phase)]
             if result == "mean":
                 attrs = {"dim": (1,), "keepdim": False, "all": False}
-                nodes.append(_added(root, "reduce_mean", nodes[0].outputs[0], attrs, value.name))
+                nodes.append(_added(root, "reduce_mean", nodes[0].outputs[0], attrs, phase))
             values.append(nodes[-1].outputs[0])
         output.values = tuple(values)
 
 
-def _added(graph: Graph, op: str, value: Value, attrs: Attrs, name: str) -> Node:
+def _added(graph: Graph, op: str, value: Value, attrs: Attrs, phase: str | None) -> Node:
     (kind,) = registry()[op].infer([value.type], attrs, Context())
-    node = Node(op, (value,), (Value(kind, name),), None, attrs)
+    node = Node(op, (value,), (Value(kind, value.name),), None, attrs, phase=phase)
     graph.nodes.append(node)
     return node

@@ -76,7 +76,7 @@ def splice(
     for c in made.children.values():
         path = named(c.path)
         graph.children[path] = Child(path, c.span, c.op, c.attrs, c.weights, c.graph, c.count)
-    graph.weights |= {named(path): decl for path, decl in made.weights.items()}
+    graph.weights |= {named(path): replace(decl, name=named(path)) for path, decl in made.weights.items()}
     graph.aliases |= {named(path): named(target) for path, target in made.aliases.items()}
     work.need(graph, [c.at(sizes or {}) for c in made.constraints if c.rule != "promise"])
     return [values[id(v)] for output in made.outputs for v in output.values]

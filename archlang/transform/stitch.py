@@ -10,6 +10,7 @@ from archlang.ir.graph import Graph, Output, Port, Program, TensorType, Value
 from archlang.ir.paths import join
 from archlang.optimize.clone import clone, type_at
 from archlang.optimize.weights import within
+from archlang.records import replace
 from archlang.report.diagnostic import Source, Span
 from archlang.shapes.dim import Size
 from archlang.syntax import tree
@@ -143,7 +144,8 @@ def _move(graph: Graph, prefix: str) -> None:
     for child in graph.children.values():
         child.path = join(prefix, child.path)
     graph.children = {child.path: child for child in graph.children.values()}
-    graph.weights = {join(prefix, path): decl for path, decl in graph.weights.items()}
+    named = ((join(prefix, path), decl) for path, decl in graph.weights.items())
+    graph.weights = {path: replace(decl, name=path) for path, decl in named}
     graph.aliases = {join(prefix, path): join(prefix, target) for path, target in graph.aliases.items()}
 
 

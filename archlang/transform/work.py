@@ -141,12 +141,12 @@ class Work:
                 self._kept.append(other)
 
     def instances(self) -> dict[int, int]:
-        """How many instances each graph has, by its id."""
-        found = {id(self.root): 1}
+        """How often each graph runs, by its id."""
+        found = {id(graph): 0 for graph in self.program.graphs} | {id(self.root): 1}
         for graph in reversed(self.program.graphs):
-            for child in graph.children.values():
-                if child.graph is not None:
-                    found[id(child.graph)] = found.get(id(child.graph), 0) + found[id(graph)] * child.count
+            for node in graph.nodes:
+                if node.callee is not None:
+                    found[id(node.callee)] += found[id(graph)] * node.count
         return found
 
     def absorb(self, other: Work) -> None:
@@ -154,6 +154,15 @@ class Work:
         self.changes[id(self.root)] = [*self.changes.get(id(self.root), ()), *other.changes.pop(id(other.root), ())]
         self.changes |= other.changes
         self._kept += other._kept
+
+    def become(self, program: Program, changes: dict[int, list[Change]]) -> None:
+        """Goes on with another program, made of this one, and all that becomes of weights on the way to it."""
+        self._kept += program.graphs
+        self.root, self.given, self.changes = program.root, program.given, changes
+        self._open.clear()
+        self._names = set()
+        for graph in program.graphs:
+            graph.name = self.name(graph.name)
 
     # -- finding -----------------------------------------------------------------------------------------------------
     def find(self, path: str, span: Span) -> Place:

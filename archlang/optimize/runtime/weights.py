@@ -380,3 +380,21 @@ def low_rank_error(weight: Tensor, *, rank: int) -> float:
     """What `split_low_rank` leaves out, relative to the norm of the weight."""
     squares = torch.linalg.svdvals(weight.flatten(1)).square()
     return float((squares[rank:].sum() / squares.sum().clamp(min=1e-300)).sqrt())
+
+
+def keep_rows(
+    *tensors: Tensor,
+    rows: tuple[tuple[tuple[tuple[int, int], ...] | None, ...], ...],
+) -> tuple[Tensor, ...]:
+    """Parts of tensors.
+
+    rows: of each tensor and dimension the runs that are kept, from and to; None: all.
+    """
+    made = []
+    for tensor, dims in zip(tensors, rows, strict=True):
+        for dim, runs in enumerate(dims):
+            if runs is not None:
+                parts = [tensor.narrow(dim, a, b - a) for a, b in runs]
+                tensor = torch.cat(parts, dim)
+        made.append(tensor)
+    return tuple(made)
