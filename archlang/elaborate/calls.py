@@ -9,10 +9,10 @@ from archlang.elaborate.apply import apply
 from archlang.elaborate.arguments import Arg, Args, arguments_text, bind, coerce, fits, op_argument, op_parameters
 from archlang.elaborate.bounds import charge
 from archlang.elaborate.builtins import call_builtin
-from archlang.elaborate.copying import plain_keys
+from archlang.elaborate.copying import op_key, plain_keys
 from archlang.elaborate.dispatch import evaluate
 from archlang.elaborate.errors import fail
-from archlang.elaborate.scope import Scope
+from archlang.elaborate.scope import Binding, Scope
 from archlang.elaborate.session import Activation
 from archlang.elaborate.values import (
     BlockInstance,
@@ -48,6 +48,7 @@ __all__ = [
     "evaluate_call",
     "instantiate",
     "labelled",
+    "op_instance",
     "to_module",
 ]
 
@@ -164,7 +165,7 @@ def call_function(cx: Activation, fn: Fn, args: Args, span: Span) -> Any:
             if not fits(value, param.type):
                 what = f"`{param.name}` of `{fn.name}`"
                 value = coerce(callee, value, param.type, where, what, bound.get(param.name))
-            scope.bind(param.name, value, param.name_span, fixed=True, kind="parameter")
+            scope.names[param.name] = Binding(value, param.name_span, True, "parameter")
         if isinstance(fn.body, tuple):
             return run_function(callee, fn, span)
         return evaluate(callee, fn.body)
@@ -208,7 +209,7 @@ def to_module(cx: Activation, value: Any, span: Span, what: str = "this") -> Any
 def instantiate(cx: Activation, template: Any, args: Args, span: Span) -> Instance:
     """A fresh instance of an op, block or extern block. Arguments are parameters only."""
     if isinstance(template, OpTemplate):
-        return _op_instance(cx, template.op, args, span)
+        return op_instance(cx, template.op, args, span)
     assert isinstance(template, (BlockTemplate, ExternTemplate))
     values = block_arguments(cx, template, args, span)
     if isinstance(template, ExternTemplate):
@@ -240,7 +241,7 @@ def block_arguments(cx: Activation, template: BlockTemplate | ExternTemplate, ar
                 related=[(param.span, "declared here")],
             )
         values[param.name] = value
-        scope.bind(param.name, value, param.name_span, fixed=True, kind="parameter")
+        scope.names[param.name] = Binding(value, param.name_span, True, "parameter")
     return values
 
 
@@ -261,15 +262,20 @@ def _alias_instance(cx: Activation, template: BlockTemplate, values: dict[str, A
     return module
 
 
-def _op_instance(cx: Activation, op: Op, args: Args, span: Span) -> OpInstance:
-    params, named = op_parameters(op), args.named
-    key = (op.name, *named, *plain_keys([arg.value for arg in (*args.positional, *named.values())]))
-    values = cx.session.arguments.get(key)
-    if values is None:
-        values = cx.session.arguments[key] = _op_arguments(op, args, span)
-    spans = {name: arg.span for name, arg in zip(params, args.positional, strict=False)}
-    spans.update((name, arg.span) for name, arg in named.items() if name in params)
-    return OpInstance(span=span, op=op, args=values, arg_spans=spans)
+def op_instance(cx: Activation, op: Op, args: Args, span: Span) -> OpInstance:
+    """A fresh instance of an op. Arguments are checked once for each choice of them."""
+    named, spans = args.named, {}
+    given: Any = op.name
+    if args.positional or named:
+        params = op_parameters(op)
+        spans = {name: arg.span for name, arg in zip(params, args.positional, strict=False)}
+        spans.update((name, arg.span) for name, arg in named.items() if name in params)
+        given = (op.name, *named, *plain_keys([arg.value for arg in (*args.positional, *named.values())]))
+    known = cx.session.arguments.get(given)
+    if known is None:
+        values = _op_arguments(op, args, span)
+        known = cx.session.arguments[given] = (values, op_key(op, values))
+    return OpInstance(span=span, op=op, args=known[0], arg_spans=spans, key=known[1])
 
 
 def _op_arguments(op: Op, args: Args, span: Span) -> dict[str, Any]:
@@ -350,12 +356,12 @@ def _call_op(
     cx: Activation, op: Op, args: Args, span: Span, label: LabelText | None, flowing: Streams | None, wires: bool
 ) -> Any:
     if not wires and flowing is None and all(p.optional for p in op.inputs):
-        return apply(cx, labelled(_op_instance(cx, op, args, span), label), Streams(()), span)
+        return apply(cx, labelled(op_instance(cx, op, args, span), label), Streams(()), span)
     if not wires:
         empty = next((a for a in args.positional if a.value == []), None) if op.inputs[0].variadic else None
         if empty is not None:
             fail("ARC0210", f"`{op.name}` gets no wires", empty.span, "the list is empty")
-        return labelled(_op_instance(cx, op, args, span), label)
+        return labelled(op_instance(cx, op, args, span), label)
     inputs = [p.name for p in op.inputs]
     streams: list[Any] = [] if flowing is None else [*flowing.items]
     positional: list[Arg] = []
@@ -379,7 +385,7 @@ def _call_op(
         streams = [*ordered, *rest]
         while streams and streams[-1] is None:
             streams.pop()
-    inst = labelled(_op_instance(cx, op, plain, span), label)
+    inst = labelled(op_instance(cx, op, plain, span), label)
     return apply(cx, inst, Streams(tuple(streams), tuple(a.value for a in args.context)), span)
 
 

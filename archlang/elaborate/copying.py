@@ -7,7 +7,7 @@ inline becomes the callee's own child.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from archlang.elaborate.values import (
@@ -26,6 +26,7 @@ from archlang.elaborate.values import (
     Wire,
 )
 from archlang.ir.graph import Init
+from archlang.ops.base import Op
 from archlang.shapes.dim import Dim
 from archlang.syntax import tree
 from archlang.syntax.walk import walk
@@ -41,21 +42,23 @@ def copy_instance(instance: Instance, seen: dict[int, Any], leaf: Leaf | None = 
     if found is not None:
         return found  # type: ignore[no-any-return]
     copy: Instance
-    common = {"span": instance.span, "label": instance.label, "arrow": instance.arrow}
+    span = instance.span
     if isinstance(instance, OpInstance):
-        copy = OpInstance(**common, op=instance.op, args=instance.args, arg_spans=instance.arg_spans, key=instance.key)  # type: ignore[arg-type]
+        args, spans = instance.args, instance.arg_spans
+        copy = OpInstance(span=span, op=instance.op, args=args, arg_spans=spans, key=instance.key)
     elif isinstance(instance, BlockInstance):
-        copy = BlockInstance(**common, block=instance.block, args={})  # type: ignore[arg-type]
-        copy.args.update({k: map_modules(v, seen, leaf) for k, v in instance.args.items()})
+        inner = {k: map_modules(v, seen, leaf) for k, v in instance.args.items()}
+        copy = BlockInstance(span=span, block=instance.block, args=inner)
     elif isinstance(instance, ExternInstance):
-        copy = ExternInstance(**common, extern=instance.extern, args=instance.args)  # type: ignore[arg-type]
+        copy = ExternInstance(span=span, extern=instance.extern, args=instance.args)
     elif isinstance(instance, Composition):
         parts = [map_modules(p, seen, leaf) for p in instance.parts]
-        copy = Composition(**common, parts=parts, chained=instance.chained)  # type: ignore[arg-type]
+        copy = Composition(span=span, parts=parts, chained=instance.chained)
     elif isinstance(instance, Inverse):
-        copy = type(instance)(**common, module=map_modules(instance.module, seen, leaf))  # type: ignore[arg-type]
+        copy = type(instance)(span=span, module=map_modules(instance.module, seen, leaf))
     else:
         raise TypeError(type(instance).__name__)
+    copy.label, copy.arrow = instance.label, instance.arrow
     seen[id(instance)] = copy
     return copy
 
@@ -122,7 +125,7 @@ def _instance_key(instance: Instance, ids: dict[int, int]) -> Any:
 
 def _kind_key(instance: Instance, ids: dict[int, int]) -> tuple[Any, ...]:
     if isinstance(instance, OpInstance):
-        return op_key(instance)
+        return instance.key
     if isinstance(instance, BlockInstance):
         return (id(instance.block.tree), *((k, structure_key(v, ids)) for k, v in instance.args.items()))
     if isinstance(instance, ExternInstance):
@@ -133,11 +136,9 @@ def _kind_key(instance: Instance, ids: dict[int, int]) -> tuple[Any, ...]:
     return ("composition", instance.chained, *(structure_key(p, ids) for p in instance.parts))
 
 
-def op_key(instance: OpInstance) -> tuple[Any, ...]:
+def op_key(op: Op, args: Mapping[str, Any]) -> tuple[Any, ...]:
     """The op and its arguments, which are plain data; 1, 1.0 and true are not the same."""
-    if instance.key is None:
-        instance.key = (instance.op.name, *instance.args, *plain_keys(instance.args.values()))
-    return instance.key
+    return (op.name, *args, *plain_keys(args.values()))
 
 
 def plain_keys(values: Collection[Any]) -> tuple[Any, ...]:

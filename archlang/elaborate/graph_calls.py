@@ -114,11 +114,14 @@ def substituted(type: TensorType, local: Localiser) -> TensorType:
     """A callee's type in the caller's terms."""
     if not local.sizes:
         return type
-    return TensorType(tuple(substitute(s, local.sizes) for s in type.shape), type.dtype)
+    shape = [s if s.__class__ is int else substitute(s, local.sizes) for s in type.shape]
+    return TensorType(tuple(shape), type.dtype)
 
 
 def _structured(builder: Builder, inst: Instance, outputs: Sequence[Output], results: list[Wire], emitted: int) -> Any:
     """Regroups flat output wires into what the callee returned; its side outputs (`emit`) become the caller's."""
+    if len(results) == 1 and not emitted and outputs[0].kind == "tensor" and not outputs[0].training:  # as most are
+        return results[0]
     values: list[Any] = []
     names: list[str] = []
     plain = outputs[: len(outputs) - emitted]
@@ -168,14 +171,22 @@ def _lift_constraints(
     for c in graph.constraints:
         if c.rule == "promise":  # what the callee's declaration promises, its callers have to keep
             c = as_need(c, graph.block, span)
+        if not c.cases and _holds(c, local):
+            continue
         here = c.at(local.sizes)
         known = here.known
-        if known or (c.relation == ">=" and non_negative(difference(here.left, here.right))):
+        if known:
             continue
         if known is False and c.phase is None:  # else the other phase may do
             _never(cx, graph, c, here, wires, span)
         lifted.append(here)
     builder.need(lifted, span)
+
+
+def _holds(c: Constraint, local: Localiser) -> bool:
+    """Whether a need without cases is met in the caller's sizes, by its form."""
+    rest = difference(substitute(c.left, local.sizes), substitute(c.right, local.sizes))
+    return rest == 0 or (c.relation == ">=" and non_negative(rest))
 
 
 def _never(

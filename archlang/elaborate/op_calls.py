@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from archlang.elaborate.builder import Builder
-from archlang.elaborate.copying import op_key
 from archlang.elaborate.errors import fail
 from archlang.elaborate.graph_calls import (
     warn_anonymous,
@@ -33,7 +32,7 @@ def apply_op(cx: Activation, builder: Builder, inst: OpInstance, streams: Stream
     wires = _op_wires(inst, streams, span)
     if len(wires) > 1:
         cx.session.tick(span, len(wires))
-    key = (op_key(inst), *[w.value.type for w in wires])
+    key = (inst.key, *[w.value.type for w in wires])
     known = cx.session.applied.get(key)
     if known is None:
         known = cx.session.applied[key] = _applied(cx, inst, wires, span)

@@ -6,7 +6,11 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from archlang.elaborate.apply import apply
+from archlang.elaborate.arguments import Arg, Args
 from archlang.elaborate.bounds import bounded
+from archlang.elaborate.calls import op_instance
+from archlang.elaborate.copying import op_key
 from archlang.elaborate.dispatch import evaluate
 from archlang.elaborate.errors import fail
 from archlang.elaborate.session import Activation, Split
@@ -16,6 +20,7 @@ from archlang.elaborate.values import (
     OpInstance,
     OpTemplate,
     Phase,
+    Streams,
     Wire,
     describe,
     has_wire,
@@ -259,14 +264,8 @@ def _apply_op(
     operands: tuple[Span, ...] = (),
     op_span: Span | None = None,
 ) -> Any:
-    from archlang.elaborate.apply import apply
-    from archlang.elaborate.arguments import Arg, Args
-    from archlang.elaborate.calls import instantiate
-    from archlang.elaborate.values import Streams
-
-    args = Args([], {k: Arg(v, span) for k, v in params.items()})
-    inst = instantiate(cx, OpTemplate(registry()[name]), args, span)
-    assert isinstance(inst, OpInstance)
+    args = Args((), {k: Arg(v, span) for k, v in params.items()})
+    inst = op_instance(cx, registry()[name], args, span)
     inst.wire_spans, inst.op_span = operands, op_span
     return apply(cx, inst, Streams(tuple(wires)), span)
 
@@ -371,11 +370,8 @@ def index_wire(cx: Activation, wire: Wire, expr: tree.Index) -> Any:
 
 
 def _apply_index(cx: Activation, wire: Wire, items: tuple[Any, ...], span: Span) -> Any:
-    from archlang.elaborate.apply import apply
-    from archlang.elaborate.values import Streams
-
-    op = registry()["index"]
-    inst = OpInstance(span=span, op=op, args={"items": items})
+    op, args = registry()["index"], {"items": items}
+    inst = OpInstance(span=span, op=op, args=args, key=op_key(op, args))
     return apply(cx, inst, Streams((wire,)), span)
 
 

@@ -22,6 +22,7 @@ __all__ = ["Activation", "Applied", "Limits", "NeedConcrete", "Session", "Split"
 
 
 _CALL = 6  # steps that a call costs
+Arguments = tuple[Mapping[str, Any], tuple[Any, ...]]
 Applied = tuple[Attrs, Sequence[TensorType], tuple[WeightDecl, ...], Sequence[Constraint]]
 
 
@@ -55,7 +56,7 @@ class Session:
     error_count: int = 0
     makers: dict[Value, OpInstance] = field(default_factory=dict)  # a layer's result -> the layer
     memo: dict[Any, Graph | None] = field(default_factory=dict)  # None: elaboration failed, and was reported
-    arguments: dict[Any, Mapping[str, Any]] = field(default_factory=dict)  # as given to an op -> checked, all of them
+    arguments: dict[Any, Arguments] = field(default_factory=dict)  # what an op is given -> all, checked; their key
     applied: dict[Any, Applied] = field(default_factory=dict)  # an op, its arguments and input types -> what it makes
     names: dict[str, int] = field(default_factory=dict)
     slots: dict[int, tuple[str, ...]] = field(default_factory=dict)  # id(graph) -> borrowed slots, in argument order

@@ -109,10 +109,10 @@ class Instance:
 class OpInstance(Instance):
     op: Op
     args: Mapping[str, Any]
+    key: tuple[Any, ...]  # see `copying.op_key`
     arg_spans: Mapping[str, Span] = field(default_factory=dict)
     wire_spans: tuple[Span, ...] = ()  # the operands as written, where they are written beside the op
     op_span: Span | None = None  # the infix operator
-    key: tuple[Any, ...] | None = None  # see `copying.structure_key`
 
     @property
     def default_name(self) -> str:

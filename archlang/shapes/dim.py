@@ -238,8 +238,11 @@ def evaluate(size: Size, values: Mapping[str, int]) -> int:
 
 def non_negative(size: Size) -> bool:
     """Whether a size is at least 0 by its form alone: sizes of tensors are, and so are sums and quotients of such."""
-    if isinstance(size, int):
-        return size >= 0
+    return size >= 0 if isinstance(size, int) else _non_negative(size)
+
+
+@lru_cache(maxsize=1 << 14)
+def _non_negative(size: Dim) -> bool:
     return all(coef >= 0 and _monomial_non_negative(mono) for mono, coef in size.terms)
 
 
