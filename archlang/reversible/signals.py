@@ -8,7 +8,7 @@ normalisation does so in training (`calibrated`); in evaluation, before its stat
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 
 from archlang.ir.graph import Child, Graph, Init, Node, Value, WeightDecl
@@ -48,7 +48,7 @@ class Signals:
     def __init__(self, calibrated: bool) -> None:
         self.calibrated = calibrated
         self._gains: dict[int, float | None] = {}  # id of a node -> see `_gain`
-        self._makers: dict[int, dict[int, Node]] = {}  # id of a graph -> which node makes a value
+        self._between: dict[tuple[int, tuple[int, ...], tuple[int, ...]], list[Node]] = {}  # see `_between`
         self._known: dict[tuple[float, ...], Activation] = {}
 
     def forward(self, graph: Graph, inputs: Sequence[float]) -> Activation:
@@ -155,29 +155,16 @@ class Signals:
     # -- errors ----------------------------------------------------------------------------------------------------
     def errors(self, here: Activation, known: Mapping[int, float], wanted: Sequence[Value]) -> list[float]:
         """The errors of values, from those of the streams that they are made from."""
-        makers = self._makers.get(id(here.graph))
-        if makers is None:
-            makers = {id(v): node for node in here.graph.nodes for v in node.outputs}
-            self._makers[id(here.graph)] = makers
+        key = (id(here.graph), tuple(map(id, wanted)), tuple(known))
+        nodes = self._between.get(key)
+        if nodes is None:
+            nodes = self._between[key] = _between(here.graph, known, wanted)
         found = dict(known)
-        pending = [*wanted]
-        while pending:
-            v = pending[-1]
-            if id(v) in found:
-                pending.pop()
-                continue
-            node = makers.get(id(v))
-            missing = [i for i in node.inputs if id(i) not in found] if node is not None else []
-            if missing:
-                pending += missing
-                continue
-            if node is None:
-                found[id(v)] = 0.0  # context
-                continue
-            passed = self.passed_on(here, node, [found[id(i)] for i in node.inputs])
+        for node in nodes:
+            passed = self.passed_on(here, node, [found.get(id(i), 0.0) for i in node.inputs])  # context has no error
             for out, error in zip(node.outputs, passed, strict=True):
                 found[id(out)] = min(error, _MOST)
-        return [found[id(v)] for v in wanted]
+        return [found.get(id(v), 0.0) for v in wanted]
 
     def passed_on(self, here: Activation, node: Node, errors: list[float]) -> list[float]:
         """Errors of a node's outputs, from those of its inputs."""
@@ -193,6 +180,25 @@ class Signals:
             return errors[: len(node.outputs)]
         _, gains = self.rule(here.graph, node, [here.rms[id(v)] for v in node.inputs])
         return [math.hypot(*(g * e for g, e in zip(gains, errors, strict=True)))] * len(node.outputs)
+
+
+def _between(graph: Graph, known: Iterable[int], wanted: Sequence[Value]) -> list[Node]:
+    """The nodes that make values out of known ones (by id) and context, in order."""
+    makers = {id(v): node for node in graph.nodes for v in node.outputs}
+    found, nodes, pending = set(known), [], [*wanted]
+    while pending:
+        v = pending[-1]
+        node = makers.get(id(v))
+        if id(v) in found or node is None:
+            pending.pop()
+            continue
+        missing = [i for i in node.inputs if id(i) not in found and id(i) in makers]
+        if missing:
+            pending += missing
+            continue
+        nodes.append(node)
+        found.update(map(id, node.outputs))
+    return nodes
 
 
 def _results(here: Activation) -> list[float]:

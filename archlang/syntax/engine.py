@@ -57,14 +57,13 @@ def run(
     explain: Callable[[Failure], Diagnostic],
 ) -> Any:
     """Parse the tokens (the last one is END); the value of the start rule, or None where an error was found."""
-    rows, rules = table.rows, table.rules
+    rows, rules, chains = table.rows, table.rules, table.chains
     goal = table.ends[start]
     states = [table.starts[start]]
     values: list[Any] = []
     starts: list[int] = []
     ends: list[int] = []
     heights: list[int] = []
-    chains: dict[tuple[int, int, str], int] = {}
     index = 0
     before: list[int] = []  # the top of the stack as it was when the token came, for what could have come instead
     arrived = -1

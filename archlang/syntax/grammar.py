@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from archlang.records import dataclass
+from archlang.records import dataclass, field
 from archlang.syntax import table
 
 __all__ = ["Rule", "Table", "load_table"]
@@ -36,6 +36,7 @@ class Table:
     patterns: dict[str, str]  # terminal -> regular expression
     words: frozenset[str]  # keywords, soft ones included
     signs: tuple[str, ...]  # punctuation, longest first
+    chains: dict[tuple[int, int, str], int] = field(default_factory=dict)  # where units lead, as the parser finds it
 
 
 @functools.cache

@@ -52,8 +52,8 @@ class Part:
     size: Size
 
 
-_Inner = Union[tuple[Graph, Mapping[str, Size]], None]
-_Row = tuple[str, Size, _Inner]
+_Item = Union[Child, Node, str]  # str: the path of a weight that the graph declares
+_Row = tuple[_Item, Size]
 
 
 class Measured:
@@ -124,12 +124,12 @@ class Measured:
             return self._from_tree(figure)
         graph, prefix, sizes = self.program.root, "", self.example
         while True:
-            rows = [(name, substitute(size, sizes), inner) for name, size, inner in self._rows(graph, figure)]
+            rows = [(item, substitute(size, sizes)) for item, size in self._rows(graph, figure)]
             found = [row for row in rows if row[1] != 0]
-            inner = found[0][2] if len(found) == 1 else None
+            inner = _inner(found[0][0]) if len(found) == 1 else None
             if inner is None:
-                return _merged(prefix, [(name, size) for name, size, _ in found])
-            prefix = f"{prefix}{found[0][0]}."
+                return _merged(prefix, [(_name(item), size) for item, size in found])
+            prefix = f"{prefix}{_name(found[0][0])}."
             graph = inner[0]
             sizes = {name: substitute(size, sizes) for name, size in inner[1].items()}
 
@@ -155,7 +155,7 @@ class Measured:
         if figure.name not in self.totals:
             totals = self.totals[figure.name] = {}
             for graph in self.program.graphs:
-                totals[id(graph)] = sum((size for _, size, _ in self._rows(graph, figure)), start=0)
+                totals[id(graph)] = sum((size for _, size in self._rows(graph, figure)), start=0)
         return self.totals[figure.name]
 
     def _rows(self, graph: Graph, figure: Figure) -> Iterable[_Row]:
@@ -165,29 +165,39 @@ class Measured:
         elif figure.of_node is not None:
             for node in graph.nodes:
                 if node.phase != "train":
-                    yield _node_row(node, figure.of_node, totals)
+                    yield node, _of_node(node, figure.of_node, totals)
 
 
 def _weight_rows(graph: Graph, of: Callable[[WeightDecl], int], totals: Mapping[int, Size]) -> Iterable[_Row]:
     for path, decl in graph.weights.items():
-        yield path, of(decl), None
+        yield path, of(decl)
     for child in graph.children.values():
         if child.op == "extern":
             raise Unknown(f"the weights of `{child.path}`, which is an extern block, are not known")
         one = totals[id(child.graph)] if child.graph is not None else sum(of(decl) for decl in child.weights)
-        inner = (child.graph, {n: symbol(n) for n in child.graph.symbols}) if child.graph is not None else None
-        yield _name(child), one * child.count, inner if child.count == 1 else None
+        yield child, one * child.count
 
 
-def _node_row(node: Node, of: Callable[[Node], Size], totals: Mapping[int, Size]) -> _Row:
-    name = _name(node) if node.path is not None else node.op
+def _of_node(node: Node, of: Callable[[Node], Size], totals: Mapping[int, Size]) -> Size:
     if node.callee is None:
-        return name, of(node), None
-    size = substitute(totals[id(node.callee)], node.sizes) * node.count
-    return name, size, (node.callee, node.sizes) if node.count == 1 else None
+        return of(node)
+    return substitute(totals[id(node.callee)], node.sizes) * node.count
 
 
-def _name(item: Child | Node) -> str:
+def _inner(item: _Item) -> tuple[Graph, Mapping[str, Size]] | None:
+    """The graph that a single child or call stands for, and the sizes of its symbols there."""
+    if isinstance(item, str) or item.count != 1:
+        return None
+    if isinstance(item, Node):
+        return (item.callee, item.sizes) if item.callee is not None else None
+    return (item.graph, {n: symbol(n) for n in item.graph.symbols}) if item.graph is not None else None
+
+
+def _name(item: _Item) -> str:
+    if isinstance(item, str):
+        return item
+    if item.path is None:
+        return item.op
     first, *rest = item.paths
     return f"{first}..{rest[-1].rpartition('.')[2]}" if rest else first
 
