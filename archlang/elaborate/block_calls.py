@@ -55,8 +55,10 @@ def apply_block(cx: Activation, builder: Builder, inst: BlockInstance, streams: 
 def _match_inputs(block: tree.Block, streams: Streams, span: Span) -> list[Any]:
     """One item per declared input: a wire, a list of wires, or None."""
     plain = [p for p in block.inputs or () if not p.context]
-    context = [p for p in block.inputs or () if p.context]
     items = _fill(block, plain, streams.items, span, "input")
+    if len(plain) == len(block.inputs or ()) and not streams.context:
+        return items
+    context = [p for p in block.inputs or () if p.context]
     filled = _fill(block, context, streams.context, span, "context input")
     by_name = dict(zip([p.name for p in (*plain, *context)], [*items, *filled], strict=True))
     return [by_name[p.name] for p in block.inputs or ()]

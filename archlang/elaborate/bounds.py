@@ -9,16 +9,19 @@ from typing import Any
 
 from archlang.elaborate.errors import fail
 from archlang.elaborate.session import Activation, Session
+from archlang.elaborate.values import Record
 from archlang.report.diagnostic import Span
 from archlang.shapes.dim import Dim, Size
 
-__all__ = ["DEEPEST", "bounded", "charge", "deep_stack", "simple_size"]
+__all__ = ["DEEPEST", "MOST_BITS", "bounded", "charge", "deep_stack", "simple_size"]
 
 DEEPEST = 64  # lists inside lists
 _LONGEST = 100_000  # characters of a string
-_TERMS, _DEGREE, _BITS = 64, 16, 4096  # of a symbolic size
+_TERMS, _DEGREE = 64, 16  # of a symbolic size
+MOST_BITS = 4096  # of a whole number
 _PER_STEP = 4  # elements
 _FRAMES = 15_000
+_NESTS = {list, tuple, Record}
 
 
 def bounded(cx: Activation, value: Any, span: Span) -> Any:
@@ -55,11 +58,11 @@ def charge(cx: Activation, value: Any, span: Span) -> None:
 def simple_size(size: Size) -> bool:
     """Whether a size is a polynomial that can be worked with and printed."""
     if isinstance(size, int):
-        return size.bit_length() <= _BITS
+        return size.bit_length() <= MOST_BITS
     terms = size.terms
     if len(terms) > _TERMS:
         return False
-    return all(c.bit_length() <= _BITS and sum(power for _, power in mono) <= _DEGREE for mono, c in terms)
+    return all(c.bit_length() <= MOST_BITS and sum(power for _, power in mono) <= _DEGREE for mono, c in terms)
 
 
 def _measure(session: Session, value: list[Any] | tuple[Any, ...]) -> tuple[int, int]:
@@ -69,7 +72,7 @@ def _measure(session: Session, value: list[Any] | tuple[Any, ...]) -> tuple[int,
     if known is not None:
         return known[1], known[2]
     size, depth = len(value), 1
-    for item in value:
+    for item in value if not _NESTS.isdisjoint(map(type, value)) else ():
         if isinstance(item, (list, tuple)):
             inner, levels = _measure(session, item)
             size, depth = size + inner, max(depth, levels + 1)

@@ -148,6 +148,8 @@ def plain_keys(values: Collection[Any]) -> tuple[Any, ...]:
 
 
 def _plain_key(value: Any) -> Any:
+    if value.__class__ in _SIMPLE:
+        return value
     if isinstance(value, Init):
         return value.name, plain_keys(value.args)
     return plain_keys(value) if isinstance(value, (list, tuple)) else value

@@ -8,7 +8,7 @@ from typing import Any
 
 from archlang.elaborate.apply import apply
 from archlang.elaborate.arguments import Arg, Args
-from archlang.elaborate.bounds import bounded
+from archlang.elaborate.bounds import MOST_BITS, bounded
 from archlang.elaborate.calls import op_instance
 from archlang.elaborate.copying import op_key
 from archlang.elaborate.dispatch import evaluate
@@ -109,8 +109,10 @@ def binary(cx: Activation, expr: tree.Binary, left: Any, right: Any) -> Any:
     if left.__class__ is int and right.__class__ is int:  # as most are
         if op in COMPARISONS:
             return COMPARISONS[op](left, right)
-        if op in _ARITHMETIC:
-            return _arithmetic(cx, expr, left, right)
+        if op in ("+", "-", "*"):
+            result = _ARITHMETIC[op](left, right)
+            if result.bit_length() <= MOST_BITS:
+                return result
     if isinstance(left, Wire) or isinstance(right, Wire):
         return _on_wires(cx, expr, left, right)
     if op in ("in", "not in"):
@@ -172,7 +174,7 @@ def _arithmetic(cx: Activation, expr: tree.Binary, left: Any, right: Any) -> Any
             bounded(cx, result, expr.span)
     except (OverflowError, ZeroDivisionError, ValueError):
         fail("ARC0219", f"`{left} {op} {right}` is not a number that fits", expr.span)
-    if isinstance(result, complex) or (isinstance(result, int) and result.bit_length() > 4096):
+    if isinstance(result, complex) or (isinstance(result, int) and result.bit_length() > MOST_BITS):
         fail("ARC0219", f"`{op}` gives no real number of reasonable size here", expr.span)
     return result
 

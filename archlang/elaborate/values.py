@@ -307,14 +307,14 @@ def length(items: Sequence[Any]) -> int:
 
 def expand(items: Sequence[Any]) -> list[Any]:
     """The elements of a list, one by one."""
-    if not any(isinstance(item, Run) for item in items):
+    if Run not in map(type, items):
         return list(items)
     return [one for item in items for one in (item.instances() if isinstance(item, Run) else (item,))]
 
 
 def settled(value: Any) -> Any:
     """A list whose owned runs are spelt out: only fresh, unnamed runs stay runs."""
-    if value.__class__ is list:
+    if value.__class__ is list and not {Run, list}.isdisjoint(map(type, value)):
         spelt = (v.instances() if isinstance(v, Run) and v.owner is not None else (settled(v),) for v in value)
         return [one for group in spelt for one in group]
     return value

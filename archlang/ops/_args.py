@@ -55,11 +55,11 @@ def per_dim(op: str, name: str, value: Any, rank: int, least: int | None = None)
     if isinstance(value, tuple) and len(value) != rank:
         message = f"`{op}`: `{name}` has {len(value)} entries for {rank} spatial dimension{'s' * (rank != 1)}"
         raise OpError("ARC0311", message, param=name, help=f"give one number, or {rank}")
-    values = value if isinstance(value, tuple) else (value,) * rank
+    values = value if isinstance(value, tuple) else (value,)
     if least is not None:
         for entry in values:
             in_range(op, name, entry, least=least)
-    return values
+    return values if isinstance(value, tuple) else values * rank
 
 
 def in_range(op: str, name: str, value: Any, *, least: float | None = None, most: float | None = None) -> None:

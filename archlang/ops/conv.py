@@ -91,6 +91,9 @@ def _functional(name: str, rank: int) -> Any:
 
 def _padding(op: str, value: Attr, rank: int) -> Attr:
     """ "same" / "tf_same", ints per dimension, or (before, after) pairs per dimension where some differ."""
+    if type(value) is int:  # as most are
+        in_range(op, "padding", value, least=0)
+        return (value,) * rank
     if value == "valid":
         return (0,) * rank
     if isinstance(value, str):

@@ -16,12 +16,17 @@ from archlang.syntax.walk import walk
 __all__ = ["check"]
 
 
+_CONDITIONAL = (tree.If, tree.Conditional, tree.Guarded, tree.Clause, tree.For)
+
+
 def check(module: LoadedModule) -> Iterator[Diagnostic]:
     for item in module.syntax.items:
         if isinstance(item, (tree.Block, tree.Function)):
             yield from _after_return(item.body)
         chained: set[int] = set()  # what follows an `else`: the first `if` speaks for all
         for node in walk(item):
+            if node.__class__ not in _CONDITIONAL:
+                continue
             yield from _decided(node)
             if isinstance(node, (tree.For, tree.Clause)):
                 yield from _empty(node)

@@ -28,6 +28,7 @@ def meant(name: str) -> bool:
 
 
 _SCOPED = (tree.For, tree.Comprehension, tree.Function, tree.Lambda)
+_BINDING = (tree.Let, tree.Assign, tree.Weight, tree.Function)
 
 
 def reads(node: Any, *, updates: bool = True) -> set[str]:
@@ -93,6 +94,8 @@ def bound_by(target: Any, what: str) -> Iterator[Bound]:
 def bindings(nodes: Iterable[tree.Node]) -> Iterator[Bound]:
     """What statements among these nodes bind, for all that follows."""
     for item in nodes:
+        if item.__class__ not in _BINDING:
+            continue
         if isinstance(item, (tree.Let, tree.Assign)):
             yield from bound_by(item.target, "name")
         elif isinstance(item, tree.Weight):
@@ -104,6 +107,8 @@ def bindings(nodes: Iterable[tree.Node]) -> Iterator[Bound]:
 def loop_variables(nodes: Iterable[tree.Node]) -> Iterator[tuple[Bound, set[str]]]:
     """The variables of loops and comprehensions among these nodes, and the names that are read where they are known."""
     for item in nodes:
+        if item.__class__ not in _SCOPED:
+            continue
         if isinstance(item, tree.For):
             seen = reads(item.body)
             yield from ((bound, seen) for bound in bound_by(item.target, "loop variable"))
