@@ -85,13 +85,13 @@ def map_modules(value: Any, seen: dict[int, Any], leaf: Leaf | None = None) -> A
 
 
 _PLAIN = frozenset((bool, int, float, str, type(None)))
-_SIMPLE = _PLAIN | {Dim}
+_SIMPLE = (_PLAIN | {Dim}) - {float}  # a hashable that equals nothing but itself, within its class
 
 
 def structure_key(value: Any, ids: dict[int, int]) -> Any:
     """A hashable that is equal for values which lead to the same graph; `ids` numbers modules by first occurrence."""
     if value.__class__ in _PLAIN:
-        return (value.__class__, value)
+        return (value.__class__, value.hex() if value.__class__ is float else value)
     if isinstance(value, (Instance, Run)):
         if id(value) in ids:
             return ("same", ids[id(value)])
@@ -137,7 +137,7 @@ def _kind_key(instance: Instance, ids: dict[int, int]) -> tuple[Any, ...]:
 
 
 def op_key(op: Op, args: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The op and its arguments, which are plain data; 1, 1.0 and true are not the same."""
+    """The op and its arguments, which are plain data; 1, 1.0 and true are not the same, nor are 0.0 and -0.0."""
     return (op.name, *args, *plain_keys(args.values()))
 
 
@@ -150,6 +150,8 @@ def plain_keys(values: Collection[Any]) -> tuple[Any, ...]:
 def _plain_key(value: Any) -> Any:
     if value.__class__ in _SIMPLE:
         return value
+    if value.__class__ is float:
+        return value.hex()  # 0.0 and -0.0 are equal
     if isinstance(value, Init):
         return value.name, plain_keys(value.args)
     return plain_keys(value) if isinstance(value, (list, tuple)) else value

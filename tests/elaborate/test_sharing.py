@@ -9,6 +9,7 @@ import torch
 
 import archlang
 from archlang.ir.text import to_text
+from archlang.ops.base import registry
 from tests.elaborate.helpers import done, graphs, ir, keys, module, shapes
 
 TWO = """
@@ -226,6 +227,36 @@ def test_what_is_lent_with_what_it_borrows_keeps_one_set_of_weights(body: str, w
     assert len([key for key in net.state_dict() if key.endswith("weight")]) == weights
     x = torch.randn(3, 4, dtype=torch.float64)
     torch.testing.assert_close(net(x), expected(net, x))
+
+
+def test_arguments_that_are_equal_but_not_the_same_are_kept_apart() -> None:
+    """What an op makes of its arguments is found once for each choice of them; 2 == 2.0 and 0.0 == -0.0."""
+    body = "; ".join(f"y{i} = x * {n}" for i, n in enumerate(("2", "2.0", "0.0", "(-0.0)", "2")))
+    program = done(f"{body}\nreturn y0, y1, y2, y3, y4").program
+    assert [repr(node.attrs["other"]) for node in program.root.nodes] == ["2", "2.0", "0.0", "-0.0", "2"]
+    scaled = "block scaled(c: float)(x) { return x * c }\n"
+    assert graphs(scaled + "block net(x: [B, 8]) { return x -> scaled(0.0) -> scaled(-0.0) -> scaled(0.0) }") == [
+        "scaled",
+        "scaled_2",
+        "net",
+    ]
+
+
+def test_an_equal_op_on_equal_types_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    conv = type(registry()["conv"])
+    resolve = conv.resolve
+
+    def counted(*args: Any) -> Any:
+        calls.append(args)
+        return resolve(*args)
+
+    monkeypatch.setattr(conv, "resolve", counted)
+    made = done('for i in 0..5 { x = x -> "c{i}": conv(3, [3, 1], padding=[1, 0]) }\nreturn x -> d: conv(3, [3, 1])')
+    assert len(calls) == 2
+    nodes = made.program.root.nodes
+    assert {str(node.outputs[0].type) for node in nodes[:5]} == {"[B, 3, H, W]"}
+    assert str(nodes[5].outputs[0].type) == "[B, 3, H - 2, W]"
 
 
 def one(part: Any, x: torch.Tensor) -> torch.Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,13 @@ from archlang.ir.text import to_text
 from archlang.shapes.dim import Size, symbol
 from tests.ir.build import Build, constant, span
 from tests.ir.nets import borrowed, phases, residual, tower
+
+
+def test_a_size_is_one_object() -> None:
+    h, w = symbol("H"), symbol("W")
+    size = (h * 2 + w) // 3
+    assert size is (w + h + h) // 3 and size is not (h * 2 + w) // 4
+    assert pickle.loads(pickle.dumps(size)) is size is copy.deepcopy(size)
 
 
 def everything() -> Program:
