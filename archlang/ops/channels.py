@@ -89,9 +89,12 @@ class Tied:
 # -- reading terms -----------------------------------------------------------------------------------------------------
 def _known(axis: Axis) -> Axis:
     """The term with what its variable is bound to put in."""
-    while isinstance(axis, Var) and axis.bound is not None:
-        axis = axis.bound
-    return axis
+    found = axis
+    while isinstance(found, Var) and found.bound is not None:
+        found = found.bound
+    while isinstance(axis, Var) and axis.bound is not None and axis.bound is not found:  # the way is walked once
+        axis.bound, axis = found, axis.bound
+    return found
 
 
 def parts(axis: Axis) -> list[Axis]:
@@ -349,10 +352,10 @@ class Ties:
         """Two pieces of one size."""
         if x is y:
             return
-        if isinstance(x, Var):
-            self._bind(x, y)
-        elif isinstance(y, Var):
+        if isinstance(y, Var):
             self._bind(y, x)
+        elif isinstance(x, Var):
+            self._bind(x, y)
         else:
             self._tie_products(factors(x), factors(y))
 
