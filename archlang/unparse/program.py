@@ -24,7 +24,7 @@ def to_arch(program: Program) -> str:
         help = "`--emit ir` and `--emit json` show the graph"
         raise ArchError(Diagnostic("ARC0810", error.message, error.span, help=help)) from None
     again = elaborate(load(Source("<text>", text)), None, {}).program
-    if [*map(_tensor, parameters(again))] != [*map(_tensor, parameters(program))]:  # a bug, which must not pass
+    if {*map(_tensor, parameters(again))} != {*map(_tensor, parameters(program))}:  # a bug, which must not pass
         raise AssertionError(f"`{program.root.name}` as a spec has other keys")
     return text
 
