@@ -25,7 +25,7 @@ def add_passes(parser: Parser, level: str) -> None:
     parser.add_argument("--for", dest="purpose", type=choice("train", "inference"), metavar="PURPOSE", help=text)
     text = "0: as written; 1: what is exact; 2: what changes results by rounding, too" + f" (default: {level})"
     parser.add_argument("-O", dest="level", type=choice(*LEVELS), metavar="LEVEL", help=text)
-    text = "only these passes, in this order; docs/optimizer.md lists them"
+    text = "only these passes, in this order; all: those of -O; docs/optimizer.md lists them"
     parser.add_argument("--passes", metavar="NAME,...", help=text)
     parser.set_defaults(default_level=level)
 
@@ -45,7 +45,7 @@ def optimised(
         names = [name.strip() for name in args.passes.split(",") if name.strip()]
         known = {name for name, p in known_passes().items() if purpose in p.purposes}
         for name in names:
-            if name.partition("=")[0] not in known:
+            if name != "all" and name.partition("=")[0] not in known:
                 listed = "there are " + ", ".join(f"`{n}`" for n in known_passes() if n in known)
                 message = f"there is no pass `{name}` for {purpose}"
                 raise UsageError("ARC0901", message, did_you_mean(name, known) or listed)

@@ -22,7 +22,7 @@ PURPOSES = ("train", "inference")
 # In the order in which they run; one file each.
 _FILES = (
     "dead_code", "unread", "identities", "constants", "common", "views", "inverses", "joins", "sink", "scalars",
-    "inline", "fold_norm", "collapse", "through", "branches", "paths", "matrix", "low_rank",
+    "inline", "fold_norm", "collapse", "through", "branches", "paths", "matrix", "low_rank", "blend",
 )  # fmt: skip
 
 

@@ -38,8 +38,8 @@ class Optimized:
         return convert(self.program, self.changes, trained)
 
     def errors(self, trained: Mapping[str, Any]) -> dict[str, float]:
-        """For each weight that approximate passes replaced by others, by its key: by how much their product differs,
-        relative to its norm. Needs torch."""
+        """What approximate passes lose, by key: of a weight that became two, how far their product is from it, relative
+        to its norm; of a buffer that is taken to be 0, how large it is. Needs torch."""
         found: dict[str, float] = {}
         convert(self.program, self.changes, trained, found)
         return found
@@ -57,9 +57,9 @@ def optimize(
 
     purpose: "inference" is for a module in evaluation mode, "train" keeps both modes; level: 0 nothing, 1 what is exact
     and keeps every weight's place, 2 all but what is approximate; names: only these passes, of any level, in this
-    order, as "name=8" where they take a number; watch: called with a pass's name, how much it rewrote, and the program
-    after it. Raises KeyError for a pass that does not exist or does not serve the purpose, ValueError for a number that
-    is missing or not asked for.
+    order, as "name=8" where they take a number, and "all" for those of the level; watch: called with a pass's name, how
+    much it rewrote, and the program after it. Raises KeyError for a pass that does not exist or does not serve the
+    purpose, ValueError for a number that is missing or not asked for.
     """
     chosen = _chosen(purpose, level, names)
     program = clone(program)
@@ -104,9 +104,10 @@ def optimize(
 
 def _chosen(purpose: str, level: int, names: Sequence[str] | None) -> list[tuple[Pass, int]]:
     known = {name: p for name, p in known_passes().items() if purpose in p.purposes}
-    if names is not None:
-        return [_named(known, name) for name in names]
-    return [(p, 0) for p in known.values() if p.level <= level and p.equivalence != "approximate"]
+    usual = [(p, 0) for p in known.values() if p.level <= level and p.equivalence != "approximate"]
+    if names is None:
+        return usual
+    return [one for name in names for one in (usual if name == "all" else [_named(known, name)])]
 
 
 def _named(known: Mapping[str, Pass], text: str) -> tuple[Pass, int]:

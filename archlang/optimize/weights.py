@@ -14,11 +14,12 @@ from archlang.ir.graph import Attrs, Graph, Program
 from archlang.ir.paths import join, shift
 from archlang.records import dataclass, field
 
-__all__ = ["DROP", "LOW_RANK", "MOVE", "Change", "Changes", "convert", "instances", "within"]
+__all__ = ["ASSUMED", "DROP", "LOW_RANK", "MOVE", "Change", "Changes", "convert", "instances", "within"]
 
 # Functions of the state itself, which take names: MOVE of what is under one to another, DROP of what is under them.
 MOVE, DROP = "move", "drop"
-LOW_RANK = "split_low_rank"  # the one function that loses something
+# Functions that lose something.
+LOW_RANK, ASSUMED = "split_low_rank", "assume_zero"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,10 @@ def convert(
             if change.function in (MOVE, DROP):
                 function(state, at, *change.reads, *change.writes, *change.drops)
             else:
+                key = f"{at}{change.reads[0]}"
                 if errors is not None and change.function == LOW_RANK:
-                    key = f"{at}{change.reads[0]}"
                     errors[key] = runtime.low_rank_error(state[key], **change.attrs)
+                elif errors is not None and change.function == ASSUMED:
+                    errors[key] = float(state[key].abs().max())
                 runtime.rewrite(state, at, function, change.reads, change.writes, change.drops, **change.attrs)
     return state

@@ -114,3 +114,35 @@ def test_split_by_rank() -> None:
 def test_numbers_of_passes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["optimize", str(SPECS / "resnet.arch"), "-e", "resnet18", "--passes", name]) == 2
     assert "takes" in capsys.readouterr().err
+
+
+PROGRESSIVE = """
+block rep_norm(x: [B, T, D]) {
+    weight eta: [1] = ones
+    y = x -> transpose(1, 2)
+    return ((y -> bn: batchnorm) + eta * y) -> transpose(1, 2)
+}
+block progressive(x: [B, T, D]) {
+    buffer gamma: [] = ones
+    return gamma * (x -> ln: layernorm) + (1 - gamma) * (x -> rep: rep_norm)
+}
+block net(x: [B, T, 6]) { return gelu(x) -> norm: progressive -> fc: linear(5) }
+"""
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.25])
+def test_a_normalisation_that_fades_out(gamma: float) -> None:
+    """At the end of its schedule it is part of the linear layer after it; before, the report says how far off."""
+    program = archlang.compile(PROGRESSIVE).program
+    assert ops(optimize(program).program)["layernorm"] == 1
+    made = optimize(program, names=["end-schedules", "all"])
+    assert ops(made.program) == {"gelu": 1, "linear": 1}
+    state = trained(program).state_dict()
+    state["norm.gamma"] = torch.tensor(gamma, dtype=torch.float64)
+    assert made.errors(state) == {"norm.gamma": gamma}
+    before, after = (InterpreterModule(p, torch.float64).eval() for p in (program, made.program))
+    before.load_state_dict(state)
+    after.load_state_dict(made.convert(state))
+    x = torch.randn(3, 4, 6).double()
+    with torch.no_grad():
+        assert (deviation(before(x), after(x)) < 1e-12) == (gamma == 0)
