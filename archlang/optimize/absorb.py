@@ -111,7 +111,7 @@ def behind(place: Place, value: Value, axis: int | None, part: Part = WHOLE, *, 
         return [Sink(node, s.part) for s in behind(replace(below, outer=None), last, axis, part, edge=True)]
     if node.op == "concat" and axis is not None and node.attrs["dim"] == axis:
         return _pieces_behind(place, node, axis, part)
-    if node.op == "concat" or (node.op == "add" and all(v.type == value.type for v in node.inputs)):
+    if node.op == "concat" or (node.op == "add" and _joins(node)):
         found = []
         for i, v in enumerate(node.inputs):
             shifted = part.shifted and (i == 0 or node.op == "concat")
@@ -125,6 +125,11 @@ def behind(place: Place, value: Value, axis: int | None, part: Part = WHOLE, *, 
             outer, inner = part.outer * tiles[0], part.inner * tiles[1]
             return behind(place, node.inputs[0], i, replace(part, outer=outer, inner=inner))
     return []
+
+
+def _joins(node: Node) -> bool:
+    """Whether a node adds wires of one shape, and no number."""
+    return node.attrs["other"] is None and all(v.type == node.outputs[0].type for v in node.inputs)
 
 
 def _pieces_behind(place: Place, node: Node, axis: int, part: Part) -> list[Sink]:

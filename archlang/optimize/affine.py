@@ -158,8 +158,9 @@ def scale_after(edit: Editor, node: Node, keys: Keys) -> None:
     """The node's module scales and shifts its own result."""
     weight, bias = affine_keys(node)
     groups = {"groups": node.attrs["groups"]} if node.op == "conv_transpose" else {}
-    attrs = with_bias(node) if bias is not None or keys.shifts else node.attrs
-    writes = (f"{node.path}.weight", f"{node.path}.bias")[: 2 if bias is not None or keys.shifts else 1]
+    both = bias is not None or keys.shifts or weight is None
+    attrs = with_bias(node) if both else node.attrs
+    writes = (f"{node.path}.weight", f"{node.path}.bias")[: 2 if both else 1]
     edit.change("scale_outputs", (weight, bias, keys.scale, keys.shift), writes, **keys.numbers, **groups)
     edit.reshape_module(node, attrs)
 

@@ -69,6 +69,11 @@ PRODUCTS = {  # what stands after `relu`, and before it, and how many nodes of w
     'rearrange("b c h w -> b h w c") -> linear(6) -> last_scale': ("mul", 0),
     'rearrange("b c h w -> b h w c") -> layernorm -> gate': ("mul", 0),
     "relu -> layer_scale8": ("mul", 1),
+    "relu -> batchnorm(affine=false) -> layer_scale8": ("mul", 0),
+    "relu -> batchnorm(affine=false) -> minus": ("sub", 1),
+    "conv(6, 3) -> minus -> batchnorm": ("sub", 0),
+    "conv(6, 3) -> plus -> batchnorm": ("add", 0),
+    "maxpool(2) -> minus -> batchnorm": ("sub", 1),
     "half -> conv(6, 3, padding=1)": ("div", 0),
     "minus -> conv(6, 3, padding=1)": ("sub", 1),  # the edge is 0 before it
     "minus -> conv(6, 3)": ("sub", 0),
@@ -101,6 +106,7 @@ block gate(x) {
 }
 block half(x) { return x / 2 }
 block minus(x) { return x - 0.5 }
+block plus(x) { return x + 0.5 }
 block turned(x) { return 1 - x }
 block negative(x) { return -x }
 block nonzero(x) {

@@ -90,8 +90,11 @@ def scale_outputs(
     None: of a normalisation without one. scale, shift: [out] or one number.
     """
     if weight is None:
-        assert scale is not None and shift is not None
-        return scale.flatten() * factor, shift.flatten() + offset
+        given = shift if scale is None else scale
+        assert given is not None
+        width = given.numel()
+        made = scales(scale, factor, width, given)
+        return made, shifts(shift, offset, width, given)
     width = groups * weight.shape[1] if groups else len(weight)
     by = scales(scale, factor, width, weight)
     if groups:
