@@ -12,16 +12,16 @@ from archlang.elaborate.finish import fold_runs
 from archlang.ir.graph import CONTRACTIONS, Child, Constraint, Graph, Node, Output, Program, Value
 from archlang.ir.paths import Paths, join
 from archlang.ir.text import graph_text
-from archlang.ops.base import Context, registry
 from archlang.optimize.clone import copy_graph, type_at
 from archlang.optimize.driver import pinned_paths
 from archlang.optimize.edit import Editor, Fired
 from archlang.optimize.passes.dead_code import dead_code
 from archlang.optimize.tidy import is_sequence
-from archlang.optimize.weights import DROP, Change
-from archlang.records import dataclass, replace
+from archlang.optimize.weights import Change
+from archlang.records import dataclass
 from archlang.report.diagnostic import Span
 from archlang.report.suggest import did_you_mean
+from archlang.transform.settle import members, merged, relieve
 
 __all__ = ["Place", "Work", "fixed"]
 
@@ -87,7 +87,7 @@ class Work:
             for child in graph.children.values()
             for one, path in ((child, p) for p in child.paths)
         }
-        graph.nodes = [single for node in graph.nodes for single in _members(node)]
+        graph.nodes = [single for node in graph.nodes for single in members(node)]
 
     def is_open(self, graph: Graph) -> bool:
         """Whether the graph may have changed since transforms were last done."""
@@ -232,6 +232,7 @@ class Work:
         return list(found)
 
     def unknown(self, path: str, span: Span) -> NoReturn:
+        """Diagnostic for a path that leads nowhere."""
         known = self.paths()
         first = list(dict.fromkeys(p.partition(".")[0] for p in known))
         listed = ", ".join(f"`{p}`" for p in first[:12]) + (f" and {len(first) - 12} more" if len(first) > 12 else "")
@@ -258,7 +259,7 @@ class Work:
                 continue
             fold_runs(graph)
             graph.sequential = is_sequence(graph)
-            changes = self.changes[id(graph)] = _merged(self.changes.get(id(graph), []))
+            changes = self.changes[id(graph)] = merged(self.changes.get(id(graph), []))
             text = graph_text(graph).replace(f" {graph.name}: ", " : ", 1)
             if graph is not self.root:
                 same[id(graph)] = first.setdefault((text, repr(changes)), graph)
@@ -272,10 +273,6 @@ class Work:
         """An editor of an opened graph."""
         fired: list[Fired] = []
         return Editor(graph, False, pinned_paths(self.program).get(id(graph), set()), self.changes, fired)
-
-    def drop(self, graph: Graph, path: str) -> None:
-        """Says that the tensors under a path of the graph are gone."""
-        self.changes.setdefault(id(graph), []).append(Change(DROP, drops=(path,)))
 
     def need(self, graph: Graph, constraints: Sequence[Constraint]) -> None:
         """Adds what the graph needs of its symbols from now on."""
@@ -315,58 +312,11 @@ class Work:
         for graph in self.program.graphs:
             if id(graph) in changed or any(id(node.callee) in changed for node in graph.nodes):
                 changed.add(id(graph))
-                _relieve(graph)
+                relieve(graph)
         self._share()
         self._open.clear()
 
 
-def _merged(changes: list[Change]) -> list[Change]:
-    """The same changes, with what goes one after the other in one."""
-    found: list[Change] = []
-    for change in changes:
-        if found and change.function == found[-1].function == DROP:
-            found[-1] = Change(DROP, drops=(*found[-1].drops, *change.drops))
-        else:
-            found.append(change)
-    return found
-
-
-def _members(node: Node) -> list[Node]:
-    """The nodes that run each member of a run by itself."""
-    if node.count == 1:
-        return [node]
-    found: list[Node] = []
-    streams = node.inputs[: len(node.outputs)]
-    context = node.inputs[len(node.outputs) :]
-    for path in node.paths:
-        last = len(found) == node.count - 1
-        outputs = node.outputs if last else tuple(Value(v.type) for v in node.outputs)
-        found.append(
-            Node(
-                node.op, (*streams, *context), outputs, node.span, node.attrs, path, node.callee, 1, node.sizes,
-                node.modules, node.phase, node.inverted, node.log_det,
-            )
-        )  # fmt: skip
-        streams = outputs
-    return found
-
-
-def _relieve(graph: Graph) -> None:
-    """Takes away what only nodes that are gone needed of sizes; what the author asked for stays."""
-    needed = {replace(c, phase=c.phase or node.phase).key for node in graph.nodes for c in _needs(node)}
-    graph.constraints = [c for c in graph.constraints if c.rule in ("language", "promise") or c.key in needed]
-
-
-def _needs(node: Node) -> list[Constraint]:
-    """What a node needs of symbolic sizes, in any phase."""
-    if node.callee is not None:
-        return [c.at(node.sizes) for c in node.callee.constraints]
-    cx = Context()
-    op = registry().get(node.op)
-    if op is not None:
-        op.infer([v.type for v in (node.outputs if node.inverted else node.inputs)], node.attrs, cx)
-    return cx.constraints
-
-
 def fixed(path: str, why: str, span: Span) -> NoReturn:
+    """Diagnostic for a layer that has to stay as it is."""
     fail("ARC0866", f"`{path}` cannot be transformed: it {why}", span, "this layer")

@@ -1,0 +1,58 @@
+"""What is done to a graph around transforms: runs taken apart, changes put together, needs that are gone."""
+
+from __future__ import annotations
+
+from archlang.ir.graph import Constraint, Graph, Node, Value
+from archlang.ops.base import Context, registry
+from archlang.optimize.weights import DROP, Change
+from archlang.records import replace
+
+__all__ = ["members", "merged", "relieve"]
+
+
+def merged(changes: list[Change]) -> list[Change]:
+    """The same changes, with what goes one after the other in one."""
+    found: list[Change] = []
+    for change in changes:
+        if found and change.function == found[-1].function == DROP:
+            found[-1] = Change(DROP, drops=(*found[-1].drops, *change.drops))
+        else:
+            found.append(change)
+    return found
+
+
+def members(node: Node) -> list[Node]:
+    """The nodes that run each member of a run by itself."""
+    if node.count == 1:
+        return [node]
+    found: list[Node] = []
+    streams = node.inputs[: len(node.outputs)]
+    context = node.inputs[len(node.outputs) :]
+    for path in node.paths:
+        last = len(found) == node.count - 1
+        outputs = node.outputs if last else tuple(Value(v.type) for v in node.outputs)
+        found.append(
+            Node(
+                node.op, (*streams, *context), outputs, node.span, node.attrs, path, node.callee, 1, node.sizes,
+                node.modules, node.phase, node.inverted, node.log_det,
+            )
+        )  # fmt: skip
+        streams = outputs
+    return found
+
+
+def relieve(graph: Graph) -> None:
+    """Takes away what only nodes that are gone needed of sizes; what the author asked for stays."""
+    needed = {replace(c, phase=c.phase or node.phase).key for node in graph.nodes for c in _needs(node)}
+    graph.constraints = [c for c in graph.constraints if c.rule in ("language", "promise") or c.key in needed]
+
+
+def _needs(node: Node) -> list[Constraint]:
+    """What a node needs of symbolic sizes, in any phase."""
+    if node.callee is not None:
+        return [c.at(node.sizes) for c in node.callee.constraints]
+    cx = Context()
+    op = registry().get(node.op)
+    if op is not None:
+        op.infer([v.type for v in (node.outputs if node.inverted else node.inputs)], node.attrs, cx)
+    return cx.constraints
