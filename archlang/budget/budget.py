@@ -43,16 +43,19 @@ class Budget:
     """What the training of a program at given sizes can do about its memory.
 
     sizes: a number for each symbol of the inputs. `stored` records all; `least` has the least peak. `macs` are those of
-    a forward pass; `uncounted` names what the figures lack, as in `analyze.Cost`.
+    a forward pass; `uncounted` names what the figures lack, as in `analyze.Cost`. Raises ValueError where a size has no
+    number.
     """
 
     def __init__(self, program: Program, sizes: Mapping[str, int]) -> None:
         self.program = program
         self.sizes = dict(sizes)
+        if missing := [name for name in program.root.symbols if name not in sizes]:
+            raise ValueError(f"no number for {', '.join(missing)}")
         plans = Plans()
         trace = recorded(program, plans, sizes)
         total, macs = trace.work.saved, trace.work.macs
-        assert isinstance(total, int) and isinstance(macs, int), "every size needs a number"
+        assert isinstance(total, int) and isinstance(macs, int)
         self.macs = macs
         self.uncounted = tuple(sorted(trace.uncounted))
         self.trace = trace
@@ -64,19 +67,26 @@ class Budget:
         smallest = least(self.course)
         assert stored is not None and smallest is not None  # to store is always a choice
         self.stored = Fit(stored)
-        self.least = self.within(smallest.peak) or Fit(smallest)
+        self.least = Fit(smallest)
+        self.least = self.within(smallest.peak) or self.least
 
     def within(self, memory: int) -> Fit | None:
         """The plan that evaluates the least again, of those that need at most so many bytes at their peak."""
         found = cheapest(self.course, memory)
-        return None if found is None else Fit(measure(self.course, self._tidied(found.choices, memory)))
+        if found is None:
+            return self.least if memory >= self.least.peak else None
+        return Fit(measure(self.course, self._tidied(found.choices, memory)))
 
     def curve(self, points: int) -> list[Fit]:
         """From the least memory to where all is stored, in equal steps of memory."""
         low, high = self.least.peak, self.stored.peak
         steps = [low + (high - low) * i // max(1, points - 1) for i in range(points)]
-        found = [fit for memory in dict.fromkeys(steps) if (fit := self.within(memory)) is not None]
-        return list({(fit.peak, fit.again): fit for fit in found}.values())
+        found: list[Fit] = []
+        for memory in dict.fromkeys(steps):
+            fit = self.within(memory)
+            if fit is not None and (not found or fit.plan.cost < found[-1].plan.cost):
+                found.append(fit)
+        return found
 
     def schedule(self, fit: Fit) -> Schedule:
         return scheduled(self.level, fit.plan)
@@ -132,11 +142,6 @@ def _alike(choice: Choice, other: Choice) -> bool:
 
 def _placed(row: Sequence[Choice], places: Sequence[Choice], choices: Sequence[Choice]) -> list[Choice]:
     """The choices of a row, in its order, at these places of the course."""
-    wanted = {(p.start, str(c.what.schedule)): None for c, p in zip(row, places, strict=True)}
-    there = {p.start for p in places}
-    found = {
-        (c.start, str(c.what.schedule)): c
-        for c in choices
-        if c.start in there and c.what.kind == "way" and c.stop == c.start + 1
-    }
-    return [found[key] for key in wanted]
+    there = {place.start for place in places}
+    found = {(c.start, c.what.schedule): c for c in choices if c.start in there and c.what.kind == "way"}
+    return [found[place.start, choice.what.schedule] for choice, place in zip(row, places, strict=True)]

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.utils import checkpoint
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from archlang.api import Compiled
 from archlang.budget import Budget, Fit
@@ -127,3 +129,23 @@ def _followed(memory: Memory) -> Iterator[None]:
             yield
     finally:
         checkpoint._recomputation_hook = original
+
+
+class Work(TorchDispatchMode):
+    """Counts FLOPs as FlopCounterMode does, without its hooks of modules, which bear no `autograd.grad` in a backward
+    pass."""
+
+    flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        self.flops += count(*args, **(kwargs or {}), out_val=result) if count is not None else 0
+        return result
+
+
+def macs(module: nn.Module, inputs: Sequence[Any]) -> int:
+    """Multiply-accumulates of a step, as torch counts them: convolutions and matrix products, backward too."""
+    with Work() as work:
+        step(module, inputs)
+    return work.flops // 2
