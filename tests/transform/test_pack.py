@@ -34,8 +34,10 @@ block net(x: [B, 12]) -> [B, 6] {
 """
 
 
-@pytest.mark.parametrize(("spec", "shape"), [(NET, (2, 3, 8, 8)), (SKIP, (2, 4, 5, 5)), (FLAT, (3, 12))])
-@pytest.mark.parametrize("result", ["stack", "mean"])
+@pytest.mark.parametrize(
+    ("spec", "shape", "result"),
+    [(NET, (2, 3, 8, 8), "stack"), (SKIP, (2, 4, 5, 5), "stack"), (FLAT, (3, 12), "stack"), (FLAT, (3, 12), "mean")],
+)
 def test_whole_members_are_independent_networks(spec: str, shape: tuple[int, ...], result: str) -> None:
     x = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     nets = [randomised(archlang.build(spec), seed) for seed in range(3)]
@@ -87,7 +89,7 @@ def packed_size(members: int, alpha: int, gamma: int) -> int:
     return total + 512 * alpha * 10 * members // (members * gamma) + 10 * members
 
 
-@pytest.mark.parametrize(("members", "alpha", "gamma"), [(4, 2, 1), (4, 2, 2), (4, 4, 1), (2, 4, 4)])
+@pytest.mark.parametrize(("members", "alpha", "gamma"), [(4, 2, 2), (2, 4, 4)])
 def test_figures(members: int, alpha: int, gamma: int) -> None:
     gamma_of_head = gamma if 10 % gamma == 0 else 2
     made = archlang.apply(RESNET, f"pack({members}, alpha={alpha}, gamma={gamma})")
