@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from archlang.ir.graph import Program
     from archlang.optimize import Optimized
 
-__all__ = ["add_passes", "optimised"]
+__all__ = ["add_passes", "aim", "optimised"]
 
 LEVELS = ("0", "1", "2")
 
@@ -30,6 +30,12 @@ def add_passes(parser: Parser, level: str) -> None:
     parser.set_defaults(default_level=level)
 
 
+def aim(args: argparse.Namespace) -> tuple[str, str]:
+    """What the result is for, and the level of `-O`."""
+    level = args.level or ("2" if args.purpose or args.passes else args.default_level)
+    return args.purpose or ("inference" if level == "2" else "train"), level
+
+
 def optimised(
     program: Program,
     args: argparse.Namespace,
@@ -38,8 +44,7 @@ def optimised(
     """The program after the passes that the command line asks for."""
     from archlang.optimize import known_passes, optimize
 
-    level = args.level or ("2" if args.purpose or args.passes else args.default_level)
-    purpose = args.purpose or ("inference" if level == "2" else "train")
+    purpose, level = aim(args)
     names = None
     if args.passes is not None:
         names = [name.strip() for name in args.passes.split(",") if name.strip()]

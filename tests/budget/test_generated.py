@@ -195,6 +195,21 @@ def test_a_second_backward_pass() -> None:
         assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-9) for a, b in zip(mine, other, strict=True))
 
 
+def test_long_runs_have_one_choice_for_several_layers() -> None:
+    text = """
+    block unit(x) { return x + (x -> a: linear(8) -> relu -> b: linear(8)) }
+    block net(x: [B, 8]) { return x -> body: chain([unit() for _ in 0..150]) -> head: linear(4) }
+    """
+    compiled = archlang.compile(text, "net")
+    budget = budget_of(compiled)
+    fit = at(budget, 0.3)
+    plain, planned = pair(compiled, budget, fit)
+    inputs = doubles(budget)
+    same(step(plain, inputs), step(planned, inputs))
+    assert memory(planned.float(), random_inputs(budget.program, budget.sizes)) == (fit.kept, fit.peak)
+    assert len(written(compiled, budget, fit).source.splitlines()) < 150
+
+
 def test_statistics_change_once() -> None:
     compiled = archlang.compile(RESIDUAL, "net")
     budget = budget_of(compiled)

@@ -74,6 +74,8 @@ def test_a_module(capsys: Capture) -> None:
         (["plan", "net.arch", *AT, "--memory", "much"], "ARC0832"),
         (["compile", "net.arch", *AT], "ARC0901"),
         (["compile", "net.arch", *AT, "--memory", "1GiB", "--no-rebuild"], "ARC0901"),
+        (["compile", "net.arch", *AT, "--memory", "1GiB", "-O", "2"], "ARC0901"),
+        (["compile", "net.arch", *AT, "--memory", "1GiB", "--emit", "ir"], "ARC0901"),
         (["plan", "net.arch", "--at", "C=3"], "ARC0908"),
     ],
 )
