@@ -38,11 +38,11 @@ def masked(state: dict[str, Any], groups: Groups, kept: dict[int, list[int]], co
     """The state with zeros at indices that are left out: in what reads them, else in all that has them."""
     made = dict(state)
     for number, indices in kept.items():
-        group = groups.groups[number]
+        group, stay = groups.groups[number], set(indices)
         for member in group.members:
             if (consumers and member.dim == 0) or member.key.endswith("running_var"):
                 continue
-            gone = [p for i in range(group.size) if i not in indices for p in member.places(i)]
+            gone = [p for i in range(group.size) if i not in stay for p in member.places(i)]
             made[member.key] = made[member.key].index_fill(member.dim, torch.tensor(gone), 0.0)
     return made
 

@@ -117,5 +117,6 @@ def _by_weight(group: Group, state: Mapping[str, Any], power: int) -> list[int]:
             .sum(1)
             .cpu()
         )
-        total += torch.stack([mass[member.places(i)].sum() for i in range(group.size)])
+        places = torch.tensor(member.places(0)) + member.block * torch.arange(group.size).unsqueeze(1)
+        total += mass[places].sum(1)
     return sorted(range(group.size), key=lambda i: (float(total[i]), -i))
