@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from archlang.ir.graph import CONTRACTIONS, Attr, Graph, Node, Program, TensorType, Value, WeightDecl
@@ -193,12 +193,3 @@ class Walk:
         paths = self._of(frame.graph)
         lent = None if paths.owned(path) is not None else paths.lend(path, frame.lent)
         return lent if lent is not None else join(frame.prefix, paths.canonical(path))
-
-    # -- reading ---------------------------------------------------------------------------------------------------
-    def every(self) -> Iterator[Frame]:
-        """All activations, callers first."""
-        stack = [self.root]
-        while stack:
-            frame = stack.pop()
-            yield frame
-            stack.extend(inner for found in frame.frames.values() for inner in found)

@@ -103,7 +103,7 @@ def parts(axis: Axis) -> list[Axis]:
     if isinstance(axis, Cat):
         return [piece for part in axis.parts for piece in parts(part)]
     if isinstance(axis, Prod):
-        outer, *inner = factors(axis) or [axis.factors[0]]
+        outer, *inner = factors(axis)
         pieces = parts(outer) if isinstance(outer, Cat) else []
         if pieces:
             return [piece for part in pieces for piece in parts(_product((part, *inner)))]
