@@ -21,7 +21,7 @@ from archlang.reversible import rebuildable
 from archlang.reversible.kept import Anchors
 from archlang.shapes.dim import Size, symbol, symbols
 
-__all__ = ["Cost", "at_peak", "cost", "recorded"]
+__all__ = ["Cost", "at_peak", "cost", "evaluation", "recorded"]
 
 
 class Cost:
@@ -50,7 +50,7 @@ class Cost:
 
     @cached_property
     def _evaluation(self) -> Trace:
-        return _trace(self.program, Tracer(self._plans, training=False, grad=False), self._env)
+        return evaluation(self.program, self.sizes, self._plans)
 
     @cached_property
     def _training(self) -> Trace:
@@ -123,9 +123,14 @@ def cost(program: Program, sizes: Mapping[str, int] | None = None, rebuild: bool
     return Cost(program, sizes or {}, rebuild)
 
 
+def evaluation(program: Program, sizes: Mapping[str, int] | None = None, plans: Plans | None = None) -> Trace:
+    """What a forward pass in evaluation does."""
+    return _trace(program, Tracer(plans or Plans(), training=False, grad=False), _sizes(program, sizes or {}))
+
+
 def at_peak(program: Program, sizes: Mapping[str, int] | None = None) -> list[tuple[str, Size]]:
     """The tensors that make up the peak of inference, where it is one formula: their makers' paths, and bytes."""
-    trace = _trace(program, Tracer(Plans(), training=False, grad=False), _sizes(program, sizes or {}))
+    trace = evaluation(program, sizes)
     names = [f"input {v.name or port.name}" for port in program.root.inputs for v in port.values]
     return live_at_peak(trace, names)
 

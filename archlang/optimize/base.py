@@ -22,7 +22,7 @@ PURPOSES = ("train", "inference")
 # In the order in which they run; one file each.
 _FILES = (
     "dead_code", "unread", "identities", "constants", "common", "views", "inverses", "joins", "sink", "scalars",
-    "inline", "fold_norm", "collapse", "through", "branches", "paths", "matrix", "low_rank", "blend",
+    "inline", "fold_norm", "collapse", "through", "branches", "paths", "matrix", "low_rank", "blend", "order",
 )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ class Pass:
     """One rewrite of graphs.
 
     level: the lowest -O at which it runs; purposes: for training, inference or both; doc: one line for a reader; takes:
-    the name of the whole number that it asks for, `name=8`, if any.
+    the name of the whole number that it asks for, `name=8`, if any; late: it runs where the others found nothing more.
     """
 
     name: str
@@ -41,20 +41,27 @@ class Pass:
     doc: str
     run: Callable[[Editor], None]
     takes: str = ""
+    late: bool = False
 
 
 _PASSES: dict[str, Pass] = {}
 
 
 def rewrites(
-    name: str, *, equivalence: str, level: int, purposes: Sequence[str] = PURPOSES, takes: str = ""
+    name: str,
+    *,
+    equivalence: str,
+    level: int,
+    purposes: Sequence[str] = PURPOSES,
+    takes: str = "",
+    late: bool = False,
 ) -> Callable[[Callable[[Editor], None]], Callable[[Editor], None]]:
     """Registers the function under a name; the first line of its docstring says what it does."""
     assert equivalence in EQUIVALENCES
 
     def register(run: Callable[[Editor], None]) -> Callable[[Editor], None]:
         doc = (run.__doc__ or "").strip().partition("\n")[0]
-        _PASSES[name] = Pass(name, equivalence, level, tuple(purposes), doc, run, takes)
+        _PASSES[name] = Pass(name, equivalence, level, tuple(purposes), doc, run, takes, late)
         return run
 
     return register

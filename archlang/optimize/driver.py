@@ -77,6 +77,8 @@ def optimize(
     for _ in range(_ROUNDS):
         before = len(fired)
         for one, number in chosen:
+            if one.late and len(fired) > before:
+                continue
             count, callers = len(fired), Callers(program, frozen)
             for graph in program.graphs:
                 if id(graph) not in frozen:
