@@ -11,9 +11,10 @@ from archlang.ops.base import REQUIRED, Context, registry
 from archlang.optimize.clone import type_at
 from archlang.optimize.edit import Editor
 from archlang.optimize.weights import DROP, Change
+from archlang.records import dataclass
 from archlang.transform.base import Given, Parameter, transforms
 from archlang.transform.members import LAYERS, NORMS, Members
-from archlang.transform.work import Work
+from archlang.transform.work import Work, matches
 
 __all__ = ["pack"]
 
@@ -23,16 +24,26 @@ __all__ = ["pack"]
     Parameter("members", "int"),
     Parameter("alpha", "float", None),
     Parameter("gamma", "int", 1),
+    Parameter("layers", "path", "**"),
     Parameter("least", "int", 64),
     Parameter("result", "name", "stack"),
 )
-def pack(work: Work, given: Given, members: int, alpha: float | None, gamma: int, least: int, result: str) -> str:
+def pack(
+    work: Work,
+    given: Given,
+    members: int,
+    alpha: float | None,
+    gamma: int,
+    layers: str | list[str],
+    least: int,
+    result: str,
+) -> str:
     """Packs members of an ensemble into one network, whose layers have a group for each (Laurent et al., 2023).
 
     alpha: by how much all widths together grow; a member has alpha / members of the network's. By default as many as
     there are members, which are whole then, and whose trained states carry over. gamma: how many times the groups of
-    each member's layers there are; fewer in a convolution, where a group would have less than `least` channels. result:
-    "stack" gives [B, members, ...], "mean" what they give on the average.
+    each member's layers there are, in layers whose paths match; fewer in a convolution, where a group would have less
+    than `least` channels. result: "stack" gives [B, members, ...], "mean" what they give on the average.
     """
     whole = alpha is None or alpha == members
     if members < 1 or gamma < 1 or (alpha is not None and alpha <= 0):
@@ -42,7 +53,8 @@ def pack(work: Work, given: Given, members: int, alpha: float | None, gamma: int
     work.open(work.root)
     found = Members(work, members, members if alpha is None else alpha, given.span)
     kept = whole and gamma == 1
-    packing = _Packing(work, found, gamma, least, kept)
+    groups = _Groups(gamma, [layers] if isinstance(layers, str) else layers, least)
+    packing = _Packing(work, found, groups, kept)
     packing.plan()
     packing.graph(*found.order[0])
     _results(work, members, result)
@@ -55,11 +67,27 @@ def pack(work: Work, given: Given, members: int, alpha: float | None, gamma: int
     return f"{members} members, {width}, in groups of one network; its result is their {result}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """How many groups a member's layers get: gamma times theirs, where a pattern matches the path of the layer.
+
+    least: channels of a group of a convolution, below which there are fewer.
+    """
+
+    gamma: int
+    patterns: list[str]
+    least: int
+
+    def numbers(self, name: str) -> range:
+        """By how much the groups of a layer may be multiplied, the largest first."""
+        return range(self.gamma if any(matches(pattern, name) for pattern in self.patterns) else 1, 0, -1)
+
+
 class _Packing:
     """Rewrites graphs, callees where they are called. kept: whether the members' states carry over."""
 
-    def __init__(self, work: Work, members: Members, gamma: int, least: int, kept: bool) -> None:
-        self.work, self.members, self.gamma, self.least, self.kept = work, members, gamma, least, kept
+    def __init__(self, work: Work, members: Members, groups: _Groups, kept: bool) -> None:
+        self.work, self.members, self.groups, self.kept = work, members, groups, kept
         self._attrs: dict[int, Attrs] = {}  # id of a node -> its attributes for several members
         self._done: set[int] = set()
         self._modules: dict[tuple[int, str], Attrs] = {}
@@ -93,9 +121,9 @@ class _Packing:
             return {**attrs, out: wide}
         narrow = attrs[into] * self.members.count if self.members.shared(x) else self.members.width(x, name)
         each = attrs[into] == groups > 1  # a group for each channel, so for each of the members'
-        for more in range(self.gamma, 0, -1):
+        for more in self.groups.numbers(name):
             many = narrow if each else groups * self.members.count * more
-            large = more == 1 or each or node.op == "linear" or narrow // many >= self.least
+            large = more == 1 or each or node.op == "linear" or narrow // many >= self.groups.least
             if large and narrow % many == 0 and wide % many == 0:
                 return {**attrs, into: narrow, out: wide, "groups": many}
         message = f"`{name}` has {narrow} channels in and {wide} out, which {many} groups do not divide"

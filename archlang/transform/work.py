@@ -23,7 +23,7 @@ from archlang.report.diagnostic import Span
 from archlang.report.suggest import did_you_mean
 from archlang.transform.settle import members, merged, relieve
 
-__all__ = ["Place", "Work", "fixed"]
+__all__ = ["Place", "Work", "fixed", "matches"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +208,7 @@ class Work:
 
     def matching(self, pattern: str, span: Span) -> list[str]:
         """The paths that a pattern matches, none inside of another; a diagnostic where there are none."""
-        parts = (re.escape(p).replace(r"\*", "[^.]*") for p in pattern.split("**"))
-        wanted = re.compile(".*".join(parts))
-        found = [path for path in self.paths() if wanted.fullmatch(path)]
+        found = [path for path in self.paths() if matches(pattern, path)]
         if not found:
             self.unknown(pattern, span)
         return [p for p in found if not any(p.startswith(f"{other}.") for other in found)]
@@ -315,6 +313,12 @@ class Work:
                 relieve(graph)
         self._share()
         self._open.clear()
+
+
+def matches(pattern: str, path: str) -> bool:
+    """Whether a path is as the pattern says: `*` is any part of a name, `**` any number of names."""
+    parts = (re.escape(p).replace(r"\*", "[^.]*") for p in pattern.split("**"))
+    return re.fullmatch(".*".join(parts), path) is not None
 
 
 def fixed(path: str, why: str, span: Span) -> NoReturn:
