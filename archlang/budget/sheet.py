@@ -62,6 +62,8 @@ class Facts:
         if node.phase is not None or node.inverted or node.log_det or node.op in ("extern", *CONTRACTIONS):
             return False
         if node.callee is not None:
+            if any(output.training for output in node.callee.outputs):
+                return False
             if id(node.callee) not in self._safe:
                 below = [n for g in Program.of(node.callee).graphs for n in g.nodes]
                 self._safe[id(node.callee)] = all(_repeatable(n) for n in below)

@@ -20,20 +20,27 @@ __all__ = ["CHECKPOINT", "IN_TURN", "ONCE", "STRETCHES", "Segment", "Segments", 
 
 _ONCE = '''\
 class Once:
-    """For `checkpoint`: the second evaluation leaves the modules' buffers as they are."""
+    """A context, for as often as it is entered, in which buffers stay as they are."""
 
     def __init__(self, *modules: nn.Module) -> None:
         self.modules = modules
         self.stack = ExitStack()
-
-    def __call__(self) -> Any:
-        return nullcontext(), self
 
     def __enter__(self) -> None:
         self.stack.enter_context(unchanged(*self.modules))
 
     def __exit__(self, *_: object) -> None:
         self.stack.close()
+
+
+def once(*modules: nn.Module) -> dict[str, Any]:
+    """For `checkpoint`: the second evaluation writes to no buffers of the modules.
+
+    torch.compile sees to that by itself.
+    """
+    if torch.compiler.is_compiling():
+        return {}
+    return {"context_fn": lambda: (nullcontext(), Once(*modules))}
 '''
 
 _IN_TURN = '''\
@@ -53,7 +60,7 @@ def stretches(layers: Iterable[nn.Module], size: int) -> list[list[nn.Module]]:
 
 # Stands for the import in bodies.
 CHECKPOINT = Helper("checkpoint", "", defines=("checkpoint",))
-ONCE = Helper("Once", _ONCE, needs=(UNCHANGED,), defines=("Once", "Any", "ExitStack", "nullcontext"))
+ONCE = Helper("once", _ONCE, needs=(UNCHANGED,), defines=("Once", "once", "Any", "ExitStack", "nullcontext"))
 IN_TURN = Helper("in_turn", _IN_TURN, defines=("in_turn", "Iterable"))
 STRETCHES = Helper("stretches", _STRETCHES, defines=("stretches", "Iterable"))
 
@@ -86,13 +93,12 @@ def checkpointed(b: _Builder, segment: Segment) -> Step | Loop:
 
 def _call(b: _Builder, nodes: Sequence[Node], run: py.Py, *args: py.Py, modules: Sequence[py.Py] = ()) -> py.Call:
     """modules: those that the nodes run, where it is not what they run in the body."""
-    kwargs: tuple[py.Kwarg, ...] = (py.Kwarg("use_reentrant", py.Raw("False")),)
     writing = [node for node in nodes if b.forms.reversal.writes([node])]
     if writing:
         b.shared.help((ONCE,))
         found = tuple(modules or (part for node in writing for part in _modules(b, node)))
-        kwargs += (py.Kwarg("context_fn", py.Call(py.Raw("Once"), found)),)
-    return py.Call(py.Raw("checkpoint"), (run, *args), kwargs)
+        args = (*args, py.Un("**", py.Call(py.Raw("once"), found)))
+    return py.Call(py.Raw("checkpoint"), (run, *args), (py.Kwarg("use_reentrant", py.Raw("False")),))
 
 
 def _modules(b: _Builder, node: Node) -> Iterator[py.Py]:

@@ -268,6 +268,8 @@ class Printer:
         pad = " " * indent
         if isinstance(part, Kwarg):
             return self.statement(part.value, indent, f"{part.name}=", ",")
+        if isinstance(part, Un) and part.op == "**":
+            return self.statement(part.operand, indent, "**", ",")
         if isinstance(part, tuple) and len(part) == 1:  # the only argument is a generator: no comma after it
             return self._loop(part[0], indent)
         if isinstance(part, tuple):

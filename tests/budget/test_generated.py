@@ -210,6 +210,17 @@ def test_long_runs_have_one_choice_for_several_layers() -> None:
     assert len(written(compiled, budget, fit).source.splitlines()) < 150
 
 
+def test_it_compiles() -> None:
+    """Statistics of batches change once there, too."""
+    compiled = archlang.compile(RESIDUAL.replace("-> dropout(0.3)", "").replace("0..9", "0..3"), "net")
+    budget = budget_of(compiled)
+    plain, planned = pair(compiled, budget, budget.least)
+    torch._dynamo.reset()
+    whole = torch.compile(planned, backend="aot_eager", fullgraph=True)
+    inputs = doubles(budget)
+    same(step(plain, inputs), step(whole, inputs))
+
+
 def test_statistics_change_once() -> None:
     compiled = archlang.compile(RESIDUAL, "net")
     budget = budget_of(compiled)
