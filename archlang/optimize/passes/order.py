@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from math import prod
 
 from archlang.analyze.cost import evaluation
 from archlang.analyze.liveness import peak
 from archlang.analyze.trace import Trace
-from archlang.ir.graph import Graph, Node, Program
-from archlang.ops.eager import Storage
+from archlang.ir.graph import Graph, Node, Program, Value
+from archlang.ops.base import registry
+from archlang.ops.eager import BYTES
 from archlang.optimize.base import rewrites
-from archlang.optimize.edit import Editor, acts
+from archlang.optimize.edit import Editor, acts, dense_run, plain
 from archlang.shapes.dim import Size, evaluate, symbols
 
 _GAIN = 50  # a fiftieth of the peak is worth another order than the author's
@@ -25,18 +27,24 @@ def order(edit: Editor) -> None:
     written = graph.nodes
     if graph.sequential or graph.reversible or all(len(edit.readers(v)) < 2 for v in graph.values):
         return
-    trace = _trace(graph)
-    found = [written[i] for i in _schedule(edit, trace)]
-    if all(a is b for a, b in zip(found, written, strict=True)):
+    steps, held = _steps(edit)
+    places = _schedule(steps, held)
+    if places == list(range(len(steps))) or not _gains(
+        _course(steps, range(len(steps)), held), _course(steps, places, held)
+    ):
         return
-    before = _peak(trace)
-    graph.nodes = found
+    before = _peak(_trace(graph))
+    graph.nodes = [written[i] for i in places]
     after = _peak(_trace(graph))
-    if before is None or after is None or after * _GAIN > before * (_GAIN - 1):
+    if before is None or after is None or not _gains(before, after):
         graph.nodes = written
         return
-    first = next(node for node, old in zip(found, written, strict=True) if node is not old)
+    first = next(node for node, old in zip(graph.nodes, written, strict=True) if node is not old)
     edit.did(first, f"in another order, the peak of memory is {after / before:.2f} of what it was")
+
+
+def _gains(before: int, after: int) -> bool:
+    return after * _GAIN <= before * (_GAIN - 1)
 
 
 def _trace(graph: Graph) -> Trace:
@@ -53,19 +61,17 @@ def _number(size: Size) -> int:
 
 
 class _Step:
-    """A node, with the places of the nodes that must come before it, and the memory that it touches."""
+    """A node, with the places of the nodes that must come before it, and the bytes of the memory that it touches."""
 
     def __init__(self, node: Node, before: set[int]) -> None:
         self.node = node
         self.before = before
-        self.storages: dict[int, Storage] = {}
-        self.fresh: list[Storage] = []
+        self.storages: dict[int, int] = {}
+        self.fresh = 0
 
 
-def _schedule(edit: Editor, trace: Trace) -> list[int]:
+def _schedule(steps: Sequence[_Step], held: set[int]) -> list[int]:
     """Places of the nodes: of those that can be next, always the one after which least is live, else the first."""
-    steps = _steps(edit, trace)
-    held = {id(s) for s in trace.inputs} | {id(ghost.storage) for ghost in trace.outputs}
     uses = Counter(key for step in steps for key in step.storages)
     waiting = [len(step.before) for step in steps]
     after: list[list[int]] = [[] for _ in steps]
@@ -76,8 +82,8 @@ def _schedule(edit: Editor, trace: Trace) -> list[int]:
     found: list[int] = []
 
     def growth(i: int) -> tuple[int, int]:
-        ends = sum(_number(s.bytes) for key, s in steps[i].storages.items() if uses[key] == 1 and key not in held)
-        return sum(_number(s.bytes) for s in steps[i].fresh) - ends, i
+        ends = sum(n for key, n in steps[i].storages.items() if uses[key] == 1 and key not in held)
+        return steps[i].fresh - ends, i
 
     while ready:
         i = min(ready, key=growth)
@@ -91,21 +97,47 @@ def _schedule(edit: Editor, trace: Trace) -> list[int]:
     return found
 
 
-def _steps(edit: Editor, trace: Trace) -> Sequence[_Step]:
-    nodes = edit.graph.nodes
-    place = {id(v): i for i, node in enumerate(nodes) for v in node.outputs}
-    steps, last = [], None
-    for i, node in enumerate(nodes):
+def _course(steps: Sequence[_Step], order: Sequence[int], held: set[int]) -> int:
+    """The most bytes at one time, beside those inside of calls."""
+    uses = Counter(key for step in steps for key in step.storages)
+    live = most = 0
+    for i in order:
+        live += steps[i].fresh
+        most = max(most, live)
+        for key, size in steps[i].storages.items():
+            uses[key] -= 1
+            live -= size if not uses[key] and key not in held else 0
+    return most
+
+
+def _steps(edit: Editor) -> tuple[list[_Step], set[int]]:
+    """The nodes, and the memory that is held to the end: inputs and results. Calls are taken to give new tensors."""
+    graph = edit.graph
+    memory = {id(v): (id(v), 0) for port in graph.inputs for v in port.values}  # whose it is, and how much
+    held = set(memory)
+    place = {id(v): i for i, node in enumerate(graph.nodes) for v in node.outputs}
+    steps: list[_Step] = []
+    last = None
+    for i, node in enumerate(graph.nodes):
         before = {place[id(v)] for v in node.inputs if id(v) in place}
         if acts(node, False):  # numbers are drawn in the same order
             before |= set() if last is None else {last}
             last = i
-        steps.append(_Step(node, before))
-    by_node = {id(step.node): step for step in steps}
-    known = {id(s) for s in trace.inputs}
-    for one in trace.steps:
-        step = by_node[id(one.node)]
-        step.storages |= {id(s): s for s in (*one.ins, *one.outs) if not s.own}
-        step.fresh += [s for s in one.outs if id(s) not in known and not s.own]
-        known |= {id(s) for s in one.outs}
-    return steps
+        step = _Step(node, before)
+        for value, source in zip(node.outputs, _sources(node), strict=True):
+            size = _number(prod(value.type.shape, start=BYTES[value.type.dtype])) if node.op != "weight" else 0
+            memory[id(value)] = (id(value), size) if source is None else memory[id(source)]
+            step.fresh += size if source is None else 0
+        step.storages = dict(memory[id(v)] for v in (*node.inputs, *node.outputs))
+        steps.append(step)
+    held |= {memory[id(v)][0] for output in graph.outputs for v in output.values}
+    return steps, held
+
+
+def _sources(node: Node) -> list[Value | None]:
+    """Of each result the input whose memory it shares."""
+    if node.op not in registry() or not node.inputs or not plain(node):
+        return [None] * len(node.outputs)
+    ins, outs = dense_run(node)
+    shared = {id(ghost.storage): v for ghost, v in zip(ins, node.inputs, strict=True)}
+    return [shared.get(id(out.storage)) for out in outs]
