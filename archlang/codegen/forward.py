@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from archlang.codegen.body import LAYER, Body, Loop, Step, Target, TwoWay
 from archlang.codegen.checks import check_lines
@@ -226,23 +227,24 @@ class _Forward:
             out += check_lines(check, self.printer, self.sizes, self.indent)
         finish = self._direct_return(lines)
         self.last_note = ""
-        phase: str | None = None
         closed: set[str] = set()
-        for i, line in enumerate(lines):
-            if line.phase != phase:
-                if line.phase is None:
-                    closed = set()
-                elif phase is not None and line.phase not in closed and closed:
-                    out.append(f"{' ' * self.indent}else:")
-                    closed.add(line.phase)
-                else:
-                    test = "if self.training:" if line.phase == "train" else "if not self.training:"
-                    out.append(f"{' ' * self.indent}{test}")
-                    closed = {line.phase}
-                phase = line.phase
-            indent = self.indent + (4 if phase else 0)
-            last = finish and i == len(lines) - 1
-            out += self._line(line, indent, returned=last)
+        at = 0
+        for phase, together in groupby(lines, lambda line: line.phase):
+            inside: list[str] = []
+            for line in together:
+                at += 1
+                indent = self.indent + (4 if phase else 0)
+                inside += self._line(line, indent, returned=finish and at == len(lines))
+            if phase is None:
+                closed = set()
+            elif inside and closed and phase not in closed:
+                out.append(f"{' ' * self.indent}else:")
+                closed.add(phase)
+            elif inside:  # names alone need no statement
+                test = "if self.training:" if phase == "train" else "if not self.training:"
+                out.append(f"{' ' * self.indent}{test}")
+                closed = {phase}
+            out += inside
         return out if finish else [*out, *self._returns()]
 
     def _line(self, line: Line, indent: int, *, returned: bool) -> list[str]:

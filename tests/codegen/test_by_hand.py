@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import archlang
 from tests.codegen.features import FEATURES
 from tests.codegen.load import network
 from tests.codegen.nets import resnet
@@ -122,3 +123,8 @@ def test_swept_initialisation() -> None:
     assert net.get_parameter("inner.fc.bias").abs().max() > 0
     draws = torch.cat([network(FEATURES["swept"][0]()).get_parameter("inner.a.weight").flatten() for _ in range(200)])
     assert abs(float(draws.detach().std()) - (2 / 3) ** 0.5) < 0.05
+
+
+def test_a_phase_in_which_nothing_is_computed_is_left_out() -> None:
+    text = archlang.compile("block net(x: [B, 8]) { if training { x = x -> identity }\n return x -> relu }").source
+    assert "if self.training" not in text

@@ -12,7 +12,7 @@ from archlang.optimize.weights import ASSUMED
 def end_schedules(edit: Editor) -> None:
     """g * a + (1 - g) * b, of a buffer g: b, as if g were 0, which it is when the schedule has ended.
 
-    Progressive re-parameterised batch normalisation: SLAB (Guo et al., 2024).
+    Progressive re-parameterised batch normalisation (Guo et al., 2024).
     """
     for node in edit.nodes("add"):
         if not plain(node) or len(node.inputs) != 2:

@@ -36,8 +36,8 @@ class _Branch:
 def merge_branches(edit: Editor) -> None:
     """Sums of convolutions (linear layers), batch norms and copies of one input: one layer.
 
-    Kernels of other sizes, rates and groups are embedded in zeros, where that takes no more multiplications. RepVGG:
-    Making VGG-style ConvNets Great Again (Ding et al., 2021); dilated kernels: Scaling Up Your Kernels (Zhang et al.,
+    Kernels of other sizes, rates and groups are embedded in zeros, where that takes no more multiplications.
+    Sums of sizes: Ding et al., 2021; dilated kernels: Scaling Up Your Kernels (Zhang et al.,
     2024).
     """
     for root in edit.nodes("add"):

@@ -16,8 +16,8 @@ from archlang.optimize.taps import Kernel
 def conv_to_matrix(edit: Editor) -> None:
     """A convolution beside a linear layer of all pixels of the same image, added: the linear layer.
 
-    RepMLP: Re-parameterizing Convolutions into Fully-connected Layers for Image Recognition (Ding et al., 2021). The
-    layer may have groups, as a 1x1 convolution of a single pixel whose channels are all pixels.
+    Re-parameterizing Convolutions into Fully-connected Layers for Image Recognition (Ding et al., 2021). The layer
+    may have groups, as a 1x1 convolution of a single pixel whose channels are all pixels.
     """
     for total in edit.nodes("add"):
         if not plain(total) or any(v.type != total.outputs[0].type for v in total.inputs):
