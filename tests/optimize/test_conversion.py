@@ -13,6 +13,8 @@ from torch import nn
 
 import archlang
 from archlang.cli import main
+from archlang.codegen import generate
+from archlang.optimize import optimize
 from tests.optimize.equal import deviation
 
 SPEC = """
@@ -74,8 +76,6 @@ def test_the_file_is_as_linters_want_it(tmp_path: Path) -> None:
 
 def test_training_keeps_both_modes() -> None:
     """Exact passes for training leave what acts in training alone."""
-    from archlang.optimize import optimize
-
     program = archlang.compile(SPEC).program
     made = optimize(program, purpose="train", level=1)
     ops = [node.op for graph in made.program.graphs for node in graph.nodes]
@@ -96,3 +96,19 @@ def test_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["optimize", str(spec), "--explain"]) == 0
     text = capsys.readouterr().out
     assert "fold-batchnorm" in text and "net.arch:3" in text
+
+
+def test_a_run_that_nothing_reads_is_gone() -> None:
+    spec = """
+    use std.schemes: parallel
+    block net(x: [B, 4, H, W]) {
+        y = x
+        for i in 0..4 { y = y -> parallel([silu(), conv(4, 1)]) }
+        return x -> relu
+    }
+    """
+    program = archlang.compile(spec).program
+    made = optimize(program)
+    assert not made.program.root.children
+    generate(made.program, source_name="net.arch", changes=made.changes)
+    assert made.convert(archlang.build(spec).state_dict()) == {}

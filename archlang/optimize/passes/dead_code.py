@@ -21,9 +21,10 @@ def dead_code(edit: Editor) -> None:
 def _unused(edit: Editor) -> None:
     """Modules and weights under paths that no node names, unless something else knows them by another name."""
     graph = edit.graph
-    for path in [p for p, c in graph.children.items() if c.count == 1 and edit.unused(p)]:
-        if graph.children[path].weights or graph.children[path].graph is not None:
-            edit.change(DROP, (), (), [path])
+    for path in [p for p, c in graph.children.items() if all(edit.unused(q) for q in c.paths)]:
+        child = graph.children[path]
+        if child.weights or child.graph is not None:
+            edit.change(DROP, (), (), list(child.paths))
         edit.drop_module(path)
     for path in [p for p in graph.weights if edit.unused(p)]:
         edit.change(DROP, (), (), [path])
