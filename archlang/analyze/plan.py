@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from archlang.ir.graph import Attr, Attrs, Child, Graph, Node, TensorType, Value, WeightDecl
+from archlang.ir.graph import Attrs, Child, Graph, Node, TensorType, Value, WeightDecl, attr_at
 from archlang.ir.paths import Paths
 from archlang.reversible import runs
-from archlang.shapes.dim import Dim, Size, substitute
+from archlang.shapes.dim import Size, substitute
 
 __all__ = ["Env", "Plan", "Plans", "present"]
 
@@ -21,7 +21,7 @@ class Plan:
     def __init__(self, graph: Graph, env: Env) -> None:
         self.graph = graph
         self.key = (id(graph), tuple(env[name] for name in graph.symbols))
-        self.types = {id(v): _type(v.type, env) for v in graph.values}
+        self.types = {id(v): v.type.at(env) for v in graph.values}
         self.attrs = [_attrs(node.attrs, env) for node in graph.nodes]
         self.sizes = [{name: substitute(s, env) for name, s in node.sizes.items()} for node in graph.nodes]
 
@@ -66,15 +66,5 @@ def present(node: Node, training: bool) -> list[Value]:
     return [v for v, only in zip(node.outputs, kinds, strict=True) if training or not only]
 
 
-def _type(type: TensorType, env: Env) -> TensorType:
-    return TensorType(tuple(substitute(s, env) for s in type.shape), type.dtype)
-
-
 def _attrs(attrs: Attrs, env: Env) -> dict[str, Any]:
-    return {name: _attr(value, env) for name, value in attrs.items()}
-
-
-def _attr(attr: Attr, env: Env) -> Attr:
-    if isinstance(attr, Dim):
-        return substitute(attr, env)
-    return tuple(_attr(a, env) for a in attr) if isinstance(attr, tuple) else attr
+    return {name: attr_at(value, env) for name, value in attrs.items()}

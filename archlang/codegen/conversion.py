@@ -13,6 +13,7 @@ from importlib.resources import files
 from archlang.codegen.exprs import Call, Kwarg, Leaf, Py, Raw, Seq
 from archlang.codegen.names import Scope, identifier
 from archlang.codegen.printer import Printer, string
+from archlang.codegen.rebuilding import Definition, reached
 from archlang.ir.graph import Child, Program
 from archlang.ir.paths import split_index
 from archlang.optimize.weights import DROP, MOVE, Change
@@ -38,7 +39,8 @@ def conversion(
     functions: dict[int, str] = {}  # id of a graph -> what converts an instance of it
     known: dict[tuple[str, str], str] = {}
     used = {change.function for graph in program.graphs for change in changes.get(id(graph), ())}
-    for name in (_NAME, *_needed(used)):
+    tensors = _functions(used)
+    for name in (_NAME, *tensors):
         names.take(name)
     for graph in program.graphs:
         body = [line for change in changes.get(id(graph), ()) for line in _change(change)]
@@ -53,7 +55,7 @@ def conversion(
         functions[id(graph)] = known[key]
     if id(program.root) not in functions and not sources:
         return []
-    parts = [*(_definitions()[name] for name in _needed(used)), *texts, _last(functions.get(id(program.root)), sources)]
+    parts = [*tensors.values(), *texts, _last(functions.get(id(program.root)), sources)]
     return [f"{_BANNER}\n\n\n{parts[0]}", *parts[1:]]
 
 
@@ -119,23 +121,22 @@ def _inside(path: str) -> str:
 
 # -- functions of tensors ----------------------------------------------------------------------------------------------
 @cache
-def _definitions() -> dict[str, str]:
+def _definitions() -> dict[str, Definition]:
     """The functions of `optimize/runtime/weights.py` by name."""
-    text = files("archlang.optimize.runtime").joinpath("weights.py").read_text(encoding="utf-8")
-    lines = text.splitlines()
-    found = [n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef)]
-    return {n.name: "\n".join(lines[n.lineno - 1 : n.end_lineno]) for n in found}
+    return {n.name: n for n in ast.parse(_text()).body if isinstance(n, ast.FunctionDef)}
 
 
-def _needed(used: set[str]) -> list[str]:
-    """Names of the functions that these need, in the order of the file."""
-    definitions = _definitions()
-    wanted: set[str] = set()
-    pending = [*used, *(["rewrite"] if used - {MOVE, DROP} else [])]
-    while pending:
-        name = pending.pop()
-        if name not in wanted:
-            wanted.add(name)
-            tree = ast.parse(definitions[name])
-            pending += [n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id in definitions]
-    return [name for name in definitions if name in wanted]
+@cache
+def _text() -> str:
+    return files("archlang.optimize.runtime").joinpath("weights.py").read_text(encoding="utf-8")
+
+
+def _functions(used: set[str]) -> dict[str, str]:
+    """The texts of these functions, and of those that they need, by name and in the order of the file."""
+    wanted = reached(_definitions(), [*used, *(["rewrite"] if used - {MOVE, DROP} else [])])
+    lines = _text().splitlines()
+    return {
+        name: "\n".join(lines[node.lineno - 1 : node.end_lineno])
+        for name, node in _definitions().items()
+        if name in wanted
+    }

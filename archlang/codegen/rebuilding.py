@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -11,7 +11,20 @@ from archlang.codegen.exprs import Raw
 from archlang.codegen.names import FILE_NAMES
 from archlang.ops.code import Helper
 
-__all__ = ["BANNER", "MEASURE", "RUN", "UNCHANGED", "UNDO", "imports", "names", "pasted", "rebuild", "runtime_text"]
+__all__ = [
+    "BANNER",
+    "MEASURE",
+    "RUN",
+    "UNCHANGED",
+    "UNDO",
+    "Definition",
+    "imports",
+    "names",
+    "pasted",
+    "reached",
+    "rebuild",
+    "runtime_text",
+]
 
 Definition = ast.ClassDef | ast.FunctionDef
 
@@ -82,17 +95,23 @@ def pasted(texts: Iterable[str]) -> str:
     Of `Steps` and `Plain` only the methods that something calls on `steps`.
     """
     definitions, trees = _definitions(), [ast.parse(text) for text in texts]
+    found = reached(definitions, (word for tree in trees for word in _names(tree)))
+    called = {word for node in (*trees, *found.values()) for word in _attributes(node, "steps")}
+    lines = runtime_text().splitlines()
+    parts = [_text(node, lines, called) for name, node in definitions.items() if name in found]
+    return "\n\n\n".join(parts)
+
+
+def reached(definitions: Mapping[str, Definition], names: Iterable[str]) -> dict[str, Definition]:
+    """Those of these definitions that names lead to, and what they refer to in turn."""
     found: dict[str, Definition] = {}
-    pending = [word for tree in trees for word in _names(tree)]
+    pending = list(names)
     while pending:
         name = pending.pop()
         if name in definitions and name not in found:
             found[name] = definitions[name]
             pending += _names(found[name])
-    called = {word for node in (*trees, *found.values()) for word in _attributes(node, "steps")}
-    lines = runtime_text().splitlines()
-    parts = [_text(node, lines, called) for name, node in definitions.items() if name in found]
-    return "\n\n\n".join(parts)
+    return found
 
 
 def _names(node: ast.AST) -> set[str]:

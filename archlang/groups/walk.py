@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from archlang.ir.graph import CONTRACTIONS, Attr, Graph, Node, Program, TensorType, Value, WeightDecl
+from archlang.ir.graph import CONTRACTIONS, Graph, Node, Program, TensorType, Value, WeightDecl, attr_at
 from archlang.ir.paths import Paths, join
 from archlang.ops.base import Context, registry
 from archlang.ops.channels import Axes, Tied, Ties
 from archlang.records import dataclass, field
-from archlang.shapes.dim import Dim, Size, substitute
+from archlang.shapes.dim import Size, substitute
 
 __all__ = ["Frame", "Walk"]
 
@@ -34,17 +34,11 @@ class Frame:
 
     def type(self, value: Value) -> TensorType:
         """The value's type, with the root's symbols."""
-        return TensorType(tuple(substitute(s, self.sizes) for s in value.type.shape), value.type.dtype)
+        return value.type.at(self.sizes)
 
     def attrs(self, node: Node) -> dict[str, Any]:
         """The node's attributes, with the root's symbols."""
-        return {name: _at(value, self.sizes) for name, value in node.attrs.items()} if self.sizes else {**node.attrs}
-
-
-def _at(attr: Attr, sizes: Mapping[str, Size]) -> Attr:
-    if isinstance(attr, Dim):
-        return substitute(attr, sizes)
-    return tuple(_at(item, sizes) for item in attr) if isinstance(attr, tuple) else attr
+        return {name: attr_at(value, self.sizes) for name, value in node.attrs.items()}
 
 
 def _results(callee: Graph) -> int:

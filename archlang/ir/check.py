@@ -26,7 +26,7 @@ from archlang.ir.graph import (
 from archlang.ir.paths import Paths, shift, split_index
 from archlang.ir.sizes import Equalities
 from archlang.ir.walk import parameters
-from archlang.shapes.dim import Dim, Size, substitute, symbols
+from archlang.shapes.dim import Dim, symbols
 
 __all__ = ["SPECIAL", "IRError", "OpRules", "attr_symbols", "check"]
 
@@ -337,12 +337,12 @@ class _GraphCheck:
             if len(values) != len(types):
                 self.fail(f"`{callee.name}` has {len(types)} {what}s, the call {len(values)}", node)
             for value, kind in zip(values, types, strict=True):
-                self.same_type(_at(kind, node.sizes), value.type, f"an {what} of `{callee.name}`", node)
+                self.same_type(kind.at(node.sizes), value.type, f"an {what} of `{callee.name}`", node)
         if node.count > 1:
             if any(output.training for output in callee.outputs):
                 self.fail("a block with training-only outputs is run several times", node)
             streams = ports[: len(node.inputs) - sum(len(p.values) for p in callee.inputs if p.context)]
-            self.check_chain([_at(t, node.sizes) for t in results], [_at(t, node.sizes) for t in streams], node)
+            self.check_chain([t.at(node.sizes) for t in results], [t.at(node.sizes) for t in streams], node)
 
     def backwards(self, node: Node, callee: Graph) -> tuple[list[TensorType], list[TensorType]]:
         """What the inverse of a callee takes (its streams, then its context) and gives."""
@@ -406,10 +406,6 @@ def _stream_outputs(callee: Graph) -> int:
 
 def _tensor(decl: WeightDecl) -> tuple[str, tuple[int, ...], str, str]:
     return decl.name, decl.shape, decl.dtype, decl.kind
-
-
-def _at(kind: TensorType, sizes: Mapping[str, Size]) -> TensorType:
-    return TensorType(tuple(substitute(s, sizes) for s in kind.shape), kind.dtype)
 
 
 def attr_symbols(attrs: Attrs) -> Iterator[str]:

@@ -28,7 +28,7 @@ from typing import Any, Union
 
 from archlang.records import dataclass, field
 from archlang.report.diagnostic import Span
-from archlang.shapes.dim import Size, difference, evaluate, size_str, substitute, symbols
+from archlang.shapes.dim import Dim, Size, difference, evaluate, size_str, substitute, symbols
 
 __all__ = [
     "CONTRACTIONS",
@@ -48,6 +48,7 @@ __all__ = [
     "TensorType",
     "Value",
     "WeightDecl",
+    "attr_at",
 ]
 
 
@@ -65,6 +66,10 @@ class TensorType:
     @property
     def rank(self) -> int:
         return len(self.shape)
+
+    def at(self, sizes: Mapping[str, Size]) -> TensorType:
+        """The same with sizes put in for symbols."""
+        return TensorType(tuple(substitute(s, sizes) for s in self.shape), self.dtype) if sizes else self
 
     def __str__(self) -> str:
         dims = ", ".join(size_str(s) for s in self.shape)
@@ -89,6 +94,17 @@ class Init:
 # What a node's attribute can be: plain data that prints, hashes and round-trips through JSON.
 Attr = Union[None, bool, int, float, str, Size, Init, tuple["Attr", ...]]
 Attrs = Mapping[str, Any]  # name -> Attr; `Any` because readers know each attribute's type
+
+
+def attr_at(attr: Attr, sizes: Mapping[str, Size]) -> Attr:
+    """An attribute with sizes put in for symbols."""
+    if isinstance(attr, Dim):
+        return substitute(attr, sizes)
+    if isinstance(attr, tuple):
+        return tuple(attr_at(a, sizes) for a in attr)
+    if isinstance(attr, Init):
+        return Init(attr.name, tuple((name, attr_at(a, sizes)) for name, a in attr.args))
+    return attr
 
 
 @dataclass(eq=False, slots=True)

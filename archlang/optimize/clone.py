@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from archlang.ir.graph import (
-    Attr,
     Child,
     Graph,
-    Init,
     Node,
     Output,
     Port,
     Program,
     Proof,
     Step,
-    TensorType,
     Value,
-)  # fmt: skip
+    attr_at,
+)
 from archlang.records import replace
-from archlang.shapes.dim import Dim, Size, substitute
+from archlang.shapes.dim import Size, substitute
 
-__all__ = ["at_sizes", "clone", "copy_graph", "copy_node", "type_at"]
+__all__ = ["clone", "copy_graph", "copy_node", "copy_proof"]
 
 
 def clone(program: Program) -> Program:
@@ -40,27 +37,11 @@ def copy_graph(graph: Graph) -> Graph:
     return _graph(graph, {id(callee): callee for callee in callees})
 
 
-def type_at(kind: TensorType, sizes: Mapping[str, Size]) -> TensorType:
-    """The type with sizes put in for symbols."""
-    return TensorType(tuple(substitute(s, sizes) for s in kind.shape), kind.dtype) if sizes else kind
-
-
-def at_sizes(attr: Any, sizes: Mapping[str, Size]) -> Attr:
-    """An attribute with sizes put in for symbols."""
-    if isinstance(attr, Dim):
-        return substitute(attr, sizes)
-    if isinstance(attr, tuple):
-        return tuple(at_sizes(a, sizes) for a in attr)
-    if isinstance(attr, Init):
-        return Init(attr.name, tuple((name, at_sizes(a, sizes)) for name, a in attr.args))
-    return attr  # type: ignore[no-any-return]
-
-
 def copy_node(node: Node, values: dict[int, Value], sizes: Mapping[str, Size], graphs: Mapping[int, Graph]) -> Node:
     """A copy over the copies of its inputs, with fresh outputs, which are put into `values`."""
     for value in node.outputs:
-        values[id(value)] = Value(type_at(value.type, sizes), value.name)
-    attrs = {name: at_sizes(a, sizes) for name, a in node.attrs.items()} if sizes else dict(node.attrs)
+        values[id(value)] = Value(value.type.at(sizes), value.name)
+    attrs = {name: attr_at(a, sizes) for name, a in node.attrs.items()} if sizes else dict(node.attrs)
     callee = node.callee if node.callee is None else graphs.get(id(node.callee), node.callee)
     inner = {name: substitute(s, sizes) for name, s in node.sizes.items()} if sizes else dict(node.sizes)
     return Node(
@@ -78,7 +59,7 @@ def _graph(graph: Graph, made: Mapping[int, Graph]) -> Graph:
     for port in graph.inputs:
         for value in port.values:
             values[id(value)] = Value(value.type, value.name)
-    inputs = [replace_port(p, values) for p in graph.inputs]
+    inputs = [_port(p, values) for p in graph.inputs]
     nodes: dict[int, Node] = {}
     for node in graph.nodes:
         nodes[id(node)] = copy_node(node, values, {}, made)
@@ -90,12 +71,11 @@ def _graph(graph: Graph, made: Mapping[int, Graph]) -> Graph:
         {path: _child(c, made) for path, c in graph.borrowed.items()}, dict(graph.aliases), graph.symbols,
         list(graph.constraints), graph.params, graph.doc, graph.sequential, graph.reversible,
     )  # fmt: skip
-    copy.proof = None if graph.proof is None else _proof(graph.proof, values, nodes)
+    copy.proof = None if graph.proof is None else copy_proof(graph.proof, values, nodes)
     return copy
 
 
-def replace_port(port: Port, values: Mapping[int, Value]) -> Port:
-    """The port over copies of its values."""
+def _port(port: Port, values: Mapping[int, Value]) -> Port:
     return Port(port.name, _mapped(port.values, values), port.kind, port.context, port.span)
 
 
@@ -104,7 +84,8 @@ def _child(child: Child, made: Mapping[int, Graph]) -> Child:
     return Child(child.path, child.span, child.op, child.attrs, child.weights, graph, child.count)
 
 
-def _proof(proof: Proof, values: Mapping[int, Value], nodes: Mapping[int, Node]) -> Proof:
+def copy_proof(proof: Proof, values: Mapping[int, Value], nodes: Mapping[int, Node]) -> Proof:
+    """The proof over copies of its values and nodes, by the ids of the old ones."""
     steps = tuple(
         Step(
             s.kind, None if s.node is None else nodes[id(s.node)], _mapped(s.consumed, values), _mapped(s.made, values),

@@ -16,8 +16,6 @@ from archlang.ir.graph import (
     Output,
     Port,
     Program,
-    Proof,
-    Step,
     TensorType,
     Value,
     WeightDecl,
@@ -25,8 +23,9 @@ from archlang.ir.graph import (
 from archlang.ir.paths import Paths, join
 from archlang.ops.base import Context, OpError, registry
 from archlang.ops.channels import Axes, Sizes, Tied, Var, filled, length
+from archlang.optimize.clone import copy_proof
 from archlang.records import dataclass, replace
-from archlang.shapes.dim import Size, substitute
+from archlang.shapes.dim import Size
 
 __all__ = ["Unprunable", "shrink"]
 
@@ -133,7 +132,7 @@ class _Build:
             old.doc,
             old.sequential,
             old.reversible,
-            self.proof(old.proof) if old.proof is not None else None,
+            copy_proof(old.proof, self.values, self.nodes) if old.proof is not None else None,
         )
         fold_runs(graph)
         return graph
@@ -154,20 +153,6 @@ class _Build:
             return replace(old, path=path, count=1)
         weights = tuple(self.all.decl(decl, join(full, decl.name)) for decl in old.weights)
         return Child(path, old.span, old.op, made.attrs, weights, made.graph)
-
-    def proof(self, old: Proof) -> Proof:
-        steps = tuple(
-            Step(
-                step.kind,
-                self.nodes[id(step.node)] if step.node is not None else None,
-                self.mapped(step.consumed),
-                self.mapped(step.made),
-                step.span,
-                step.names,
-            )
-            for step in old.steps
-        )
-        return replace(old, steps=steps)
 
     # -- nodes -----------------------------------------------------------------------------------------------------
     def node(self, place: int, old: Node) -> list[Node]:
@@ -198,7 +183,7 @@ class _Build:
         if graph is None:
             return [TensorType(self.all.sizes(axes), old.outputs[0].type.dtype) for axes in said[0].outs]
         given = graph.streams if old.inverted else [v for output in graph.outputs for v in output.values]
-        return [TensorType(tuple(substitute(s, old.sizes) for s in v.type.shape), v.type.dtype) for v in given]
+        return [v.type.at(old.sizes) for v in given]
 
     def one(self, old: Node, ins: tuple[Value, ...], outs: tuple[Value, ...], path: str | None, **changes: Any) -> Node:
         new = replace(old, inputs=ins, outputs=outs, path=path, count=1, **changes)

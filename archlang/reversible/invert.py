@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from weakref import WeakKeyDictionary
 
-from archlang.ir.graph import Graph, Node, Output, Port, Step, TensorType, Value
+from archlang.ir.graph import Graph, Node, Output, Port, Step, Value
 from archlang.ops.base import registry
 from archlang.records import replace
 from archlang.reversible.branch import Branch
 from archlang.reversible.factors import bounds, rounds
 from archlang.reversible.prove import prove
-from archlang.shapes.dim import substitute
 
-__all__ = ["Backwards", "invert", "may_vanish"]
+__all__ = ["Backwards", "invert", "may_vanish", "side_outputs"]
 
 _KNOWN: WeakKeyDictionary[Graph, Graph] = WeakKeyDictionary()
 
@@ -109,7 +108,7 @@ class Backwards:
             self.nodes.append(Node(op, tuple(made), outputs, node.span, attrs, phase=node.phase))
             return
         if node.inverted:
-            outputs += _side_outputs(node)
+            outputs += side_outputs(node)
         rest = rest[node.log_det :]  # what the log-determinant is added to
         flipped = replace(node, inputs=(*made, *rest), outputs=outputs, inverted=not node.inverted, log_det=False)
         self.nodes.append(flipped)
@@ -155,10 +154,10 @@ def may_vanish(factor: Value, node: Node, graph: Graph, makers: Mapping[int, Nod
     )
 
 
-def _side_outputs(node: Node) -> tuple[Value, ...]:
+def side_outputs(node: Node) -> tuple[Value, ...]:
     """Outputs of a callee that are no streams, for a call that runs forward again."""
     callee = node.callee
     if callee is None or callee.proof is None:
         return ()
     types = [v.type for output in callee.outputs[callee.proof.outputs :] for v in output.values]
-    return tuple(Value(TensorType(tuple(substitute(s, node.sizes) for s in t.shape), t.dtype)) for t in types)
+    return tuple(Value(t.at(node.sizes)) for t in types)

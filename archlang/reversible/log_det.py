@@ -16,8 +16,9 @@ from archlang.ops.base import Context, Op, registry
 from archlang.records import replace
 from archlang.report.diagnostic import ArchError, Diagnostic, Span
 from archlang.reversible.branch import Branch
+from archlang.reversible.invert import side_outputs
 from archlang.reversible.prove import prove
-from archlang.shapes.dim import Size, substitute
+from archlang.shapes.dim import Size
 
 __all__ = ["Measure", "adds_log_det", "with_log_det"]
 
@@ -192,7 +193,7 @@ class Measure:
         streams = node.outputs[: len(node.callee.streams)]
         zero = self.zero(nodes, streams[0])
         inputs = (*streams, zero, *node.inputs[k:])
-        again = (*(Value(v.type) for v in node.inputs[:k]), after, *(Value(t) for t in _side_types(node)))
+        again = (*(Value(v.type) for v in node.inputs[:k]), after, *side_outputs(node))
         nodes.append(replace(node, inputs=inputs, outputs=again, inverted=False, log_det=True))
         self.add(nodes, after, negative=True)
 
@@ -218,13 +219,6 @@ class Measure:
     def refuse(self, message: str, span: Span | None) -> NoReturn:
         help = "only bijections of every sample by itself have one"
         raise ArchError(Diagnostic("ARC0630", f"no log-determinant: {message}", span or self.span, "", (), help))
-
-
-def _side_types(node: Node) -> list[TensorType]:
-    callee = node.callee
-    assert callee is not None and callee.proof is not None
-    types = [v.type for output in callee.outputs[callee.proof.outputs :] for v in output.values]
-    return [TensorType(tuple(substitute(s, node.sizes) for s in t.shape), t.dtype) for t in types]
 
 
 def _singly(node: Node) -> list[Node]:

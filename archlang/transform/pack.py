@@ -8,7 +8,6 @@ from archlang.elaborate.errors import fail
 from archlang.ir.graph import Attrs, Graph, Node, TensorType, Value
 from archlang.ir.paths import join
 from archlang.ops.base import REQUIRED, Context, registry
-from archlang.optimize.clone import type_at
 from archlang.optimize.edit import Editor
 from archlang.optimize.weights import DROP, Change
 from archlang.records import dataclass
@@ -153,7 +152,7 @@ class _Packing:
                 self.graph(node.callee, join(prefix, node.path))
                 results = [v for output in node.callee.outputs for v in output.values]
                 for own, value in zip(node.outputs, results, strict=True):
-                    own.type = type_at(value.type, node.sizes)
+                    own.type = value.type.at(node.sizes)
             elif node.op == "phase":
                 node.outputs[0].type = node.inputs[0].type
             elif id(node) in self._attrs:

@@ -8,7 +8,7 @@ from archlang.elaborate import elaborate, load
 from archlang.elaborate.errors import fail
 from archlang.ir.graph import Graph, Output, Port, Program, TensorType, Value
 from archlang.ir.paths import join
-from archlang.optimize.clone import clone, type_at
+from archlang.optimize.clone import clone
 from archlang.optimize.weights import within
 from archlang.records import replace
 from archlang.report.diagnostic import Source, Span
@@ -55,7 +55,7 @@ def stitch(work: Work, given: Given, other: str | tree.Expr, cut: str, other_cut
         _move(graph, prefix)
         changes[id(graph)] = [within(change, prefix) for change in changes.get(id(graph), ())]
     (result,) = [v for o in root.outputs for v in o.values]
-    wanted = type_at(entry.type, sizes)
+    wanted = entry.type.at(sizes)
     expr = layer or _between(result.type, wanted, given)
     made = elaborated(work, expr, [result], ([None], 0), [wanted], f"{cut} -> {other_cut}", given.at("layer"))
     values = splice(work, root, len(root.nodes), made, [result], lambda path: placed(path, _LAYER))

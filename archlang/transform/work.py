@@ -12,7 +12,7 @@ from archlang.elaborate.finish import fold_runs
 from archlang.ir.graph import CONTRACTIONS, Child, Constraint, Graph, Node, Output, Program, Value
 from archlang.ir.paths import Paths, join
 from archlang.ir.text import graph_text
-from archlang.optimize.clone import copy_graph, type_at
+from archlang.optimize.clone import copy_graph
 from archlang.optimize.driver import pinned_paths
 from archlang.optimize.edit import Editor, Fired
 from archlang.optimize.passes.dead_code import dead_code
@@ -297,7 +297,7 @@ class Work:
             if len(calls) > 1:
                 fixed(join(Place(graph, path, None, place.above[:i]).prefix, path), "is applied several times", span)
             (call,) = calls
-            call.outputs = tuple(Value(type_at(v.type, call.sizes), v.name) for v in values)
+            call.outputs = tuple(Value(v.type.at(call.sizes), v.name) for v in values)
             values = call.outputs
             graph.outputs = [Output((v,)) for v in values]
 
