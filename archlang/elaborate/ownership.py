@@ -22,35 +22,44 @@ from archlang.report.diagnostic import Span
 __all__ = ["borrowed_modules", "claim_inline", "claim_parts", "take_modules", "weightless"]
 
 
+class _Lend:
+    """Replaces owned modules inside an argument by what the callee sees of them, each in a slot that is called after
+    the argument's path, `name`. It is no closure: one that names itself is left for the garbage collector."""
+
+    __slots__ = ("inner", "item", "name", "seen")
+
+    def __init__(self, inner: Builder, name: str, item: Any, seen: dict[int, Any]) -> None:
+        self.inner = inner
+        self.name = name
+        self.item = item
+        self.seen = seen
+
+    def __call__(self, module: Instance | Run) -> Instance | Run | None:
+        if isinstance(module, Run) or module.owner is None:
+            return None
+        base = self.name if module is self.item else f"{self.name}_given"  # `name` is the path of what it lies in
+        slot = base
+        number = 1
+        while slot in self.inner.slots:
+            number += 1
+            slot = f"{base}_{number}"
+        self.inner.slots[slot] = module
+        return _borrow(module, self.inner, slot, self.seen, self)
+
+
 def take_modules(inner: Builder, value: Any, stem: str, span: Span, seen: dict[int, Any]) -> Any:
     """Copies an argument for a callee, claiming the modules in it under `stem`, `stem.i` or their labels."""
-
-    def leaf(name: str, item: Any) -> Any:
-        def replace(module: Instance | Run) -> Instance | Run | None:
-            if isinstance(module, Run) or module.owner is None:
-                return None
-            base = name if module is item else f"{name}_given"  # `name` is the path of what it lies in
-            slot = base
-            number = 1
-            while slot in inner.slots:
-                number += 1
-                slot = f"{base}_{number}"
-            inner.slots[slot] = module
-            return _borrow(module, inner, slot, seen, replace)
-
-        return replace
-
     if isinstance(value, list):
         taken, position = [], 0
         for item in value:
             path = f"{stem}.{position}" if stem else str(position)
-            taken.append(_take(inner, item, path, stem, span, seen, leaf(path.replace(".", "_"), item)))
+            taken.append(_take(inner, item, path, stem, span, seen, _Lend(inner, path.replace(".", "_"), item, seen)))
             position += item.count if isinstance(item, Run) else 1
         return taken
-    return _take(inner, value, stem, "", span, seen, leaf(stem or "module", value))
+    return _take(inner, value, stem, "", span, seen, _Lend(inner, stem or "module", value, seen))
 
 
-def _take(inner: Builder, item: Any, path: str, stem: str, span: Span, seen: dict[int, Any], leaf: Any) -> Any:
+def _take(inner: Builder, item: Any, path: str, stem: str, span: Span, seen: dict[int, Any], leaf: Leaf) -> Any:
     known = id(item) in seen
     copy = map_modules(item, seen, leaf)
     if known or not isinstance(copy, (Instance, Run)) or copy.owner is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archlang.elaborate.dispatch import evaluate
 from archlang.elaborate.errors import fail
@@ -11,6 +11,9 @@ from archlang.elaborate.session import Activation
 from archlang.elaborate.values import POISON, Phase, Wire, describe
 from archlang.report.diagnostic import Span
 from archlang.syntax import tree
+
+if TYPE_CHECKING:
+    from archlang.elaborate.statements import Returned
 
 __all__ = ["either", "in_phase", "run_both"]
 
@@ -72,7 +75,7 @@ def merged(cx: Activation, train: Any, plain: Any, span: Span, what: str) -> Any
     return wire
 
 
-def run_both(cx: Activation, phase: Phase, stmt: tree.If) -> None:
+def run_both(cx: Activation, phase: Phase, stmt: tree.If) -> Returned | None:
     """`if training { ... } else { ... }`: names that an arm rebinds get the value of the phase at run time."""
     from archlang.elaborate.statements import execute
 
@@ -82,7 +85,9 @@ def run_both(cx: Activation, phase: Phase, stmt: tree.If) -> None:
     for training, body in ((True, first), (False, second)):
         inner = cx.nested()
         with in_phase(cx, training, stmt.span):
-            execute(inner, body)
+            returned = execute(inner, body)
+        if returned is not None:
+            return returned
         now = _snapshot(cx.scope)
         changed = {key: value for key, value in now.items() if before.get(key) is not value}
         changed.update({(id(cx.scope), name): b.value for name, b in inner.scope.names.items()})
@@ -100,6 +105,7 @@ def run_both(cx: Activation, phase: Phase, stmt: tree.If) -> None:
         else:
             value = train.get(key, plain.get(key))  # exists in one phase only: its wires know
         scope.bind(name, value, stmt.span)
+    return None
 
 
 def _chain(scope: Scope) -> list[Scope]:

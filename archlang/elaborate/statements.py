@@ -32,12 +32,15 @@ from archlang.ir.graph import Output
 from archlang.report.diagnostic import ArchError, Span
 from archlang.syntax import tree
 
-__all__ = ["assign_target", "execute", "run_body", "run_function", "run_inline", "target_names"]
+__all__ = ["Returned", "assign_target", "execute", "run_body", "run_function", "run_inline", "target_names"]
 
 
-class _Return(Exception):
+class Returned:
+    """What a `return` gives. Statements hand it up: an exception would keep every frame below it alive."""
+
+    __slots__ = ("items", "span", "values")
+
     def __init__(self, items: tuple[tree.ReturnItem, ...], values: list[Any], span: Span) -> None:
-        super().__init__()
         self.items = items
         self.values = values
         self.span = span
@@ -49,7 +52,7 @@ def run_body(cx: Activation, block: tree.Block) -> None:
     builder = cx.builder
     assert builder is not None
     before = cx.session.error_count
-    returned = _run(cx, block.body)
+    returned = execute(cx, block.body)
     if cx.session.error_count > before:
         raise Poisoned
     if returned is None:
@@ -83,7 +86,7 @@ def _has_return(body: Sequence[tree.Stmt]) -> bool:
     )
 
 
-def _add_returned(cx: Activation, returned: _Return) -> None:
+def _add_returned(cx: Activation, returned: Returned) -> None:
     builder = cx.builder
     assert builder is not None
     for item, value in zip(returned.items, returned.values, strict=True):
@@ -116,7 +119,7 @@ def _add_returned(cx: Activation, returned: _Return) -> None:
 def run_inline(cx: Activation, block: tree.Block, span: Span) -> Any:
     """Runs a transparent block's body in the caller's graph; gives what it returns."""
     before = cx.session.error_count
-    returned = _run(cx, block.body)
+    returned = execute(cx, block.body)
     if cx.session.error_count > before:
         raise Poisoned
     if returned is None:
@@ -131,7 +134,7 @@ def run_function(cx: Activation, fn: Fn, span: Span) -> Any:
     """Runs the body of a `fn name(...) { ... }`."""
     assert isinstance(fn.body, tuple)
     before = cx.session.error_count
-    returned = _run(cx, fn.body)
+    returned = execute(cx, fn.body)
     if cx.session.error_count > before:
         raise Poisoned
     if returned is None:
@@ -141,21 +144,15 @@ def run_function(cx: Activation, fn: Fn, span: Span) -> Any:
     return tuple(returned.values)
 
 
-def _run(cx: Activation, body: Sequence[tree.Stmt]) -> _Return | None:
-    try:
-        execute(cx, body)
-    except _Return as returned:
-        return returned
-    return None
-
-
 # -- statements --------------------------------------------------------------------------------------------------------
-def execute(cx: Activation, body: Sequence[tree.Stmt]) -> None:
-    """Runs statements in order, each reporting its own mistakes."""
+def execute(cx: Activation, body: Sequence[tree.Stmt]) -> Returned | None:
+    """Runs statements in order up to a `return`, each reporting its own mistakes."""
     for stmt in body:
         cx.session.tick(stmt.span)
         try:
-            _EXECUTE[type(stmt)](cx, stmt)
+            returned = _EXECUTE[type(stmt)](cx, stmt)
+            if returned is not None:
+                return returned
         except ArchError as error:
             if cx.session.abstract:
                 raise
@@ -163,6 +160,7 @@ def execute(cx: Activation, body: Sequence[tree.Stmt]) -> None:
             _poison(cx, stmt)
         except Poisoned:
             _poison(cx, stmt)
+    return None
 
 
 def _poison(cx: Activation, stmt: tree.Stmt) -> None:
@@ -324,16 +322,15 @@ def _unpack(cx: Activation, target: tree.TupleDisplay | tree.ListDisplay, value:
         assign_target(cx, one, item, fixed=fixed)
 
 
-def _if(cx: Activation, stmt: tree.If) -> None:
+def _if(cx: Activation, stmt: tree.If) -> Returned | None:
     chosen = condition(cx, stmt.condition)
     if isinstance(chosen, Phase):
-        run_both(cx, chosen, stmt)
-        return
+        return run_both(cx, chosen, stmt)
     # The arm that is taken shares its block's names: what it binds is there afterwards.
-    execute(cx, stmt.then if chosen else stmt.otherwise)
+    return execute(cx, stmt.then if chosen else stmt.otherwise)
 
 
-def _for(cx: Activation, stmt: tree.For) -> None:
+def _for(cx: Activation, stmt: tree.For) -> Returned | None:
     from archlang.elaborate.builtins import check_length
 
     items = iterate(cx, evaluate(cx, stmt.iterable), stmt.iterable)
@@ -349,15 +346,18 @@ def _for(cx: Activation, stmt: tree.For) -> None:
                     del cx.scope.names[name]
             inner = cx.nested()
             assign_target(inner, stmt.target, item, fixed=True)
-            execute(inner, stmt.body)
+            returned = execute(inner, stmt.body)
         finally:
             if builder is not None:
                 builder.iterations.pop()
+        if returned is not None:
+            return returned
         if cx.session.error_count > before:  # the other iterations would say the same
             raise Poisoned
+    return None
 
 
-def _return(cx: Activation, stmt: tree.Return) -> None:
+def _return(cx: Activation, stmt: tree.Return) -> Returned:
     if cx.builder is not None and cx.builder.phase is not None and cx.block and not _in_function(cx):
         fail(
             "ARC0281",
@@ -368,7 +368,7 @@ def _return(cx: Activation, stmt: tree.Return) -> None:
     if not stmt.items:
         fail("ARC0274", "this `return` gives nothing", stmt.span, help="write `return x`")
     values = [evaluate(cx, item.value) for item in stmt.items]
-    raise _Return(stmt.items, values, stmt.span)
+    return Returned(stmt.items, values, stmt.span)
 
 
 def _in_function(cx: Activation) -> bool:
@@ -436,7 +436,7 @@ def _function(cx: Activation, stmt: tree.Function) -> None:
     )
 
 
-_EXECUTE: dict[type, Callable[[Activation, Any], None]] = {
+_EXECUTE: dict[type, Callable[[Activation, Any], Returned | None]] = {
     tree.Let: _let,
     tree.Assign: _assign,
     tree.New: _new,
