@@ -1,15 +1,18 @@
 """Prunes the designs in specs/ by half, and compares what the smaller specs compute with the masked networks (float64).
 
-Usage: python benchmarks/prune.py [SPEC ...] [--largest PARAMETERS] [--ratio SHARE]
+Usage: python benchmarks/prune.py [SPEC ...] [--largest PARAMETERS] [--ratio SHARE] [--through-norms]
 
 A line a design: parameters before and after, and the largest relative difference of an output. The masked network has
-zeros in all weights of the channels that are left out.
+zeros in all weights of the channels that are left out. With --through-norms groups shrink that norms take statistics
+over: those of the masked network skip the channels that are zero.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from archlang.interpret import Interpreter
 from archlang.interpret.initial import initial_state
 from archlang.ir.graph import Program
 from archlang.ir.walk import counts
+from archlang.ops.base import registry
 from archlang.prune import by_ratio, shrink
 from archlang.report.diagnostic import ArchError
 from archlang.unparse import to_arch
@@ -47,20 +51,63 @@ def masked(state: dict[str, Any], groups: Groups, kept: dict[int, list[int]], co
     return made
 
 
-def difference(program: Program, ratio: float) -> tuple[Program, float]:
+def normed(op: str, x: torch.Tensor, weights: Mapping[str, Any], attrs: Mapping[str, Any]) -> torch.Tensor:
+    """A norm whose statistics skip channels that are zero: those whose weight is, or all of whose values."""
+    many = len(attrs["normalized_shape"]) if "normalized_shape" in attrs else 1
+    last = x if "normalized_shape" in attrs else x.movedim(1, -1)
+    weight, bias = weights.get("weight"), weights.get("bias")
+    alive = last.reshape(-1, *last.shape[last.dim() - many :]).abs().sum(0) > 0 if weight is None else weight != 0
+    groups = attrs.get("num_groups", 1)
+    dims: tuple[int, ...] = tuple(range(last.dim() - many, last.dim()))
+    if op == "groupnorm":  # [B, ..., groups, C]: over all but the batch and the groups
+        last, alive = last.unflatten(-1, (groups, -1)), alive.unflatten(0, (groups, -1))
+        dims = (*range(1, last.dim() - 2), last.dim() - 1)
+    mask = alive.to(x.dtype).expand(last.shape)
+    number = mask.sum(dims, keepdim=True)
+    mean = 0 if op == "rmsnorm" else (last * mask).sum(dims, keepdim=True) / number
+    centred = (last - mean) * mask
+    eps = attrs["eps"] if attrs["eps"] is not None else torch.finfo(x.dtype).eps
+    y = centred / ((centred**2).sum(dims, keepdim=True) / number + eps).sqrt()
+    y = y.flatten(-2) if op == "groupnorm" else y
+    y = y if weight is None else y * weight
+    y = y if bias is None else y + bias
+    return y if "normalized_shape" in attrs else y.movedim(-1, 1)
+
+
+@contextmanager
+def norms_skip_zeros() -> Iterator[None]:
+    """While it lasts, the interpreter's norms take their statistics over channels that are not zero."""
+    ops = [registry()[name] for name in ("layernorm", "rmsnorm", "layernorm2d", "groupnorm")]
+    before = [type(op).run for op in ops]
+
+    def run(self: Any, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Mapping[str, Any], training: bool) -> Any:
+        return normed(self.name, ins[0], weights, attrs)
+
+    for op in ops:
+        type(op).run = run  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        for op, old in zip(ops, before, strict=True):
+            type(op).run = old  # type: ignore[method-assign]
+
+
+def difference(program: Program, ratio: float, through_norms: bool = False) -> tuple[Program, float]:
     """The pruned program, from its spec, and how far its outputs are from the masked network's."""
     groups = find(program)
     torch.manual_seed(0)
     inputs = doubled(random_inputs(program, small_sizes(program)))
     worst = float("inf")
     for state in (random_state(program), initial_state(program, torch.float64)):
-        kept = by_ratio(groups, ratio, state)
+        kept = by_ratio(groups, ratio, state, through_norms=through_norms)
         small = archlang.compile(
             to_arch(shrink(program, groups, kept))
         ).program  # checked, and made into PyTorch source
         with torch.no_grad():
             torch.manual_seed(1)
-            full = flat(Interpreter(program).run(inputs, masked(state, groups, kept, consumers=False)))
+            zeros = masked(state, groups, kept, consumers=False)
+            with norms_skip_zeros() if through_norms else nullcontext():
+                full = flat(Interpreter(program).run(inputs, zeros))
             torch.manual_seed(1)
             less = flat(Interpreter(small).run(inputs, arrange(state, groups.arranged(kept.get))))
         if all(bool(y.isfinite().all()) for y in full):
@@ -76,6 +123,8 @@ def main() -> int:
     parser.add_argument("specs", nargs="*")
     parser.add_argument("--largest", type=int, default=10_000_000)
     parser.add_argument("--ratio", type=float, default=0.5)
+    parser.add_argument("--through-norms", action="store_true")
+    parser.add_argument("--smallest", type=int, default=0)
     args = parser.parse_args()
     bad = tried = 0
     for path in sorted((ROOT / "specs").glob("*.arch")):
@@ -85,11 +134,11 @@ def main() -> int:
         for entry in entries(spec.module):
             program = elaborate(spec.module, entry).program
             before = counts(program).parameters
-            if before > args.largest:
+            if not args.smallest <= before <= args.largest:
                 continue
             tried += 1
             try:
-                small, worst = difference(program, args.ratio)
+                small, worst = difference(program, args.ratio, args.through_norms)
                 bad += worst > 1e-9
                 said = f"{before:,} -> {counts(small).parameters:,} parameters; difference {worst:.1e}"
             except ArchError as error:

@@ -29,6 +29,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--weights", metavar="CHECKPOINT", help=text)
     text = "what a channel's weights count by, with --weights: l1 or l2 (default: l2)"
     parser.add_argument("--norm", type=choice("l1", "l2"), default="l2", metavar="NORM", help=text)
+    text = "prune groups that norms take statistics over, too: these are then those of the channels that are kept"
+    parser.add_argument("--through-norms", action="store_true", help=text)
     text = "where to write the spec (default: standard output); beside it, OUT.json says which indices are kept"
     parser.add_argument("-o", "--output", metavar="OUT.arch", help=text)
 
@@ -73,7 +75,7 @@ def _chosen(groups: Groups, args: argparse.Namespace, state: Mapping[str, Any] |
 
     power = 1 if args.norm == "l1" else 2
     if args.ratio is not None:
-        return by_ratio(groups, args.ratio, state, power)
+        return by_ratio(groups, args.ratio, state, power, through_norms=args.through_norms)
     must_read(args.groups)
     try:
         with open(args.groups, encoding="utf-8") as file:
@@ -86,7 +88,7 @@ def _chosen(groups: Groups, args: argparse.Namespace, state: Mapping[str, Any] |
         share = isinstance(wanted, float) and 0 < wanted < 1
         if not share and not (isinstance(wanted, list) and all(type(i) is int for i in wanted)):
             raise _no_table(args.groups, f"for `{name}` it has neither a share between 0 and 1 nor a list of indices")
-    return by_table(groups, table, state, power)
+    return by_table(groups, table, state, power, through_norms=args.through_norms)
 
 
 def _no_table(path: str, why: str) -> UsageError:

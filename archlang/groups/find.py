@@ -43,13 +43,17 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Indices that are reordered together. fixed: why they keep their places, None where they are free; held: why none
-    can be left out without a change of the function, None where the rest computes what it did."""
+    """Indices that are reordered together.
+
+    fixed: why they keep their places, None where they are free. held: why none can be left out, None where some can.
+    measured: which norm takes statistics over them, None where none does and the rest computes what it did.
+    """
 
     size: int
     members: tuple[Member, ...]
     fixed: str | None = None
     held: str | None = None
+    measured: str | None = None
 
     @property
     def name(self) -> str:
@@ -64,6 +68,11 @@ class Group:
     @property
     def prunable(self) -> bool:
         """Whether indices may be left out: the rest then computes what it did when nobody read those."""
+        return self.shrinkable and self.measured is None
+
+    @property
+    def shrinkable(self) -> bool:
+        """Whether indices may be left out where norms may take their statistics over the rest."""
         return self.fixed is None and self.held is None
 
 
@@ -86,7 +95,9 @@ class Groups:
                 for var, offset, block, repeats in _places(axis):
                     found.setdefault(id(var), (var, []))[1].append(Member(entry.key, dim, offset, block, repeats))
         self.variables = [var for var, _ in found.values()]
-        self.groups = tuple(Group(count(var), tuple(members), var.fixed, var.held) for var, members in found.values())
+        self.groups = tuple(
+            Group(count(var), tuple(members), var.fixed, var.held, var.measured) for var, members in found.values()
+        )
 
     def __iter__(self) -> Iterator[Group]:
         return iter(self.groups)

@@ -22,6 +22,7 @@ def as_dict(groups: Groups) -> list[dict[str, Any]]:
             "prunable": group.prunable,
             "fixed": group.fixed,
             "held": group.held,
+            "measured": group.measured,
             "members": [_member(member) for member in group.members],
         }
         for group in groups
@@ -60,8 +61,9 @@ def as_text(groups: Groups, title: str, every: bool = False) -> str:
 
 
 def _group(group: Group, every: bool) -> Iterator[str]:
-    held = f", not fewer: {group.held}" if group.held else ""
-    yield f"{group.name}  {group.size} indices{held}"
+    measured = f", fewer with --through-norms: {group.measured}" if group.measured else ""
+    why = f", not fewer: {group.held}" if group.held else measured
+    yield f"{group.name}  {group.size} indices{why}"
     shown = group.members if every or len(group.members) <= SHOWN + 1 else group.members[:SHOWN]
     width = max(len(member.key) for member in shown)
     for member in shown:

@@ -158,6 +158,7 @@ class Attention(nn.Module):
         self,
         dim: int,
         num_heads: int = 8,
+        attn_head_dim: int | None = None,
         qkv_bias: bool = False,
         qk_norm: bool = False,
         proj_bias: bool = True,
@@ -166,13 +167,14 @@ class Attention(nn.Module):
         norm_eps: float = 1e-6,
     ) -> None:
         super().__init__()
-        width = dim // num_heads
+        width = attn_head_dim or dim // num_heads
+        inner = num_heads * width
         self.num_heads = num_heads
         self.attn_drop = attn_drop
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.qkv = nn.Linear(dim, 3 * inner, bias=qkv_bias)
         self.q_norm = nn.LayerNorm(width, eps=norm_eps) if qk_norm else nn.Identity()
         self.k_norm = nn.LayerNorm(width, eps=norm_eps) if qk_norm else nn.Identity()
-        self.proj = nn.Linear(dim, dim, bias=proj_bias)
+        self.proj = nn.Linear(inner, dim, bias=proj_bias)
         self.proj_drop = nn.Dropout(proj_drop)
 
     def forward(
@@ -190,11 +192,18 @@ class Attention(nn.Module):
 )
 
 
+def _width(attrs: Attrs) -> int:
+    """The width of a head."""
+    width: int = attrs["attn_head_dim"] or attrs["dim"] // attrs["num_heads"]
+    return width
+
+
 @register
 class Attention(Op):
     """Multi-head self-attention of [B, T, D] in timm's layout: `qkv`, optional `q_norm` and `k_norm`, `proj`.
 
     A second wire is a mask for sdpa: bool, true where a query may look, or floating, added to the scores.
+    attn_head_dim: the width of a head; by default the heads share out the features.
     """
 
     name = "attention"
@@ -210,15 +219,22 @@ class Attention(Op):
         Param("norm_eps", "float", 1e-6),
         Param("init", "init?", None),
         Param("bias_init", "init?", None),
+        Param("attn_head_dim", "int?", None),
     )
 
     def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
         check_tokens(self.name, ins[0])
         for name in ("attn_drop", "proj_drop"):
             in_range(self.name, name, args[name], least=0, most=1)
-        width = channels(self.name, ins[0], cx, -1)
-        check_heads(self.name, width, args["num_heads"], cx)
-        return {**args, "dim": width}
+        width: Any = channels(self.name, ins[0], cx, -1)
+        heads: Any = args["num_heads"]
+        own: Any = args["attn_head_dim"]
+        if own is None:
+            check_heads(self.name, width, heads, cx)
+        else:
+            in_range(self.name, "num_heads", heads, least=1)
+            in_range(self.name, "attn_head_dim", own, least=1)
+        return {**args, "attn_head_dim": None if own is not None and own * heads == width else own, "dim": width}
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         x = ins[0]
@@ -229,27 +245,28 @@ class Attention(Op):
         return (x,)
 
     def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
-        dim, width = attrs["dim"], attrs["dim"] // attrs["num_heads"]
-        decls = [WeightDecl("qkv.weight", (3 * dim, dim), attrs["init"])]
+        dim, width = attrs["dim"], _width(attrs)
+        inner = attrs["num_heads"] * width
+        decls = [WeightDecl("qkv.weight", (3 * inner, dim), attrs["init"])]
         if attrs["qkv_bias"]:
-            decls.append(WeightDecl("qkv.bias", (3 * dim,), attrs["bias_init"]))
+            decls.append(WeightDecl("qkv.bias", (3 * inner,), attrs["bias_init"]))
         if attrs["qk_norm"]:
             decls += [WeightDecl(f"{n}_norm.{kind}", (width,)) for n in "qk" for kind in ("weight", "bias")]
-        decls.append(WeightDecl("proj.weight", (dim, dim), attrs["init"]))
+        decls.append(WeightDecl("proj.weight", (dim, inner), attrs["init"]))
         if attrs["proj_bias"]:
             decls.append(WeightDecl("proj.bias", (dim,), attrs["bias_init"]))
         return tuple(decls)
 
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         batch, tokens, _ = ins[0].shape
-        dim = attrs["dim"]
-        total: Size = batch * tokens * (4 * dim * dim + 2 * tokens * dim)
+        inner = attrs["num_heads"] * _width(attrs)
+        total: Size = batch * tokens * (4 * attrs["dim"] * inner + 2 * tokens * inner)
         return total
 
     def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
-        batch, tokens, dim = ins[0].shape
+        batch, tokens, _ = ins[0].shape
         scores: Size = batch * attrs["num_heads"] * tokens * tokens
-        norms: Size = 14 * batch * tokens * dim if attrs["qk_norm"] else 0
+        norms: Size = 14 * batch * tokens * attrs["num_heads"] * _width(attrs) if attrs["qk_norm"] else 0
         return 2 * self.macs(ins, outs, attrs) + 5 * scores + norms
 
     def layers(self, attrs: Attrs) -> int:
@@ -257,9 +274,10 @@ class Attention(Op):
 
     def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
         x, *masks = ins
-        heads, width = attrs["num_heads"], attrs["dim"] // attrs["num_heads"]
+        heads, width = attrs["num_heads"], _width(attrs)
         head, match, value, outer = cx.free(heads), cx.free(width), cx.free(width), cx.free(attrs["dim"])
-        cx.hold((x[-1], head, match, value, outer), "`attention` has one width for all")
+        cx.hold((match, value), "`attention` has one width for query, key and value, and scales by it")
+        cx.even((x[-1], outer), "`attention` gives as many features as it takes")
         cx.hold((x[1],), "`attention` takes a softmax over it")
         for mask in masks:
             cx.named([*zip(("B", "h", "T", "S")[4 - len(mask) :], mask, strict=True), ("B", x[0]), ("h", head)])
@@ -269,7 +287,7 @@ class Attention(Op):
         weights = {"qkv.weight": (rows, x[-1]), "qkv.bias": (rows,)}
         weights |= {f"{n}_norm.{kind}": (match,) for n in "qk" for kind in ("weight", "bias")}
         weights |= {"proj.weight": (outer, result), "proj.bias": (outer,)}
-        return cx.says((*x[:-1], outer), weights=weights, sizes={"num_heads": head})
+        return cx.says((*x[:-1], outer), weights=weights, sizes={"num_heads": head, "attn_head_dim": match})
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
@@ -283,12 +301,12 @@ class Attention(Op):
                 for y, n in ((q, "q"), (k, "k"))
             )
         y = tape.sdpa(q, k, v, ins[1] if len(ins) > 1 else None, attrs["attn_drop"])
-        y = tape.reshape(tape.transpose(y, 1, 2), x.shape)
+        y = tape.reshape(tape.transpose(y, 1, 2), (*x.shape[:2], heads * _width(attrs)))
         y = tape.linear(y, weights["proj.weight"], weights.get("proj.bias"))
         return (tape.dropout(y, attrs["proj_drop"]),)
 
     def module(self, attrs: Attrs) -> Call:
-        names = ("num_heads", "qkv_bias", "qk_norm", "proj_bias", "attn_drop", "proj_drop", "norm_eps")
+        names = ("num_heads", "attn_head_dim", "qkv_bias", "qk_norm", "proj_bias", "attn_drop", "proj_drop", "norm_eps")
         defaults = {param.name: param.default for param in self.params}
         return Call("Attention", (Lit(attrs["dim"]),), kwargs(*((n, attrs[n], defaults[n]) for n in names)))
 
@@ -299,15 +317,15 @@ class Attention(Op):
         import torch.nn.functional as F
 
         x = ins[0]
-        batch, tokens, dim = x.shape
-        heads = attrs["num_heads"]
+        batch, tokens, _ = x.shape
+        heads, width = attrs["num_heads"], _width(attrs)
         qkv = F.linear(x, weights["qkv.weight"], weights.get("qkv.bias"))
-        q, k, v = qkv.reshape(batch, tokens, 3, heads, dim // heads).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.reshape(batch, tokens, 3, heads, width).permute(2, 0, 3, 1, 4)
         if attrs["qk_norm"]:
-            shape, eps = (dim // heads,), attrs["norm_eps"]
+            shape, eps = (width,), attrs["norm_eps"]
             q = F.layer_norm(q, shape, weights["q_norm.weight"], weights["q_norm.bias"], eps)
             k = F.layer_norm(k, shape, weights["k_norm.weight"], weights["k_norm.bias"], eps)
         mask = ins[1] if len(ins) > 1 else None
         y = F.scaled_dot_product_attention(q, k, v, mask, attrs["attn_drop"] if training else 0.0)
-        y = F.linear(y.transpose(1, 2).reshape(x.shape), weights["proj.weight"], weights.get("proj.bias"))
+        y = F.linear(y.transpose(1, 2).flatten(2), weights["proj.weight"], weights.get("proj.bias"))
         return F.dropout(y, attrs["proj_drop"], training)

@@ -12,7 +12,8 @@ Where two axes must be reordered alike, they are tied: variables are bound to ea
 match. What cannot be matched is *fixed*: its indices keep their places. That is always sound.
 
 A *held* variable may be reordered, but not made smaller without a change of the function: something depends on how many
-indices there are (a mean over them), or takes them all into account (a softmax).
+indices there are (a mean over them), or takes them all into account (a softmax). A *measured* one has norms over it:
+with fewer indices they take their statistics over those that are left.
 """
 
 from __future__ import annotations
@@ -48,11 +49,12 @@ __all__ = [
 
 @dataclass(eq=False, slots=True)
 class Var:
-    """Indices that go together. `fixed` and `held` say why they keep their places, or their number."""
+    """Indices that go together. `fixed`, `held` and `measured` say why they keep their places, or their number."""
 
     size: Size
     fixed: str | None = None
     held: str | None = None
+    measured: str | None = None
     bound: Axis | None = None  # what it was found to be
 
 
@@ -243,6 +245,12 @@ class Ties:
             for var in leaves(axis):
                 var.held = var.held or reason
 
+    def measure(self, axes: Iterable[Axis], reason: str) -> None:
+        """The indices may be reordered; where some are left out, statistics are those of the others."""
+        for axis in axes:
+            for var in leaves(axis):
+                var.measured = var.measured or reason
+
     def tie(self, a: Axis, b: Axis) -> None:
         """The indices of both are reordered alike, and left out alike."""
         left, right = [a], [b]
@@ -341,6 +349,8 @@ class Ties:
             self.fix((term,), var.fixed)
         if var.held:
             self.hold((term,), var.held)
+        if var.measured:
+            self.measure((term,), var.measured)
 
     def _head(self, queue: list[Axis]) -> Axis:
         """Takes the first piece that is no `Cat`."""

@@ -45,7 +45,7 @@ class _LastDims(Op):
     def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
         (x,) = ins
         last = x[len(x) - len(attrs["normalized_shape"]) :]
-        cx.hold(last, f"`{self.name}` takes statistics over it")
+        cx.measure(last, f"`{self.name}` takes statistics over it")
         return cx.says(x, weights={decl.name: last for decl in self.weights(attrs)}, sizes={"normalized_shape": last})
 
     def sized(self, attrs: Attrs) -> Lit:

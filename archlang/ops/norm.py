@@ -234,7 +234,7 @@ class GroupNorm(_ChannelNorm):
     def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
         groups = attrs["num_groups"]
         group, inner = cx.factor(ins[0][1], (groups, attrs["num_features"] // groups))
-        cx.hold((inner,), "`groupnorm` takes statistics over it")
+        cx.measure((inner,), "`groupnorm` takes statistics over it")
         said = super().channels(cx, ins, outs, attrs)
         return cx.says(*said.outs, weights=said.weights, sizes={"num_groups": group})
 
@@ -293,7 +293,7 @@ class LayerNorm2d(_ChannelNorm):
         return (_LAYER_NORM_2D,)
 
     def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
-        cx.hold((ins[0][1],), "`layernorm2d` takes statistics over it")
+        cx.measure((ins[0][1],), "`layernorm2d` takes statistics over it")
         return super().channels(cx, ins, outs, attrs)
 
     def trace(
@@ -386,7 +386,7 @@ class Normalize(Op):
         return (ins[0],)
 
     def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
-        cx.hold((ins[0][attrs["dim"]],), "`normalize` takes the length over it")
+        cx.measure((ins[0][attrs["dim"]],), "`normalize` takes the length over it")
         return cx.says(ins[0])
 
     def trace(

@@ -16,14 +16,22 @@ Kept = dict[int, list[int]]  # for a group, by its number: the indices that are 
 LEAST = 2  # of a group are kept: a size of 1 would broadcast
 
 
-def by_ratio(groups: Groups, ratio: float, state: Mapping[str, Any] | None = None, power: int = 2) -> Kept:
+def by_ratio(
+    groups: Groups,
+    ratio: float,
+    state: Mapping[str, Any] | None = None,
+    power: int = 2,
+    *,
+    through_norms: bool = False,
+) -> Kept:
     """Leaves a share of each group out, rounded down: those with the smallest weights, else (no state) the last ones.
 
     An index counts by the sum of |w|^power over all weights of its group's members (1: L1, 2: L2). Where an axis is a
-    product of groups (groups of a convolution and the channels in them, heads and their width), the innermost shrinks.
+    product of groups (groups of a convolution and the channels in them, heads and their width), the innermost of those
+    that can be pruned shrinks. through_norms: groups over which norms take statistics shrink, too.
     """
     kept: Kept = {}
-    for number in _innermost(groups):
+    for number in _innermost(groups, through_norms):
         left = _share(groups.groups[number], ratio, state, power)
         if len(left) < groups.groups[number].size:
             kept[number] = left
@@ -35,6 +43,8 @@ def by_table(
     table: Mapping[str, Sequence[int] | float],
     state: Mapping[str, Any] | None = None,
     power: int = 2,
+    *,
+    through_norms: bool = False,
 ) -> Kept:
     """Leaves out what a table says: for the name of a group the indices, or a share as in `by_ratio`.
 
@@ -45,7 +55,7 @@ def by_table(
     kept: Kept = {}
     for name, wanted in table.items():
         if name not in names:
-            free = [name for name, i in names.items() if groups.groups[i].prunable]
+            free = [name for name, i in names.items() if _may(groups.groups[i], through_norms)]
             help = (
                 did_you_mean(name, free)
                 or did_you_mean(name, names)
@@ -54,16 +64,25 @@ def by_table(
             raise ArchError(Diagnostic("ARC0811", f"there is no group `{name}`", None, help=help))
         number = names[name]
         group = groups.groups[number]
-        if not group.prunable:
-            why = (
-                f"it keeps its place: {group.fixed}" if group.fixed is not None else f"it keeps its size: {group.held}"
-            )
-            raise ArchError(Diagnostic("ARC0812", f"the group `{name}` cannot be pruned", None, help=why))
+        if not _may(group, through_norms):
+            raise ArchError(Diagnostic("ARC0812", f"the group `{name}` cannot be pruned", None, help=_why(group)))
         if isinstance(wanted, (int, float)):
             kept[number] = _share(group, wanted, state, power)
         else:
             kept[number] = _rest(group, wanted)
     return kept
+
+
+def _may(group: Group, through_norms: bool) -> bool:
+    return group.shrinkable if through_norms else group.prunable
+
+
+def _why(group: Group) -> str:
+    if group.fixed is not None:
+        return f"it keeps its place: {group.fixed}"
+    if group.held is not None:
+        return f"it keeps its size: {group.held}"
+    return f"{group.measured}; with `--through-norms`, over those that are left"
 
 
 def _share(group: Group, ratio: float, state: Mapping[str, Any] | None, power: int) -> list[int]:
@@ -84,9 +103,10 @@ def _rest(group: Group, dropped: Sequence[int]) -> list[int]:
     return left
 
 
-def _innermost(groups: Groups) -> list[int]:
+def _innermost(groups: Groups, through_norms: bool) -> list[int]:
     """The groups that can be pruned, without those in whose indices another one lies that can."""
-    prunable = {id(var): i for i, var in enumerate(groups.variables) if groups.groups[i].prunable}
+    numbers = enumerate(groups.variables)
+    prunable = {id(var): i for i, var in numbers if _may(groups.groups[i], through_norms)}
     outer: set[int] = set()
     for axis in (axis for axes in groups.walk.weights.values() for axis in axes):
         for piece in parts(axis):

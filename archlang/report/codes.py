@@ -2,7 +2,8 @@
 
 ARC00xx reading and syntax      ARC01xx names, files, `use`       ARC02xx values, arguments, types
 ARC03xx sizes and shapes        ARC04xx instances, labels, paths  ARC05xx bounds of elaboration
-ARC06xx reversible blocks       ARC07xx code generation           ARC08xx claims
+ARC06xx reversible blocks       ARC07xx code generation           ARC080x claims
+ARC081x groups, pruning         ARC083x budgets of memory         ARC085x what torch says
 ARC086x, ARC087x transforms     ARC09xx command line and files
 """
 

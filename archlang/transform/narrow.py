@@ -24,12 +24,13 @@ def narrow(work: Work, given: Given, share: float) -> str:
     """Keeps the first channels of every layer (a SortedNet's smaller widths: Valipour et al., 2023).
 
     share: of each group of channels that go together (docs/groups.md), rounded up; inputs and results stay as they are.
+    Norms take their statistics over the channels that are kept.
     """
     if not 0 < share < 1:
         fail("ARC0861", f"a share lies between 0 and 1, and {share:g} does not", given.at("share"))
     program = work.program
     groups = find(program)
-    kept = by_ratio(groups, 1 - share)
+    kept = by_ratio(groups, 1 - share, through_norms=True)
     if not kept:
         message = f"no group of channels of `{work.root.block}` can be made smaller by so much"
         fail("ARC0872", message, given.span, "nothing to leave out", help="`archc groups` shows what ties them")
@@ -45,7 +46,8 @@ def narrow(work: Work, given: Given, share: float) -> str:
     work.become(small, changes)
     total = sum(groups.groups[i].size for i in kept)
     left = sum(map(len, kept.values()))
-    return f"the first {left:,} of {total:,} channels in {counted(len(kept), 'group')}: another function"
+    over = ", statistics of norms over those that are kept" if any(groups.groups[i].measured for i in kept) else ""
+    return f"the first {left:,} of {total:,} channels in {counted(len(kept), 'group')}{over}: another function"
 
 
 def _changes(program: Program, rows: _Rows) -> dict[int, list[Change]]:

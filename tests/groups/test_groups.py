@@ -191,7 +191,12 @@ def test_reasons_and_forms(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["groups", "specs/vit.arch", "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     heads = next(g for g in found["groups"] if g["name"] == "blocks.3.attn.qkv.weight[0]*64")
-    assert heads["size"] == 12 and heads["free"] and not heads["prunable"] and "`attention`" in heads["held"]
+    inside = next(g for g in found["groups"] if g["name"] == "blocks.3.attn.qkv.weight[0]")
+    stream = next(g for g in found["groups"] if g["name"] == "cls_token[2]")
+    assert heads["size"] == 12 and heads["free"] and heads["prunable"]
+    assert inside["size"] == 64 and inside["free"] and not inside["prunable"] and "`attention`" in inside["held"]
+    assert stream["size"] == 768 and stream["free"] and not stream["prunable"] and stream["held"] is None
+    assert stream["measured"] == "`layernorm` takes statistics over it"
     assert heads["members"][1] == {
         "key": "blocks.3.attn.qkv.weight",
         "dim": 0,

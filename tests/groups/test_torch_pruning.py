@@ -11,6 +11,9 @@ from torch import nn
 
 import archlang
 from archlang.groups import find
+from archlang.groups.apply import arrange
+from archlang.prune import by_table, shrink
+from archlang.unparse import to_arch
 from tests.references import package
 
 Places = frozenset[tuple[str, str, tuple[int, ...]]]  # a module, its "in" or "out" channels, which of them
@@ -65,9 +68,8 @@ def test_groups_of_a_convolutional_network(spec: str, name: str, last: str, coun
     assert ours(spec, name) == reference
 
 
-def test_groups_of_a_vision_transformer() -> None:
-    """A trace sees one group in an attention. The op's entry says more: heads, and what is inside of each."""
-    name = "vit_tiny_patch16_224"
+def vision_transformer(name: str) -> tuple[Any, list[tuple[Any, int]]]:
+    """timm's, and its parameters outside of modules, with the dimension of their channels."""
     timm = package("timm")
     fused = timm.layers.use_fused_attn()
     timm.layers.set_fused_attn(False)  # whose backward pass the tracing does not follow
@@ -75,10 +77,41 @@ def test_groups_of_a_vision_transformer() -> None:
         model = timm.create_model(name)
     finally:
         timm.layers.set_fused_attn(bool(fused))
-    free = [(model.cls_token, 2), (model.pos_embed, 2)]
+    return model, [(model.cls_token, 2), (model.pos_embed, 2)]
+
+
+def test_groups_of_a_vision_transformer() -> None:
+    """A trace sees one group in an attention. The op's entry says more: heads, and what is inside of each."""
+    name = "vit_tiny_patch16_224"
+    model, free = vision_transformer(name)
     reference = theirs(model, torch.zeros(1, 3, 224, 224), model.head, unwrapped_parameters=free)
     assert len(reference) == 25
     assert ours("vit", name, lambda group: ".attn.qkv." not in group.name or "*" in group.name) == reference
     inside = ours("vit", name) - reference
     assert len(inside) == 24
     assert {name.rsplit(".", 1)[0].split(".")[-1] for places in inside for name, _, _ in places} == {"attn"}
+
+
+def test_the_stream_of_a_vision_transformer_is_pruned_as_theirs() -> None:
+    """The same channels of the residual stream, which layer norms take statistics over, left out by both."""
+    name = "vit_tiny_patch16_224"
+    model, free = vision_transformer(name)
+    model = model.double().eval()
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    images = torch.randn(1, 3, 224, 224, dtype=torch.float64)
+    gone = [0, 5, 6, 100, 191]
+    pruning = package("torch_pruning")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = pruning.DependencyGraph().build_dependency(model, example_inputs=images, unwrapped_parameters=free)
+        root = model.patch_embed.proj
+        graph.get_pruning_group(root, pruning.prune_conv_out_channels, idxs=gone).prune()
+    program = archlang.compile("specs/vit.arch", name).program
+    groups = find(program)
+    kept = by_table(groups, {"cls_token[2]": gone}, through_norms=True)
+    small = archlang.build(to_arch(shrink(program, groups, kept))).double().eval()
+    state = arrange(before, groups.arranged(kept.get))
+    assert {key: tensor.shape for key, tensor in model.state_dict().items()} == {k: t.shape for k, t in state.items()}
+    small.load_state_dict(state, strict=True)
+    with torch.no_grad():
+        torch.testing.assert_close(small(images), model(images), rtol=1e-9, atol=1e-9)

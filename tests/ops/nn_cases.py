@@ -257,6 +257,7 @@ def attention_cases() -> list[Case]:
         {"qkv_bias": True, "qk_norm": True, "norm_eps": 1e-5},
         {"proj_bias": False},
         {"attn_drop": 0.2, "proj_drop": 0.3},
+        {"attn_head_dim": 3, "qkv_bias": True, "qk_norm": True},
     )
     return [
         case("sdpa", q, k, v),

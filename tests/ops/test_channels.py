@@ -116,7 +116,7 @@ def leave_out(trial: Trial) -> None:
     kept = {
         i: sorted(rng.sample(range(v.size), v.size - 1))
         for i, v in trial.variables.items()
-        if v.fixed is None and v.held is None and v.size > 2  # a size of 1 would broadcast
+        if v.fixed is None and v.held is None and v.measured is None and v.size > 2  # a size of 1 would broadcast
     }
 
     def rows(axis: Axis) -> list[int]:

@@ -26,7 +26,9 @@ def close(a: torch.Tensor, b: torch.Tensor) -> bool:
     return torch.allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("args", [{}, {"qkv_bias": True}, {"qkv_bias": True, "qk_norm": True, "proj_bias": False}])
+@pytest.mark.parametrize(
+    "args", [{}, {"qkv_bias": True}, {"qkv_bias": True, "qk_norm": True, "proj_bias": False}, {"attn_head_dim": 5}]
+)
 def test_attention_is_timms(args: dict[str, Any]) -> None:
     layers = package("timm.layers")
     x = torch.randn(2, 5, 12)

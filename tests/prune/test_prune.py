@@ -17,13 +17,13 @@ from archlang.groups.apply import arrange
 from archlang.inputs import random_inputs
 from archlang.interpret import Interpreter
 from archlang.ir.graph import Program
-from archlang.ir.walk import parameters
+from archlang.ir.walk import counts, parameters
 from archlang.keys.tensors import read_tensors, tensor_bytes
 from archlang.prune import by_ratio, by_table, shrink
 from archlang.report.diagnostic import ArchError, Source
 from archlang.unparse import to_arch
 from benchmarks.groups import doubled, flat, random_state, small_sizes
-from benchmarks.prune import masked
+from benchmarks.prune import difference, masked
 
 
 def elaborated(text: str) -> Program:
@@ -72,6 +72,39 @@ def test_a_pruned_network_is_the_masked_one(spec: str, entry: str, consumers: bo
     assert after < 0.8 * before
 
 
+@pytest.mark.parametrize(
+    ("spec", "entry", "norm"),
+    [
+        ("vit", "vit_tiny_patch16_224", "layernorm"),
+        ("llama", "llama_small", "rmsnorm"),
+    ],
+)
+def test_norms_take_statistics_over_the_channels_that_are_kept(spec: str, entry: str, norm: str) -> None:
+    program = archlang.compile(f"specs/{spec}.arch", entry).program
+    measured = [group for group in find(program) if group.shrinkable and not group.prunable]
+    assert any(f"`{norm}`" in str(group.measured) for group in measured)
+    small, worst = difference(program, 0.5, through_norms=True)
+    alone, _ = difference(program, 0.5)
+    assert worst < 1e-9
+    assert counts(small).parameters < 0.7 * counts(alone).parameters
+
+
+NORMS = """\
+block net(x: [B, 3, 4, 4]) {
+    y = x -> a: conv(12, 1) -> g: groupnorm(3) -> b: conv(10, 1) -> n: layernorm2d -> c: conv(8, 1)
+    return y -> flatten(2) -> transpose(1, 2) -> l: layernorm(bias=false) -> rmsnorm -> o: linear(2)
+}
+"""
+
+
+def test_norms_of_all_kinds() -> None:
+    program = elaborated(NORMS)
+    small, worst = difference(program, 0.5, through_norms=True)
+    assert worst < 1e-12
+    shapes = {e.key: e.decl.shape for e in parameters(small)}
+    assert (shapes["g.weight"], shapes["n.weight"], shapes["l.weight"]) == ((6,), (5,), (4,))
+
+
 NET = """\
 block unit(width: int)(x) {
     y = x -> conv1: conv(2 * width, 3, padding=1, groups=2, bias=false) -> bn1: batchnorm -> relu
@@ -100,7 +133,7 @@ def test_groups_of_a_table_are_cut_and_equal_instances_stay_one_block() -> None:
 
 def test_what_takes_statistics_over_a_group_keeps_its_size() -> None:
     groups = find(elaborated(NET))
-    assert not groups.groups[0].prunable and "`layernorm`" in str(groups.groups[0].held)
+    assert not groups.groups[0].prunable and "`layernorm`" in str(groups.groups[0].measured)
     assert {groups.groups[i].name for i in by_ratio(groups, 0.5)} == {
         f"body.{i}.{layer}.weight[0]" for i in range(3) for layer in ("conv1", "fc1")
     }
@@ -111,6 +144,7 @@ def test_what_takes_statistics_over_a_group_keeps_its_size() -> None:
     [
         ({"body.0.conv9.weight[0]": 0.5}, "ARC0811", "body.0.conv9.weight[0]"),
         ({"stem.weight[0]*8": [0]}, "ARC0812", "layernorm"),
+        ({"stem.weight[0]*8": [0]}, "ARC0812", "--through-norms"),
         ({"head.weight[0]": [0]}, "ARC0812", "the network returns it"),
         ({"body.0.fc1.weight[0]": [0, 4]}, "ARC0813", "has no index 4"),
         ({"body.0.fc1.weight[0]": [0, 1, 2]}, "ARC0813", "1 of 4 indices would be left"),
