@@ -29,6 +29,8 @@ from torch.utils.checkpoint import checkpoint
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import archlang
+from archlang.budget import Budget
+from archlang.codegen import generate
 from benchmarks.reversible_conditions import conditions
 from benchmarks.reversible_peers import installed
 
@@ -52,8 +54,16 @@ SPECS = {
         }""",
 }
 SHAPES = {"conv": (32, 32, 32, 32), "transformer": (8, 128, 256)}
+SIZES = {"conv": {"B": 32, "H": 32, "W": 32}, "transformer": {"B": 8, "T": 128}}
 MIB = 2**20
+OUTSIDE = {"conv": 12, "transformer": 4}  # MiB at the peak that no plan counts: gradients of activations
 Step = Callable[[Tensor, Tensor], Any]
+
+
+def loaded(source: str) -> types.ModuleType:
+    module = types.ModuleType("generated")
+    exec(compile(source, "generated.py", "exec"), module.__dict__)
+    return module
 
 
 class Network:
@@ -61,12 +71,12 @@ class Network:
 
     def __init__(self, kind: str, depth: int) -> None:
         compiled = archlang.compile(SPECS[kind], entry="net", depth=depth)
-        self.module = types.ModuleType("generated")
-        exec(compile(compiled.source, "generated.py", "exec"), self.module.__dict__)
+        self.budget = Budget(compiled.program, SIZES[kind])
+        self.module = loaded(compiled.source)
         torch.manual_seed(0)
         self.net = self.module.Net()
         self.body: Any = self.net.body
-        self.shape = SHAPES[kind]
+        self.kind, self.shape = kind, SHAPES[kind]
 
     def inputs(self) -> tuple[Tensor, Tensor]:
         torch.manual_seed(1)
@@ -77,6 +87,14 @@ class Network:
 
     def rebuilt(self, **options: int) -> Step:
         return lambda a, b: self.module.rebuild(self.body, a, b, **options)
+
+    def planned(self, memory: int) -> Step:
+        """The same weights in the module that `archc compile --memory` writes."""
+        plan = self.budget.planned(self.budget.within(memory))
+        parts = {"segments": plan.segments, "recorded": plan.origins}
+        net = loaded(generate(plan.program, source_name="planned", **parts)).Net()
+        net.load_state_dict(self.net.state_dict(keep_vars=True), assign=True)
+        return net
 
     def checkpointed(self, length: int) -> Step:
         def part(first: int, a: Tensor, b: Tensor) -> Any:
@@ -175,7 +193,9 @@ def variants(network: Network, depth: int) -> dict[str, Step]:
         found[f"archlang, {kept} kept"] = network.rebuilt(keep=kept)
     for length in (1, 2, 4, 8):
         if length < depth:
-            found[f"checkpoint of {length}"] = network.checkpointed(length)
+            run = found[f"checkpoint of {length}"] = network.checkpointed(length)
+            _, peak = memory(run, network)
+            found[f"planned within that, {length}"] = network.planned(int((peak - OUTSIDE[network.kind]) * MIB))
     return found
 
 

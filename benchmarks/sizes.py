@@ -16,7 +16,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -137,7 +137,7 @@ def main() -> int:
         tasks = [pool.submit(of_spec, path, args.sizes) for path in args.paths]
         if args.random:
             tasks.append(pool.submit(of_random, args.random, max(args.sizes // 10, 4)))
-        for task in tasks:
+        for task in as_completed(tasks):
             for line in task.result():
                 print(line.text, flush=True)
                 ran.append(line.ran)

@@ -220,7 +220,7 @@ class Sheet:
         unit.fixed = self.facts.regions.takes(node) and not reach.sole(node)
         unit.safe = unit.safe and not unit.fixed
         own = reach.sole(node) and not step.trace.uncounted  # its class may be written in several ways
-        own = own and node.callee is not None and not node.callee.reversible
+        own = own and node.callee is not None
         if own and unit.count == node.count == 1 and self.opens(unit):
             numbers = dict(zip((id(s) for s in step.trace.inputs), mine, strict=True))
             unit.opened = self.lay(step.trace, numbers, f"{prefix}{node.path}.")

@@ -39,6 +39,22 @@ def test_the_curve_dominates(spec: str, entry: str, sizes: dict[str, int], param
             assert found.again < usual.again
 
 
+def test_branches_of_reversible_blocks_are_checkpoints_of_their_own() -> None:
+    """The results of a coupling's branches are not wanted again where both streams are kept: neither branch's last
+    layer is evaluated, at the memory in which checkpoints of whole blocks leave out one of the two."""
+    text = """
+    use std.reversible: coupling
+    block f(x) { return x -> a: linear(8) -> relu -> b: linear(8) }
+    block net(x: [B, 8], y: [B, 8]) { return (x, y) -> body: chain([coupling(f(), f()) for _ in 0..12]) }
+    """
+    ours = Budget(archlang.compile(text, "net").program, {"B": 10})
+    tensor, work = 4 * 10 * 8, 10 * 8 * 8
+    peak, again = (12 * 2 + 3) * tensor, 12 * 3 * work  # of checkpoints of whole blocks
+    found = ours.within(peak)
+    assert found is not None and found.peak <= peak
+    assert found.again <= 12 * 2 * work < again
+
+
 def test_what_is_customary_is_counted_as_it_is() -> None:
     """Of equal residual blocks that keep all inside, by hand."""
     text = """
