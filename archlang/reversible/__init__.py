@@ -4,7 +4,7 @@ from archlang.reversible.effects import total
 from archlang.reversible.invert import Backwards, invert, may_vanish
 from archlang.reversible.log_det import Measure, adds_log_det, with_log_det
 from archlang.reversible.moves import Move, Pair
-from archlang.reversible.prove import Prover, prove, proved, refusal
+from archlang.reversible.prove import Prover, Replay, prove, proved, refusal
 from archlang.reversible.regions import METHODS, concerned, rebuildable, region_from, uses
 from archlang.reversible.runs import runs
 
@@ -15,6 +15,7 @@ __all__ = [
     "Move",
     "Pair",
     "Prover",
+    "Replay",
     "adds_log_det",
     "concerned",
     "invert",

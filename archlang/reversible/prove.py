@@ -7,19 +7,29 @@ or a captured wire counts as a read of what it was made from).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NoReturn
 from weakref import WeakKeyDictionary
 
 from archlang.ir.graph import Graph, Node, Proof, Step, Value
 from archlang.ops.base import registry
+from archlang.records import dataclass
 from archlang.report.diagnostic import ArchError, Diagnostic, Span
 from archlang.reversible.judge import Judge
 from archlang.reversible.moves import Move, Pair
 
-__all__ = ["Prover", "prove", "proved", "refusal"]
+__all__ = ["Prover", "Replay", "prove", "proved", "refusal"]
 
 _REFUSED: WeakKeyDictionary[Graph, Diagnostic] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A step of an earlier proof, in terms of its node alone: the places of the inputs that it consumes."""
+
+    consumed: tuple[int, ...]
+    span: Span | None
+    names: tuple[str, ...]
 
 
 def proved(graph: Graph) -> Proof | None:
@@ -37,10 +47,18 @@ def refusal(graph: Graph) -> Diagnostic | None:
     return _REFUSED.get(graph)
 
 
-def prove(graph: Graph, moves: Sequence[Move] = (), note: Callable[[Diagnostic], None] | None = None) -> Proof:
+def prove(
+    graph: Graph,
+    moves: Sequence[Move] = (),
+    note: Callable[[Diagnostic], None] | None = None,
+    *,
+    replay: Mapping[int, Replay] | None = None,
+    begun: Collection[int] = (),
+) -> Proof:
     """Proves the graph and keeps the proof on it. Raises ArchError with the statement and the rule that it breaks.
 
-    moves: the statements of a `reversible` block. Without them the graph must be a composition of bijections.
+    moves: the statements of a `reversible` block. Without them the graph must be a composition of bijections, but for
+    nodes of an earlier proof (`replay`, by their ids) and values that it made streams of (`begun`, by their ids).
     note: takes warnings.
     """
     if graph.proof is None:
@@ -54,6 +72,8 @@ def prove(graph: Graph, moves: Sequence[Move] = (), note: Callable[[Diagnostic],
         context = [v for port in graph.inputs if port.context for v in port.values]
         prover = Prover(graph, graph.nodes, names, graph.span, context)
         results = [value for output in outputs for value in output.values]
+        if replay is not None:
+            prover.replay(replay, begun)
         prover.run(moves, results, graph.span)
         graph.proof = prover.proof(len(outputs))
         if note is not None:
@@ -95,6 +115,23 @@ class Prover(Judge):
             self.move(move)
         self.iteration = ()
         self.finish(results, span)
+
+    def replay(self, steps: Mapping[int, Replay], begun: Collection[int]) -> None:
+        """Takes the steps of an earlier proof, in order of execution, over what their nodes read now."""
+        nodes = [node for _, node in sorted({id(n): (i, n) for i, n in self.makers.values()}.values(), key=_place)]
+        for node in nodes:
+            step = steps.get(id(node))
+            if step is not None:
+                consumed = tuple(node.inputs[i] for i in step.consumed)
+                for value in consumed:
+                    self.promote(value, step.span)
+                if step.span is not None:
+                    named = zip(node.outputs, step.names, strict=False)
+                    self.origins.update((id(v), (name, step.span)) for v, name in named)
+                self.step(node, consumed, step.span)
+            for value in node.outputs:
+                if id(value) in begun:
+                    self.begin(value, value.name, node.span)
 
     def move(self, move: Move) -> None:
         self.iteration = move.iteration
@@ -153,9 +190,13 @@ class Prover(Judge):
     def create(self, move: Move, pair: Pair) -> None:
         """`new s = e`."""
         assert pair.new is not None
-        self.reads([pair.new], (), move.span, f"`new {pair.name}`")
-        self.steps.append(Step("new", None, (), (pair.new,), move.span))
-        self.add(pair.new, pair.name)
+        self.begin(pair.new, pair.name, move.span)
+
+    def begin(self, value: Value, name: str, span: Span | None) -> None:
+        """A value becomes a stream."""
+        self.reads([value], (), span, f"`new {name}`")
+        self.steps.append(Step("new", None, (), (value,), span))
+        self.add(value, name)
         self.grades.append("injective")
 
     def finish(self, results: Sequence[Value], span: Span | None) -> None:
@@ -350,3 +391,7 @@ class Prover(Judge):
             help="update a stream (`a += f(b)`), apply a bijection to it, or start one (`new s = ...`)",
             spans=[(inner.span, "in here")] if inner is not None and inner.span is not None else [],
         )
+
+
+def _place(entry: tuple[int, Node]) -> int:
+    return entry[0]

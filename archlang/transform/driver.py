@@ -66,7 +66,10 @@ def transform(program: Program, calls: Iterable[str], fragments: Fragments) -> T
     for text in calls:
         chosen, given, arguments = _bound(parse_expression(Source(SOURCE, text)), fragments)
         effect = chosen.run(work, given, **arguments)
-        work.finish()
+        work.finish(given.span)
+        lost = dict.fromkeys(work.lost)
+        work.lost.clear()
+        effect += "".join(f"; `{name}` is no longer reversible, and trains with stored activations" for name in lost)
         fragments.forget()
         check(work.program, registry(), Context)
         effects.append(Effect(text, effect, clone(work.program)))

@@ -44,7 +44,7 @@ def stitch(work: Work, given: Given, other: str | tree.Expr, cut: str, other_cut
     """
     root, name = work.root, work.root.block
     end(work, cut, given.at("cut"))
-    work.finish()
+    work.finish(given.at("cut"))
     work.open(root)
     program = _other(work, other, given.at("other"))
     sizes = _same_inputs(root, program.root, given.at("other"))
@@ -131,7 +131,7 @@ def _behind(work: Work, cut: str, where: Span) -> Value:
             message = f"what follows `{cut}` reads `{port.name}`, the network's input, in another way, too"
             fail("ARC0869", message, where, "not all goes through here", help="cut where all goes through one layer")
     root.inputs = root.inputs[-1:]
-    work.finish()
+    work.finish(where)
     work.open(root)
     return entry
 

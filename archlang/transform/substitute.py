@@ -62,8 +62,6 @@ def _matches(work: Work, given: Given, old: Any, within: str) -> Iterator[tuple[
     for graph, prefix in graphs:
         nodes = [n for n in graph.nodes if _named(n, *named)]
         if nodes and not within:
-            if graph.proof is not None:
-                fixed(graph.block, "can be undone, which is proved of the layers that it has", where)
             for node in nodes:
                 work.refuse_special(node, prefix, where)
             work.open(graph)

@@ -33,7 +33,8 @@ def _graph(work: Work, graph: Graph, above: tuple[tuple[Graph, str], ...], span:
         if unread:
             _cut_results(callee, calls, unread)
         _graph(work, callee, (*above, (graph, path)), span)
-        _cut_inputs(callee, calls)
+        if not any(n.inverted or n.log_det for n in calls):
+            _cut_inputs(callee, calls)
     dead_code(work.editor(graph))
 
 

@@ -35,6 +35,7 @@ def word(work: Work, given: Given, path: str | list[str], letters: list[int]) ->
             fail("ARC0865", message, where, "these layers do not follow each other")
         again = copy_node(node, {id(v): v for v in node.inputs}, {}, {})
         again.inputs = (*values, *node.inputs[len(takes) :])
+        work.proofs.inherit(node, again)
         made.append(again)
         values, before = again.outputs, f"what `{name}` gives"
     if [v.type for v in values] != [v.type for v in run.outputs]:

@@ -21,6 +21,8 @@ from archlang.optimize.weights import Change
 from archlang.records import dataclass
 from archlang.report.diagnostic import Span
 from archlang.report.suggest import did_you_mean
+from archlang.reversible import refusal
+from archlang.transform.proofs import Proofs
 from archlang.transform.settle import members, merged, relieve
 
 __all__ = ["Place", "Work", "fixed", "matches"]
@@ -65,6 +67,8 @@ class Work:
         self.fragments = fragments
         self.changes: dict[int, list[Change]] = {}
         self.sources: tuple[str, ...] = ()
+        self.proofs = Proofs()
+        self.lost: list[str] = []  # blocks that were reversible
         self._names = {graph.name for graph in program.graphs}
         self._kept: list[Graph] = []  # a graph that is gone keeps its id, under which its changes are
         self._open: dict[int, Graph] = {}
@@ -76,18 +80,24 @@ class Work:
 
     # -- graphs ------------------------------------------------------------------------------------------------------
     def open(self, graph: Graph) -> None:
-        """Makes a graph ready for changes: each member of a run by itself, and no proof that it can be undone."""
+        """Makes a graph ready for changes: each member of a run by itself, the proof that it can be undone aside."""
         if id(graph) in self._open:
             return
         self._open[id(graph)] = graph
         self._kept.append(graph)
-        graph.proof, graph.reversible, graph.sequential = None, False, False
+        self.proofs.keep(graph)
+        graph.sequential = False
         graph.children = {
             path: one if child.count == 1 else Child(path, one.span, one.op, one.attrs, one.weights, one.graph)
             for child in graph.children.values()
             for one, path in ((child, p) for p in child.paths)
         }
-        graph.nodes = [single for node in graph.nodes for single in members(node)]
+        nodes = []
+        for node in graph.nodes:
+            for single in members(node):
+                self.proofs.inherit(node, single)
+                nodes.append(single)
+        graph.nodes = nodes
 
     def is_open(self, graph: Graph) -> bool:
         """Whether the graph may have changed since transforms were last done."""
@@ -98,13 +108,14 @@ class Work:
         graph, child = place.graph, place.child
         assert child is not None and child.graph is not None
         callers = [n for n in graph.nodes if n.path == place.path]
-        for node in callers:
-            self.refuse_special(node, place.prefix, span)
+        if any(n.op in CONTRACTIONS for n in callers):
+            fixed(join(place.prefix, place.path), "is a branch that must contract", span)
         if any(n.callee is not child.graph for n in callers):
             fixed(join(place.prefix, place.path), "runs on inputs of several types", span)
         if self._users(child.graph) > 1:
             copy = copy_graph(child.graph)
             copy.name = self.name(copy.name)
+            self.proofs.copied(child.graph, copy)
             self.changes[id(copy)] = list(self.changes.get(id(child.graph), ()))
             self._kept.append(copy)
             child.graph = copy
@@ -153,6 +164,7 @@ class Work:
         """Takes over what becomes of weights of another program's graphs, which are this one's now."""
         self.changes[id(self.root)] = [*self.changes.get(id(self.root), ()), *other.changes.pop(id(other.root), ())]
         self.changes |= other.changes
+        self.lost += other.lost
         self._kept += other._kept
 
     def become(self, program: Program, changes: dict[int, list[Change]]) -> None:
@@ -245,7 +257,7 @@ class Work:
 
     # -- rewriting ---------------------------------------------------------------------------------------------------
     def _share(self) -> None:
-        """Folds runs, and lets instances of graphs that have become equal run one graph again."""
+        """Folds runs, proves blocks again, and lets instances of graphs that have become equal run one graph again."""
         first: dict[tuple[str, str], Graph] = {}
         same: dict[int, Graph] = {}
         for graph in self.program.graphs:
@@ -257,6 +269,8 @@ class Work:
                 continue
             fold_runs(graph)
             graph.sequential = is_sequence(graph)
+            if not self.proofs.again(graph):
+                self.lost.append(graph.block)
             changes = self.changes[id(graph)] = merged(self.changes.get(id(graph), []))
             text = graph_text(graph).replace(f" {graph.name}: ", " : ", 1)
             if graph is not self.root:
@@ -297,12 +311,14 @@ class Work:
             if len(calls) > 1:
                 fixed(join(Place(graph, path, None, place.above[:i]).prefix, path), "is applied several times", span)
             (call,) = calls
+            self.refuse_special(call, Place(graph, path, None, place.above[:i]).prefix, span)
             call.outputs = tuple(Value(v.type.at(call.sizes), v.name) for v in values)
             values = call.outputs
             graph.outputs = [Output((v,)) for v in values]
 
-    def finish(self) -> None:
-        """Takes away what nothing reads, and folds equal layers one after the other into runs again."""
+    def finish(self, span: Span) -> None:
+        """Takes away what nothing reads, folds equal layers one after the other into runs again, and proves again what
+        was reversible."""
         for graph in reversed(self.program.graphs):
             if id(graph) in self._open:
                 dead_code(self.editor(graph))
@@ -313,6 +329,13 @@ class Work:
                 relieve(graph)
         self._share()
         self._open.clear()
+        for graph in self.program.graphs:
+            node = self.proofs.undone(graph)
+            if node is not None and node.callee is not None:
+                why = refusal(node.callee)
+                notes = [f"of `{node.callee.block}`: {why.message}"] if why is not None else []
+                message = f"`{node.path}` cannot be transformed so: it runs backwards elsewhere"
+                fail("ARC0866", message, span, "it would no longer be reversible", notes=notes)
 
 
 def matches(pattern: str, path: str) -> bool:

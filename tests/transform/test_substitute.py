@@ -9,7 +9,6 @@ from torch import nn
 import archlang
 from archlang.codegen import generate
 from archlang.ir.text import graph_text
-from archlang.report.diagnostic import ArchError
 from tests.transform.same import applied, randomised
 
 SPEC = """
@@ -112,19 +111,3 @@ def test_what_a_replacement_needs_of_sizes_is_lifted() -> None:
     needs = [str(c) for c in archlang.apply(spec, "substitute(relu, down)", entry="net").program.root.constraints]
     other = archlang.compile(spec.replace("-> relu", "-> down"), "net")
     assert needs == [str(c) for c in other.program.root.constraints] and needs
-
-
-def test_what_is_proved_of_a_layer_holds_of_it_alone() -> None:
-    spec = """
-    reversible block step()(a, b) {
-        a += relu(b)
-        b += tanh(a)
-    }
-    block net(x: [B, 4, H, W]) {
-        a, b = split(x, [2, 2], 1)
-        a, b = (a, b) -> steps: chain([step() for _ in 0..2])
-        return concat([a, b])
-    }
-    """
-    with pytest.raises(ArchError, match="ARC0866"):
-        archlang.apply(spec, "substitute(relu, gelu)")
