@@ -1,10 +1,11 @@
 """Reversible training measured: memory and time of generated networks, of checkpointing, and of the peers from PyPI.
 
     MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 OMP_NUM_THREADS=1 \\
-        python benchmarks/reversible.py memory|time|conditions [--kind conv|transformer] [--blocks 4 16] [--rounds 7]
+        python benchmarks/reversible.py memory|time|conditions|overlap [--kind conv|transformer] [--blocks 4 16]
 
 Peers that are installed take part (`reversible_peers.py`); `conditions` prints which of them are right under which
-conditions of everyday training.
+conditions of everyday training. `overlap` needs a GPU: steps of training with regions in the plain order, and on two
+streams.
 Time is CPU time of one thread, medians over rounds in which all variants take turns; it is noisy on a shared machine.
 """
 
@@ -70,9 +71,9 @@ class Network:
     """The generated network; `run(**options)` trains it with other options of its region."""
 
     def __init__(self, kind: str, depth: int) -> None:
-        compiled = archlang.compile(SPECS[kind], entry="net", depth=depth)
-        self.budget = Budget(compiled.program, SIZES[kind])
-        self.module = loaded(compiled.source)
+        program = archlang.compile(SPECS[kind], entry="net", depth=depth).program
+        self.budget = Budget(program, SIZES[kind])
+        self.module = loaded(generate(program, source_name="net.arch", overlap=True))
         torch.manual_seed(0)
         self.net = self.module.Net()
         self.body: Any = self.net.body
@@ -85,7 +86,7 @@ class Network:
     def plain(self, a: Tensor, b: Tensor) -> Any:
         return self.body(a, b)
 
-    def rebuilt(self, **options: int) -> Step:
+    def rebuilt(self, **options: Any) -> Step:
         return lambda a, b: self.module.rebuild(self.body, a, b, **options)
 
     def planned(self, memory: int) -> Step:
@@ -227,15 +228,42 @@ def measure(kind: str, depth: int, rounds: int, with_peers: bool) -> None:
         print(f"  {name:22} x{middle:.3f} ({spread}), least x{least:.3f}, alive {after:6.1f} MiB, peak {peak:6.1f} MiB")
 
 
+def overlap(kind: str, depth: int, rounds: int) -> None:
+    """Of a step on a GPU, in both orders by turns: milliseconds (medians), and MiB at the peak."""
+    network = Network(kind, depth)
+    network.net.cuda()
+    given = tuple(t.detach().cuda().requires_grad_() for t in network.inputs())
+    runs = {"plain order": network.rebuilt(), "two streams": network.rebuilt(rewind=network.module.Overlap)}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    peaks: dict[str, float] = {}
+    for number in range(rounds + 3):
+        for name, run in runs.items():
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            torch.cuda.reset_peak_memory_stats()
+            start.record()
+            a, b = run(*given)
+            (a.sum() + b.square().sum()).backward()
+            end.record()
+            end.synchronize()
+            peaks[name] = torch.cuda.max_memory_allocated() / MIB
+            if number > 2:
+                times[name].append(start.elapsed_time(end))
+            del a, b
+    for name, own in times.items():
+        print(f"{kind}, {depth} blocks, {name}: {statistics.median(own):.2f} ms a step, peak {peaks[name]:.1f} MiB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("memory", "time", "conditions"))
+    parser.add_argument("what", choices=("memory", "time", "conditions", "overlap"))
     parser.add_argument("--kind", choices=tuple(SPECS), nargs="+", default=list(SPECS))
     parser.add_argument("--blocks", type=int, nargs="+", default=[4, 16, 64])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--no-peers", dest="peers", action="store_false")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.what == "overlap" and not torch.cuda.is_available():
+        sys.exit("`overlap` needs a GPU")
     if args.what == "conditions":
         conditions()
         return
@@ -243,6 +271,9 @@ def main() -> None:
         for depth in args.blocks:
             if args.what == "time":
                 measure(kind, depth, args.rounds, args.peers)
+                continue
+            if args.what == "overlap":
+                overlap(kind, depth, args.rounds)
                 continue
             network = Network(kind, depth)
             print(f"{kind}, {depth} blocks")

@@ -43,11 +43,11 @@ class Budget:
     """What the training of a program at given sizes can do about its memory.
 
     sizes: a number for each symbol of the inputs. `stored` records all; `least` has the least peak. `macs` are those of
-    a forward pass; `uncounted` names what the figures lack, as in `analyze.Cost`. Raises ValueError where a size has no
-    number.
+    a forward pass; `uncounted` names what the figures lack, as in `analyze.Cost`. overlap: what is undone is so on two
+    streams of a GPU. Raises ValueError where a size has no number.
     """
 
-    def __init__(self, program: Program, sizes: Mapping[str, int]) -> None:
+    def __init__(self, program: Program, sizes: Mapping[str, int], *, overlap: bool = False) -> None:
         self.program = program
         self.sizes = dict(sizes)
         if missing := [name for name in program.root.symbols if name not in sizes]:
@@ -59,7 +59,7 @@ class Budget:
         self.macs = macs
         self.uncounted = tuple(sorted(trace.uncounted))
         self.trace = trace
-        self.facts = Facts(program, plans)
+        self.facts = Facts(program, plans, overlap)
         sheet = Sheet(self.facts, lambda unit: unit.inner * OPENED > total)
         self.level = sheet.lay(trace, sheet.numbered(trace.inputs))
         self.course = sheet.course()

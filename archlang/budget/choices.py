@@ -112,11 +112,12 @@ def _narrow(units: Sequence[Unit], sizes: Sequence[int]) -> set[int]:
 # -- undone ------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """undoable: ids of the graphs whose calls can be undone."""
+    """undoable: ids of the graphs whose calls can be undone. overlap: activations of two blocks are there at a time."""
 
     undoable: Collection[int]
     anchors: Anchors
     plans: Plans
+    overlap: bool
 
     def takes(self, node: Node) -> bool:
         return id(node.callee) in self.undoable and not node.inverted and not node.log_det
@@ -162,4 +163,5 @@ class Regions:
             anchors = (blocks - 1) // every * once if every else 0
             what = What("undo", level, units[0], i + 1)
             keeps = frozenset((*read, *streams))
-            yield Choice(level.marks[units[0]], level.marks[i + 1], keeps, inner + anchors, extra, cost + 1, what)
+            most = 2 * extra if self.overlap else extra
+            yield Choice(level.marks[units[0]], level.marks[i + 1], keeps, inner + anchors, most, cost + 1, what)

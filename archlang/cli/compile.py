@@ -31,6 +31,8 @@ def configure(parser: Parser) -> None:
     text = "plan training so that it holds at most so much for the backward pass (4GiB, 512MiB), at the sizes of --at"
     trained.add_argument("--memory", metavar="AMOUNT", help=text)
     add_sizes(parser, AT_HELP)
+    text = "on a GPU, rebuild a step of a reversible block while gradients of another are computed (docs/drift.md)"
+    parser.add_argument("--overlap", action="store_true", help=text)
     text = "give the class a method `with_log_det`, which returns log|det J| of the network's map, too"
     parser.add_argument("--log-det", action="store_true", help=text)
     add_passes(parser, "0")
@@ -81,6 +83,7 @@ def _emit(done: Elaborated, args: argparse.Namespace) -> str:
             program,
             source_name=os.path.basename(args.spec),
             rebuild=not args.no_rebuild,
+            overlap=args.overlap,
             log_det=args.log_det,
             changes=changes if args.with_convert else None,
             **plan,

@@ -46,9 +46,10 @@ class Forms:
     log_det: bool = False
     segments: Segments = field(default_factory=dict)
     recorded: Collection[int] = ()
+    overlap: bool = False
 
     def __post_init__(self) -> None:
-        self.reversal = Reversal(self.program, self.rebuild, self.log_det, self.recorded)
+        self.reversal = Reversal(self.program, self.rebuild, self.log_det, self.recorded, self.overlap)
         for graph in self.program.graphs:
             if self._is_pure(graph):
                 self.pure.add(id(graph))

@@ -40,6 +40,8 @@ def rebuilt(b: _Builder, nodes: Sequence[Node], module: py.Py, args: Sequence[py
         kwargs += (py.Kwarg("replay", py.Seq(tuple(py.Raw(part) for part in parts), "list")),)
     if every:
         kwargs += (py.Kwarg("every", py.Raw(str(every))),)
+    if reversal.overlap:
+        kwargs += (py.Kwarg("rewind", py.Raw("Overlap")),)
     return py.Call(py.Raw("rebuild"), (module, *args), kwargs)
 
 

@@ -26,6 +26,7 @@ class Reversal:
     rebuild: bool = True  # whether there are regions at all
     whole: bool = False  # whether the root gives its log-determinant
     recorded: Collection[int] = ()  # ids of graphs whose calls are no regions
+    overlap: bool = False  # whether regions go back on two streams
     inverse: dict[int, Graph] = field(default_factory=dict)
     needed: set[int] = field(default_factory=set)  # of these: what something runs backwards
     log_det: dict[int, Graph] = field(default_factory=dict)

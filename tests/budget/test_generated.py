@@ -14,10 +14,12 @@ from hypothesis import HealthCheck, given, settings
 import archlang
 from archlang.api import Compiled
 from archlang.budget import Budget, Fit
+from archlang.codegen import generate
 from archlang.inputs import random_inputs
-from archlang.loading import instantiate
+from archlang.loading import instantiate, module_of
 from tests.budget.trained import macs, memory, pair, same, step, stored, written
 from tests.random_specs.strategy import SIZE, Spec, specs
+from tests.reversible.streams import stand_in
 
 SPECS = Path(__file__).parents[2] / "specs"
 RESIDUAL = """
@@ -115,6 +117,20 @@ def test_memory_is_as_planned(name: str, fraction: float) -> None:
     assert peak <= 1.02 * fit.peak
     if "rebuild" not in written(compiled, budget, fit).source:  # what undoing takes is a bound
         assert peak >= 0.98 * fit.peak
+
+
+def test_two_streams_hold_two_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than on one, and no more than is planned for undoing the whole network."""
+    compiled = archlang.compile(REVERSIBLE, "net")
+    budget = Budget(compiled.program, {"B": 2, "H": 6, "W": 6}, overlap=True)
+    undone = max((c for c in budget.course.choices if c.what.kind == "undo"), key=lambda c: c.stop - c.start)
+    text = generate(compiled.program, source_name="net.arch", overlap=True)
+    made = Compiled(text, compiled.program, (), compiled.entry, compiled.spec)
+    net, inputs = instantiate(made), random_inputs(budget.program, budget.sizes)
+    _, one = memory(net, inputs)
+    stand_in(monkeypatch, module_of(made))
+    _, two = memory(net, inputs)
+    assert one < two <= undone.extra + sum(budget.course.sizes[t] for t in undone.keeps)
 
 
 @pytest.mark.parametrize("fraction", (0.0, 0.6))

@@ -65,6 +65,16 @@ def test_a_module(capsys: Capture) -> None:
     assert "checkpoint" not in capsys.readouterr().out
 
 
+def test_a_module_for_two_streams(tmp_path: Path) -> None:
+    (tmp_path / "pairs.arch").write_text(
+        "use std.reversible: coupling\n"
+        "block net(a: [B, 8], b: [B, 8]) { return (a, b) -> f: chain([coupling(linear(8), relu) for _ in 0..9]) }"
+    )
+    for more in ([], [*AT, "--memory", "30KiB"]):
+        assert main(["compile", "pairs.arch", "-o", "pairs.py", "--overlap", *more]) == 0
+        assert ", rewind=Overlap)" in Path("pairs.py").read_text()
+
+
 @pytest.mark.parametrize(
     ("command", "code"),
     [

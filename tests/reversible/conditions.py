@@ -35,8 +35,8 @@ block net(drop: float = 0.0, depth: int = 3)(x: [B, 8, H, W], c: [B, 4, H, W]) {
 """
 
 
-def source(**params: Any) -> str:
-    return generate(program(SPEC, "net", **params), source_name="net.arch")
+def source(*, overlap: bool = False, **params: Any) -> str:
+    return generate(program(SPEC, "net", **params), source_name="net.arch", overlap=overlap)
 
 
 def namespace(text: str, name: str = "generated_reversible") -> Any:
@@ -53,8 +53,8 @@ def namespace(text: str, name: str = "generated_reversible") -> Any:
 class Pair:
     """The network as generated, and its twin whose blocks autograd keeps."""
 
-    def __init__(self, dtype: torch.dtype = torch.float64, **params: Any) -> None:
-        text = source(**params)
+    def __init__(self, dtype: torch.dtype = torch.float64, *, overlap: bool = False, **params: Any) -> None:
+        text = source(overlap=overlap, **params)
         self.ours_module = namespace(text)
         plain = namespace(text, "generated_plain")
         plain.rebuild = lambda block, *inputs, **_: tuple(

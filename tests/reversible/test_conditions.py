@@ -16,11 +16,16 @@ from torch import Tensor, nn
 
 from tests.codegen.load import flat
 from tests.reversible.conditions import Pair, assert_same, gradients, loss, state
+from tests.reversible.streams import stand_in
 
 
-@pytest.fixture
-def pair() -> Pair:
-    return Pair()
+@pytest.fixture(params=[False, True], ids=["one stream", "two streams"])
+def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Pair:
+    """In the plain order, and in that for two streams, which stand in."""
+    made = Pair(overlap=request.param)
+    if request.param:
+        stand_in(monkeypatch, made.ours_module)
+    return made
 
 
 def compare(pair: Pair, run: Callable[[nn.Module], list[Tensor | None]], tolerance: float = 1e-11) -> None:

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 
 def rebuild(
-    block: Any, *inputs: Any, replay: Sequence[Any] = (), every: int = 0, keep: int = 0
+    block: Any,
+    *inputs: Any,
+    replay: Sequence[Any] = (),
+    every: int = 0,
+    keep: int = 0,
+    rewind: Any = None,
 ) -> tuple[Any, ...]:
     """What a reversible block returns, or a method that runs several.
 
@@ -23,7 +28,7 @@ def rebuild(
     in between. replay: what a second evaluation must find as the first did, besides
     modes and autocast. every: after so many blocks the streams are kept, too, which
     stops rounding errors. keep: so many last blocks keep their graphs, and are not
-    evaluated again.
+    evaluated again. rewind: a class that goes back in another order than `Rewind`.
     """
     steps = Steps()
     results = flat(steps.run(block, *steps.numbers(inputs)))
@@ -38,7 +43,7 @@ def rebuild(
         regions.setdefault(number, []).append(step)
     for number, region in regions.items():
         if number >= 0:
-            run_region(region, values, replay)
+            run_region(region, values, replay, rewind)
         else:
             for step in region:
                 step.run(values, set())
@@ -197,9 +202,7 @@ def change(
     own.update(new if fresh else ())
 
 
-def run_region(
-    steps: list[Step], values: dict[int, Any], replay: Sequence[Any]
-) -> None:
+def run_region(steps: list[Step], values: Any, replay: Any, rewind: Any) -> None:
     """Replaces the values of the streams by those after the steps."""
     used = {i for s in steps for i in (*s.x, *s.reads)}
     inputs = [i for i in values if i in used]
@@ -213,8 +216,8 @@ def run_region(
     tensors = [values[i] for i in inputs]
     compiling = torch.compiler.is_compiling()
     again = None if compiling else Again(modules, tensors, replay)
-    given = (steps, inputs, list(outputs), again, *tensors, *weights)
-    results = Region.apply(*given)  # type: ignore[no-untyped-call]
+    what = (steps, inputs, list(outputs), again, rewind or Rewind)
+    results = Region.apply(what, *tensors, *weights)  # type: ignore[no-untyped-call]
     for i in {i for s in steps for i in s.x}:
         values.pop(i, None)
     values.update(zip(outputs, results, strict=True))
@@ -229,9 +232,8 @@ class Again:
         self.modes = {m: m.training for m in modules}
         self.devices = sorted({t.device for t in tensors}, key=str)
         kinds = sorted({"cpu", *(d.type for d in self.devices)})
-        dtypes = [torch.get_autocast_dtype(kind) for kind in kinds]
-        enabled = [torch.is_autocast_enabled(kind) for kind in kinds]
-        self.autocast = list(zip(kinds, dtypes, enabled, strict=True))
+        is_on, dtype = torch.is_autocast_enabled, torch.get_autocast_dtype
+        self.autocast = [(kind, dtype(kind), is_on(kind)) for kind in kinds]
         # Statistics of a batch are written in training, and not read.
         norms = [m for m in modules if m.training and hasattr(m, "track_running_stats")]
         self.written = norms
@@ -349,9 +351,8 @@ class Region(torch.autograd.Function):
     """Steps of which only the results are kept."""
 
     @staticmethod
-    def forward(
-        ctx: Any, steps: Any, inputs: Any, outputs: Any, again: Any, *tensors: Any
-    ) -> Any:
+    def forward(ctx: Any, what: Any, *tensors: Any) -> Any:
+        steps, inputs, outputs, again, ctx.rewind = what
         values: dict[int, Any] = dict(zip(inputs, tensors, strict=False))
         own: set[int] = set()
         kept: list[Any] = []
@@ -377,108 +378,113 @@ class Region(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        wanted = ctx.needs_input_grad[4:]
+        wanted = ctx.needs_input_grad[1:]
         count = len(wanted) - len(ctx.inputs)
         weights, saved = ctx.saved_tensors[:count], iter(ctx.saved_tensors[count:])
         values = {i: next(saved) for i in ctx.known}
-        kept = [[[next(saved) for _ in range(n)] for n in both] for both in ctx.kept]
-        way = Rewind(values, dict(zip(ctx.outputs, gradients, strict=True)), ctx.again)
         needed = {i for i, need in zip(ctx.inputs, wanted, strict=False) if need}
-        needs = []
-        for step in ctx.steps:
-            needs.append([i in needed for i in (*step.x, *step.reads)])
-            if any(needs[-1]) or any(p.requires_grad for p in step.owner.parameters()):
+        todo = []
+        for number, step in enumerate(ctx.steps):
+            needs = [i in needed for i in (*step.x, *step.reads)]
+            if any(needs) or any(p.requires_grad for p in step.owner.parameters()):
                 needed.update(step.y)
+            x, exact = [[next(saved) for _ in range(n)] for n in ctx.kept[number]]
+            todo.append((number, step, needs, x, exact))
+        given = dict(zip(ctx.outputs, gradients, strict=True))
+        # A weight's hooks are for its whole gradient, and not for parts of it.
+        graph = torch.is_grad_enabled() or any(w._backward_hooks for w in weights)
+        way = ctx.rewind(values, given, ctx.again, graph)
         with nullcontext() if ctx.again is None else ctx.again.backward():
-            for number in reversed(range(len(ctx.steps))):
-                way.undo(number, ctx.steps[number], needs[number], *kept[number])
-        given = [way.gradients.get(key) for key in (*ctx.inputs, *weights)]
-        return None, None, None, None, *given
+            way.run(todo[::-1])
+        return None, *[way.gradients.get(key) for key in (*ctx.inputs, *weights)]
 
 
 class Rewind:
     """Steps back through a region: rebuilds values, and takes the gradients along."""
 
-    def __init__(self, values: Any, gradients: Any, again: Again | None) -> None:
+    def __init__(self, values: Any, gradients: Any, again: Any, graph: bool) -> None:
         self.values: dict[int, Any] = values
         self.gradients: dict[Any, Any] = gradients  # of streams, and of weights
-        self.again = again
+        self.again: Again | None = again
+        self.graph = graph  # whether autograd is to see what is done
         self.own: set[int] = set()
+
+    def run(self, todo: list[Any]) -> None:
+        """The steps, the last one first, with what `once` takes."""
+        for item in todo:
+            if self.graph or self.again is None:
+                self.traced(*item)
+            else:
+                for _ in self.once(*item):
+                    pass
 
     def give(self, key: Any, gradient: Any) -> None:
         if gradient is not None:
             before = self.gradients.get(key)
             self.gradients[key] = gradient if before is None else before + gradient
 
-    def undo(self, number: int, step: Step, needs: Any, x: Any, exact: Any) -> None:
-        """The values before the step, and the gradients with respect to them.
-
-        x, exact: x and the reads as they were, where they are kept.
-        """
-        parameters = step.owner.named_parameters()
-        weights = {name: p for name, p in parameters if p.requires_grad}
-        # A weight's hooks are for its whole gradient, and not for this part of it.
-        hooks = any(p._backward_hooks for p in weights.values())
-        graph = hooks or torch.is_grad_enabled()
-        gys = [self.gradients.pop(i, None) for i in step.y]
-        undo = (lambda *_: x) if x else step.undo
-        if exact:
-            self.correct(step, exact, graph)
-        if graph or self.again is None:
-            self.traced(number, step, weights, undo, gys)
-            return
-        with self.again.step(number, step.owner, False):
-            self.once(step, weights, undo, gys, needs)
-
-    def correct(self, step: Step, exact: list[Tensor], graph: bool) -> None:
+    def correct(self, step: Step, exact: list[Tensor]) -> None:
         """The reads as they were; where the graph matters, that of the rebuilt ones."""
-        self.own.difference_update(step.reads)
-        for i, e in zip(step.reads, exact, strict=True):
+        self.own.difference_update(step.reads if exact else ())
+        for i, e in zip(step.reads, exact, strict=False):
             before = self.values[i]
-            self.values[i] = before + (e - before).detach() if graph else e
+            self.values[i] = before + (e - before).detach() if self.graph else e
 
-    def once(self, step: Step, weights: Any, undo: Any, gys: Any, needs: Any) -> None:
-        """fn is evaluated once: its result rebuilds x, its graph has the gradients."""
+    def once(self, number: int, step: Step, needs: Any, old: Any, exact: Any) -> Any:
+        """fn is evaluated once: its result rebuilds x, then its graph has gradients.
+
+        needs: whether x and the reads need one; old, exact: what was kept of both.
+        """
 
         def leaves(streams: Any, needs: Any) -> list[Tensor]:
             pairs = zip(streams, needs, strict=True)
             return [self.values[i].detach().requires_grad_(n) for i, n in pairs]
 
+        assert self.again is not None
+        weights = [p for p in step.owner.parameters() if p.requires_grad]
+        self.correct(step, exact)
         x, reads = [], leaves(step.reads, needs[len(step.x) :])
-        with torch.set_grad_enabled(any(g is not None for g in gys)):
+        with self.again.step(number, step.owner, False), torch.enable_grad():
             roots = reads if step.fn is None else flat(step.fn(*reads))
+            extra = [root.detach() for root in roots]
             with torch.no_grad():
-                extra = [root.detach() for root in roots]
+                undo = (lambda *_: old) if old else step.undo
                 change(self.values, self.own, step.y, step.x, undo, extra)
-            if step.do is torch.add and alike(self.values[step.x[0]], extra[0]):
-                self.give(step.x[0], gys[0])
-            else:
+            plain = step.do is torch.add and alike(self.values[step.x[0]], extra[0])
+            if not plain:
                 x = leaves(step.x, needs[: len(step.x)])
                 roots = flat(step.do(*x, *roots))
-        keys = [*step.x[: len(x)], *step.reads, *weights.values()]
-        sources = zip(keys, (*x, *reads, *weights.values()), strict=True)
+        del extra
+        yield
+        gys = [self.gradients.pop(i, None) for i in step.y]
+        if plain:
+            self.give(step.x[0], gys[0])
+        keys = [*step.x[: len(x)], *step.reads, *weights]
+        sources = zip(keys, (*x, *reads, *weights), strict=True)
         wanted = {key: t for key, t in sources if t.requires_grad}
         pairs = zip(roots, gys, strict=True)
         live = [(root, g) for root, g in pairs if g is not None and root.requires_grad]
         if wanted and live:
             ends, given = zip(*live, strict=True)
-            del extra, roots
+            del roots
             found = torch.autograd.grad(
                 ends, [*wanted.values()], given, allow_unused=True
             )
             for key, gradient in zip(wanted, found, strict=True):
                 self.give(key, gradient)
 
-    def traced(
-        self, number: int, step: Step, weights: Any, undo: Any, gys: Any
-    ) -> None:
+    def traced(self, number: int, step: Step, needs: Any, old: Any, exact: Any) -> None:
         """The same, such that torch.compile and autograd can see through it."""
-        owner, again = step.owner, self.again
+        owner, again, holder = step.owner, self.again, nn.ModuleList([step.owner])
+        weights = {name: p for name, p in owner.named_parameters() if p.requires_grad}
+        self.correct(step, exact)
 
         def run(fn: Any, weights: Any, given: list[Any]) -> list[Any]:
+            holder.forward = lambda *given: fn(*given)
             with nullcontext() if again is None else again.step(number, owner, False):
                 buffers = {name: b.clone() for name, b in owner.named_buffers()}
-                return call(fn, owner, {**weights, **buffers}, given)
+                used = {f"0.{n}": t for n, t in {**weights, **buffers}.items()}
+                return flat(torch.func.functional_call(holder, used, tuple(given)))
 
         def whole(tensors: list[Any], weights: Any) -> list[Any]:
             left = iter(tensors)
@@ -489,8 +495,10 @@ class Rewind:
 
         reads = [self.values[i] for i in step.reads]
         extra = reads if step.fn is None else run(step.fn, weights, reads)
+        undo = (lambda *_: old) if old else step.undo
         self.own.clear()
         change(self.values, set(), step.y, step.x, undo, extra)
+        gys = [self.gradients.pop(i, None) for i in step.y]
         if all(g is None for g in gys):
             return
         keys = (*step.x, *step.reads)
@@ -509,13 +517,62 @@ class Rewind:
             self.give(weight, of_weights[name])
 
 
+class Overlap(Rewind):
+    """A step is rebuilt on one stream while another takes gradients of the last one.
+
+    Nothing changes in place, and nothing that both streams use is freed before the one
+    that made it has waited for the other.
+    """
+
+    beside: ClassVar[dict[Any, Any]] = {}  # always these: memory is cached by stream
+
+    def run(self, todo: list[Any]) -> None:
+        devices = self.again.devices if self.again and not self.graph else []
+        module = streamed(devices)
+        if module is None:
+            super().run(todo)
+            return
+        caller = module.current_stream(devices[0])
+        if caller not in self.beside:
+            self.beside[caller] = module.Stream(devices[0])
+        streams = (caller, self.beside[caller])
+        try:
+            self.alternate(todo, streams, module.stream)
+        finally:
+            caller.wait_stream(streams[1])
+            streams[1].wait_stream(caller)  # for who happens to be on that stream, too
+        for gradient in self.gradients.values():
+            if gradient is not None:
+                gradient.record_stream(caller)
+
+    def alternate(self, todo: list[Any], streams: Any, on: Any) -> None:
+        done = streams[0].record_event()  # the gradients of the step before
+        rebuilt = None  # a step that has no gradients yet
+        for place, item in enumerate((*todo, None)):
+            here, other = streams[place % 2], streams[1 - place % 2]
+            now = self.once(*item) if item else None
+            if now:
+                with on(here):
+                    here.wait_stream(other)
+                    held = [*self.values.values()]  # what was held before goes now
+                    self.own.clear()
+                    next(now)
+            if rebuilt:
+                with on(other):
+                    other.wait_event(done)
+                    next(rebuilt, None)
+                    done = other.record_event()
+            rebuilt = now
+        del held
+
+
+def streamed(devices: list[torch.device]) -> Any:
+    """The module for streams, where there is one device and it has some."""
+    if len(devices) != 1 or devices[0].type in ("cpu", "meta"):
+        return None
+    module = torch.get_device_module(devices[0])
+    return module if hasattr(module, "Stream") else None
+
+
 def alike(x: Tensor, extra: Tensor) -> bool:
     return (x.shape, x.dtype) == (extra.shape, extra.dtype)
-
-
-def call(fn: Any, owner: nn.Module, tensors: Any, inputs: list[Any]) -> list[Any]:
-    """fn(*inputs) with these in the place of the owner's weights and buffers."""
-    holder = nn.ModuleList([owner])
-    holder.forward = lambda *given: fn(*given)
-    renamed = {f"0.{name}": t for name, t in tensors.items()}
-    return flat(torch.func.functional_call(holder, renamed, tuple(inputs)))
