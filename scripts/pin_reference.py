@@ -113,6 +113,50 @@ class _Predict(nn.Module):
         return self.encoder(streams, False), memo, hidden, cells
 
 
+def mixed_norms() -> nn.Module:
+    """Layers of every kind of norm. What is a constant is no state; in training all take one step of the iteration, and
+    those whose norm is exact, which the code finds by iteration too, the best of many."""
+    torch.set_default_dtype(torch.float64)  # it makes factors of it
+    code = bare_module("resflows.layers.base.mixed_lipschitz", "resflows.layers.base")
+
+    def conv(i: int, o: int, k: int, p: float, q: float) -> Any:
+        return code.InducedNormConv2d(i, o, k, 1, k // 2, coeff=0.3, domain=p, codomain=q, n_iterations=50)
+
+    def linear(i: int, o: int, p: float, q: float) -> Any:
+        return code.InducedNormLinear(i, o, coeff=0.3, domain=p, codomain=q, n_iterations=50)
+
+    inf = float("inf")
+    layers = [conv(2, 4, 3, 1.5, 3), conv(4, 3, 1, 2, 2), conv(3, 2, 1, 1, 2.5), conv(2, 2, 3, 3, inf)]
+    model = nn.Sequential(*layers, nn.Flatten(), linear(40, 6, 3, 1.5), linear(6, 5, inf, 2), linear(5, 4, 1, 3))
+    model(torch.zeros(1, 2, 5, 4))
+    for layer in model:
+        if hasattr(layer, "domain"):
+            constants = {"scale", "initialized", "spatial_dims"} & dict(layer.named_buffers()).keys()
+            exact = layer.domain == 1 or layer.codomain == inf
+            layer._non_persistent_buffers_set |= constants | ({"u", "v"} if exact else set())
+            layer.register_forward_pre_hook(_best if exact else _step)
+    return model
+
+
+def _step(layer: Any, inputs: Any) -> None:
+    if layer.training:
+        layer.compute_weight(True, n_iterations=1)
+
+
+def _best(layer: Any, inputs: Any) -> None:
+    found = []
+    for _ in range(200):
+        layer.v.copy_(torch.randn_like(layer.v))
+        layer.compute_weight(True, n_iterations=20)
+        found.append((layer.scale.item(), layer.u.clone(), layer.v.clone()))
+    _, u, v = max(found, key=lambda item: item[0])
+    layer.u.copy_(u)
+    layer.v.copy_(v)
+    if layer.domain == 1:  # its convolutions of 1x1 find this v and do not keep it
+        reached = layer.weight.detach().flatten(1).T @ u
+        layer.v.copy_(reached.abs().argmax() == torch.arange(len(v)))
+
+
 def bare_module(name: str, package: str = "model") -> Any:
     """A module of a package without the package's own imports, which are all that training needs."""
     bare: Any = types.ModuleType(package)
@@ -141,6 +185,10 @@ RECIPES = {
         {"widths": [8, 16, 24, 32], "depths": [1, 1, 2, 1], "columns": 3, "read": 2, "outer": [6, 10, 12, 14],
          "size": 32},
         [[2, 3, 32, 32], [2, 6], [2, 6, 16, 16], [2, 6, 16, 16], [2, 10, 8, 8], [2, 12, 4, 4], [2, 14, 2, 2]],
+    ),
+    "mixed_norms": Recipe(
+        "github rtqichen/residual-flows, resflows/layers/base/mixed_lipschitz.py", mixed_norms,
+        "../tests/parity/pinned/mixed_norms.arch", "net", {}, [[2, 2, 5, 4]],
     ),
     "rev_vit": Recipe(
         "github karttikeya/minREV, rev.py", rev_vit, "rev_vit.arch", "rev_vit",

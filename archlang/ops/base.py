@@ -388,8 +388,12 @@ class Op(ABC):
         """The expression for log|det J|. Default: the module's method `log_det`."""
         return Call(Get(Self(), "log_det"), tuple(In(i) for i in range(inputs)))
 
-    def lipschitz(self, attrs: Attrs, norm: str) -> float | None:
-        """A Lipschitz constant of the map from a norm to the same norm, "1", "2" or "inf"; None where none is known."""
+    def lipschitz(self, attrs: Attrs) -> float | None:
+        """A Lipschitz constant of the map, in the norms of `norms`; None where none is known."""
+        return None
+
+    def norms(self, attrs: Attrs) -> tuple[float, float] | None:
+        """The p of the norms that `lipschitz` leads from and to; None: from any norm to the same one."""
         return None
 
     # -- torch emission ----------------------------------------------------------------------------------------------

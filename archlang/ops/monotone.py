@@ -236,7 +236,7 @@ class Elementwise(Op):
     def _monotone(self) -> Monotone:
         return MONOTONE[self.name]
 
-    def lipschitz(self, attrs: Attrs, norm: str) -> float | None:
+    def lipschitz(self, attrs: Attrs) -> float | None:
         return _SLOPES[self.name](attrs) if self.name in _SLOPES else None
 
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection | None:

@@ -192,6 +192,7 @@ CODES: dict[str, str] = {
     "ARC0612": "extern code in a branch that is not pure",
     "ARC0613": "inverse of a random module in training",
     "ARC0614": "module that is not as reversible as its type says",
+    "ARC0615": "norms of a branch that do not fit together",
     "ARC0620": "factor that can round to zero",
     "ARC0621": "branch that jumps",
     "ARC0622": "inverse that rounding spoils",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from archlang.ir.graph import Graph, Node, Proof, Step, TensorType, Value
 from archlang.ir.sizes import Equalities
@@ -12,7 +12,7 @@ from archlang.records import replace
 from archlang.report.diagnostic import Span
 from archlang.reversible.effects import effects_of
 from archlang.reversible.factors import Range, bounds, rounds
-from archlang.reversible.lipschitz import TOLERANCE, contraction
+from archlang.reversible.lipschitz import TOLERANCE, clash, contraction, estimated
 from archlang.reversible.streams import Streams
 
 __all__ = ["Judge"]
@@ -158,15 +158,36 @@ class Judge(Streams):
         """Accepts `s += f(s)` where f is known to contract; None for every other step."""
         if node.op != "add" or len(consumed) != 1 or not any(self.depends(v, consumed[0]) for v in rest):
             return None
-        constant = contraction(rest, consumed[0], {key: maker for key, (_, maker) in self.makers.items()})
+        makers = {key: maker for key, (_, maker) in self.makers.items()}
+        constant = contraction(rest, consumed[0], makers)
+        if constant is None:
+            self.fits(rest, consumed[0], makers, span)
         if constant is None or not self.same_type(made[0].type, consumed[0].type):
             return None
         self.reads(rest, (), span, self.what(node))
         hypothesis = (
             f"the norms in the branch of `{self.name(consumed[0])}` are bounded: it contracts by {constant:.6g}"
         )
+        if estimated(rest, makers):
+            hypothesis += "; power iterations for mixed norms have found the largest values"
         self.collect(Bijection("approximate", hypotheses=(hypothesis,), tolerance=TOLERANCE), node, span)
         return "contraction"
+
+    def fits(self, branch: Sequence[Value], stream: Value, makers: Mapping[int, Node], span: Span | None) -> None:
+        """Refuses a branch of bounded layers whose norms do not lead from one to the next."""
+        found = clash(branch, stream, makers)
+        if found is None:
+            return
+        if found.node is None:
+            what = f"the branch leads from the norm {found.wants:g} to the norm {found.has:g}"
+            help = f"give its last bounded layer `codomain={found.wants:g}`, so that it ends in the norm it starts from"
+        else:
+            reads = f"and reads what is bounded in the norm {found.has:g}"
+            what = f"{self.what(found.node)} is bounded from the norm {found.wants:g}, {reads}"
+            help = f"give it `domain={found.has:g}`, or the bounded layer before it `codomain={found.wants:g}`"
+        where = found.node.span if found.node is not None else None
+        message = f"the norms in the branch of `{self.name(stream)}` do not fit: {what}"
+        self.refuse("ARC0615", message, span, help=help, spans=[(where, "bounded from another norm")])
 
     def collect(self, found: Bijection, node: Node, span: Span | None) -> None:
         if node.inverted and found.grade == "injective":

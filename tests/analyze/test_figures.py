@@ -44,9 +44,9 @@ def test_bounded_layers_measure_and_scale_their_weights() -> None:
     """A product with the weight is two operations an element of it, whatever goes through the layer besides."""
     sizes = {"B": 2, "H": 4, "W": 5}
     for layer, through, weight, measured in (
-        ('lipschitz_conv(6, 3, norm="1")', 2 * 20, 6 * 8 * 9, 0),
+        ("lipschitz_conv(6, 3, domain=1)", 2 * 20, 6 * 8 * 9, 0),
         ("lipschitz_conv(6, 3)", 2 * 20, 6 * 8 * 9, 20),  # by a convolution of one image
-        ('flatten -> lipschitz_linear(6, norm="inf")', 2, 6 * 160, 0),
+        ("flatten -> lipschitz_linear(6, domain=inf)", 2, 6 * 160, 0),
         ("flatten -> lipschitz_linear(6)", 2, 6 * 160, 0),
     ):
         found = of(f"return x -> {layer}", sizes, "x: [B, 8, 4, 5]")

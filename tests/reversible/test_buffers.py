@@ -19,7 +19,7 @@ BRANCH = """
 use std.reversible: coupling
 block branch(c: int)(x) {
     x = x -> one: conv(c, 3, padding=1) -> norm: batchnorm -> relu -> lip: lipschitz_conv(c, 3) -> act: actnorm
-    return x -> two: lipschitz_conv(c, 3, norm="1")
+    return x -> two: lipschitz_conv(c, 3, domain=1)
 }
 """
 INVERSES = {

@@ -25,7 +25,7 @@ from tests.reversible.test_log_det import BLOCKS, STEP
 CONTEXT = """
     reversible block residual(f: module)(x; c) { x += 0.5 * tanh(f(x) + c) }
     reversible block net(x: [B, 3, 2, 2]; c: [B, 3, 2, 2]) {
-        x = (x; c) -> r: residual(lipschitz_conv(3, 3, norm="1"))
+        x = (x; c) -> r: residual(lipschitz_conv(3, 3, domain=1))
     }"""
 NETS = {**BLOCKS, "contractions": layers(2), "a branch with context": CONTEXT}
 
