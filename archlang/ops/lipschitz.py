@@ -90,20 +90,19 @@ class Bounded(nn.Module):
         v.copy_(aligned(self.transposed(u), conjugate(self.domain)))
 
     def measured(self) -> torch.Tensor:
-        u, v = self.get_buffer("u").clone(), self.get_buffer("v").clone()
-        return torch.dot(u, self.apply_to(v))
+        if not self.exact:
+            u, v = self.get_buffer("u").clone(), self.get_buffer("v").clone()
+            return torch.dot(u, self.apply_to(v))
+        columns = self.domain == 1
+        order = self.codomain if columns else conjugate(self.domain)
+        dims = [d for d in range(self.weight.dim()) if d != int(columns)]
+        norm: torch.Tensor = torch.linalg.vector_norm(self.weight, order, dims).amax()
+        return norm
 
     def bounded(self) -> torch.Tensor:
-        if self.exact:
-            columns = self.domain == 1
-            order = self.codomain if columns else conjugate(self.domain)
-            dims = [d for d in range(self.weight.dim()) if d != int(columns)]
-            norm = torch.linalg.vector_norm(self.weight, order, dims).amax()
-        else:
-            if self.training:
-                self.iterate()
-            norm = self.measured()
-        return self.weight / (norm / self.coeff).clamp(min=1)
+        if self.training and not self.exact:
+            self.iterate()
+        return self.weight / (self.measured() / self.coeff).clamp(min=1)
 ''',
     (_CONJUGATE, _ALIGNED),
 )
