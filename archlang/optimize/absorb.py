@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 from archlang.ir.graph import Graph, Node, Value
 from archlang.ops.channels import Ties, Var, factors
@@ -12,14 +14,16 @@ from archlang.optimize.taps import kernel
 from archlang.records import dataclass, replace
 from archlang.shapes.dim import Size
 
-__all__ = ["Part", "Place", "Sink", "absorb", "before", "behind", "entries", "opened", "results"]
+__all__ = ["Part", "Place", "Sink", "absorb", "before", "behind", "entries", "hand_on", "opened", "results"]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Of the channels of a scale and a shift, those from `start` to `stop`, each `inner` times, and all `outer` times.
+    """Of the channels of a scale and a shift, those from `start` to `stop`, with `ahead` and `behind` others around
+    them, each `inner` times, and all `outer` times.
 
-    shifted: whether the shift counts, which one summand of several takes over.
+    shifted: whether the shift counts, which one summand of several takes over. scaled: False where there is a shift
+    alone: one of a summand is one of the sum, one of a part of a concat leaves the `ahead` and `behind` as they are.
     """
 
     start: int = 0
@@ -27,13 +31,23 @@ class Part:
     shifted: bool = True
     outer: int = 1
     inner: int = 1
+    ahead: int = 0
+    behind: int = 0
+    scaled: bool = True
 
     def of(self, width: Size) -> Part | None:
         """The part for `width` channels from here on."""
         each = self.outer * self.inner
         if not isinstance(width, int) or width % each:
             return None
-        return replace(self, stop=self.start + width // each)
+        return replace(self, stop=self.start + width // each - self.ahead - self.behind)
+
+    def within(self, widths: Sequence[Size], place: int) -> Part | None:
+        """The part that the input number `place` of a concat is of it; widths: of the inputs."""
+        ahead, behind = sum(widths[:place], start=0), sum(widths[place + 1 :], start=0)
+        if self.scaled or self.outer * self.inner > 1 or not isinstance(ahead, int) or not isinstance(behind, int):
+            return None
+        return replace(self, ahead=ahead + self.ahead, behind=self.behind + behind)
 
 
 WHOLE = Part()
@@ -182,6 +196,12 @@ def _reader(place: Place, node: Node, value: Value, axis: int | None, part: Part
         return before(place, node.outputs[0], None, part, shifts=shifts)
     if axis is None:
         return []
+    if node.op == "add" and not part.scaled and _joins(node):
+        return before(place, node.outputs[0], axis, part, shifts=shifts)
+    if node.op == "concat":
+        widths = [v.type.shape[axis] for v in node.inputs]
+        joined = part.within(widths, node.inputs.index(value)) if node.attrs["dim"] == axis else None
+        return before(place, node.outputs[0], axis, joined, shifts=shifts) if joined is not None else []
     if node.op in ("chunk", "split", "halves"):
         return _pieces_read(place, node, axis, part, shifts)
     for i in range(node.outputs[0].type.rank if len(node.outputs) == 1 else 0):
@@ -195,7 +215,7 @@ def _reader(place: Place, node: Node, value: Value, axis: int | None, part: Part
 def _pieces_read(place: Place, node: Node, axis: int, part: Part, shifts: bool) -> list[Sink]:
     sinks: list[Sink] = []
     along = node.attrs["dim"] == axis
-    if along and (part.outer, part.inner) != (1, 1):
+    if along and part.outer * part.inner + part.ahead + part.behind > 1:
         return []
     for value in node.outputs:
         own = part.of(value.type.shape[axis])
@@ -246,21 +266,36 @@ def _carried(node: Node, read: int, made: int, *, forwards: bool = False) -> tup
 def absorb(edit: Editor, found: Affine, sinks: list[Sink], *, after: bool) -> None:
     """Takes an affine node away: the layers do what it did, `after` what they do, or before it."""
     keys = take(edit, found)
-    simple = len(sinks) == 1 and sinks[0].part.outer == sinks[0].part.inner == 1
-    simple = simple or (keys.scale is None and keys.shift is None)
-    given = [Keys(keys.scale, keys.shift, keys.factor, keys.offset) for _ in sinks]
-    if not simple:
-        given = []
-        writes: list[str] = []
-        for sink in sinks:
-            names = {"scale": keys.scale, "shift": keys.shift if sink.part.shifted else None}
-            own = {n: f"{sink.node.path}.{n}" for n, key in names.items() if key is not None}
-            given.append(Keys(own.get("scale"), own.get("shift")))
-            writes += own.values()
-        parts = tuple((p.start, p.stop, p.shifted, p.outer, p.inner) for p in (s.part for s in sinks))
-        edit.change("share", (keys.scale, keys.shift), writes, parts=parts)
-    for sink, mine in zip(sinks, given, strict=True):
+    for sink, mine in zip(sinks, _shared(edit, keys, sinks), strict=True):
         (scale_after if after else _scale_before)(edit, sink.node, mine)
+
+
+def hand_on(edit: Editor, node: Node, sinks: list[Sink]) -> None:
+    """Takes a layer's bias away: the layers that read its result add what they make of it."""
+    keys = Keys(shift=affine_keys(node)[1])
+    for sink, mine in zip(sinks, _shared(edit, keys, sinks), strict=True):
+        _scale_before(edit, sink.node, mine)
+    edit.reshape_module(node, {**node.attrs, "bias": False})
+
+
+def _shared(edit: Editor, keys: Keys, sinks: list[Sink]) -> list[Keys]:
+    """Where the state holds what each of the layers gets of a scale and a shift."""
+    own = [s.part for s in sinks]
+    zeros = tuple((p.ahead, p.behind) for p in own)
+    simple = len(sinks) == 1 and own[0].outer == own[0].inner == 1 and zeros == ((0, 0),)
+    if simple or (keys.scale is None and keys.shift is None):
+        return [keys for _ in sinks]
+    given: list[Keys] = []
+    writes: list[str] = []
+    for sink in sinks:
+        names = {"scale": keys.scale, "shift": keys.shift if sink.part.shifted else None}
+        mine = {n: f"{sink.node.path}.{n}" for n, key in names.items() if key is not None}
+        given.append(Keys(mine.get("scale"), mine.get("shift")))
+        writes += mine.values()
+    parts = tuple((p.start, p.stop, p.shifted, p.outer, p.inner) for p in own)
+    around: dict[str, Any] = {"zeros": zeros} if any(map(any, zeros)) else {}
+    edit.change("share", (keys.scale, keys.shift), writes, parts=parts, **around)
+    return given
 
 
 def _scale_before(edit: Editor, node: Node, keys: Keys) -> None:

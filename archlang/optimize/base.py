@@ -21,8 +21,9 @@ EQUIVALENCES = ("exact", "rounding", "approximate")  # bit for bit; up to roundi
 PURPOSES = ("train", "inference")
 # In the order in which they run; one file each.
 _FILES = (
-    "dead_code", "unread", "identities", "constants", "common", "views", "inverses", "joins", "sink", "scalars",
-    "inline", "fold_norm", "collapse", "through", "branches", "paths", "matrix", "low_rank", "blend", "order",
+    "dead_code", "unread", "identities", "constants", "common", "views", "inverses", "joins", "parts", "sink",
+    "scalars", "inline", "fold_norm", "collapse", "through", "branches", "paths", "matrix", "low_rank", "blend",
+    "order",
 )  # fmt: skip
 
 
@@ -31,7 +32,8 @@ class Pass:
     """One rewrite of graphs.
 
     level: the lowest -O at which it runs; purposes: for training, inference or both; doc: one line for a reader; takes:
-    the name of the whole number that it asks for, `name=8`, if any; late: it runs where the others found nothing more.
+    the name of the whole number that it asks for, `name=8`, if any; late: it runs where the
+    others find nothing more, and after it these run again.
     """
 
     name: str

@@ -74,27 +74,32 @@ def optimize(
     pinned = pinned_paths(program)
     exact = all(one.equivalence == "exact" for one, _ in chosen)
     editors: dict[int, Editor] = {}
-    for _ in range(_ROUNDS):
-        before = len(fired)
-        for one, number in chosen:
-            if one.late and len(fired) > before:
+
+    def run(one: Pass, number: int) -> bool:
+        """Runs a pass over all graphs once; whether it found anything."""
+        nonlocal program
+        count, callers = len(fired), Callers(program, frozen)
+        for graph in program.graphs:
+            if id(graph) in frozen:
                 continue
-            count, callers = len(fired), Callers(program, frozen)
-            for graph in program.graphs:
-                if id(graph) not in frozen:
-                    edit = editors.get(id(graph))
-                    if edit is None:
-                        edit = Editor(graph, purpose == "train", pinned.get(id(graph), set()), changes, fired)
-                        editors[id(graph)] = edit
-                    edit.begin(one.name, root=graph is program.root, exact=exact, callers=callers, number=number)
-                    before_it = len(fired)
-                    one.run(edit)
-                    if len(fired) > before_it:  # perhaps other graphs have changed, too
-                        editors.clear()
-            if len(fired) > count:
-                program = Program.of(program.root, program.given)
-                watch(one.name, len(fired) - count, program)
-        if len(fired) == before:
+            edit = editors.get(id(graph))
+            if edit is None:
+                edit = Editor(graph, purpose == "train", pinned.get(id(graph), set()), changes, fired)
+                editors[id(graph)] = edit
+            edit.begin(one.name, root=graph is program.root, exact=exact, callers=callers, number=number)
+            before_it = len(fired)
+            one.run(edit)
+            if len(fired) > before_it:  # perhaps other graphs have changed, too
+                editors.clear()
+        if len(fired) > count:
+            program = Program.of(program.root, program.given)
+            watch(one.name, len(fired) - count, program)
+        return len(fired) > count
+
+    usual, late = ([c for c in chosen if c[0].late == turn] for turn in (False, True))
+    for _ in range(_ROUNDS):
+        found = [run(one, number) for one, number in usual]
+        if not any(found) and not any(run(one, number) for one, number in late):
             break
     else:
         raise RuntimeError("passes undo each other's work")

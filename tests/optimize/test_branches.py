@@ -105,7 +105,7 @@ block net(x: [B, 16]) {
 }
 """)
     assert left["linear"] == 3 and not left["add"] and not left["batchnorm"]
-    assert parameters == 16 * 16 + 16 + (16 * 4 + 4) + (4 * 32 + 32)
+    assert parameters == 16 * 16 + 16 + 16 * 4 + (4 * 32 + 32)  # c's bias is part of d's
 
 
 def test_a_shared_layer_stays() -> None:

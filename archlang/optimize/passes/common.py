@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
-from archlang.ir.graph import Graph, Node
+from archlang.ir.graph import Graph, Node, Value
 from archlang.ir.text import attr_str
 from archlang.ops.rules import is_float
 from archlang.optimize.base import rewrites
@@ -27,10 +27,10 @@ def _merge(edit: Editor, may: object) -> None:
     assert callable(may)
     seen: dict[Hashable, Node] = {}
     for node in edit.nodes():
-        key = _key(edit, node)
-        if key is None or not may(node):
+        mine = key(edit, node)
+        if mine is None or not may(node):
             continue
-        first = seen.setdefault(key, node)
+        first = seen.setdefault(mine, node)
         if first is node:
             continue
         edit.did(node, f"`{node.op}` is computed before")
@@ -39,8 +39,11 @@ def _merge(edit: Editor, may: object) -> None:
         edit.remove(node)
 
 
-def _key(edit: Editor, node: Node) -> Hashable | None:
-    """Equal for nodes that do the same; None for those that are no function of their inputs and weights."""
+def key(edit: Editor, node: Node, inputs: Sequence[Value] | None = None) -> Hashable | None:
+    """Equal for nodes that do the same; None for those that are no function of their inputs and weights.
+
+    inputs: those that it is to be taken for; its own where there are none.
+    """
     op = edit.entry(node)
     if (op is None and node.op not in ("call", "weight")) or acts(node, edit.training):
         return None
@@ -54,8 +57,9 @@ def _key(edit: Editor, node: Node) -> Hashable | None:
     # `1`, `1.0` and `True` are equal keys, and not equal attributes.
     attrs = tuple(sorted((name, attr_str(value)) for name, value in node.attrs.items()))
     sizes = tuple(sorted((name, str(size)) for name, size in node.sizes.items()))
+    given = tuple(id(v) for v in inputs or node.inputs)
     return (
-        node.op, tuple(id(v) for v in node.inputs), attrs, state, node.phase, id(node.callee), sizes, node.count,
+        node.op, given, attrs, state, node.phase, id(node.callee), sizes, node.count,
         tuple(sorted(node.modules.items())), node.inverted, node.log_det,
     )  # fmt: skip
 

@@ -33,7 +33,8 @@ def inline(edit: Editor) -> None:
             edit.rename(f"{path}.{inner.path}", path)
 
 
-@rewrites("inline-edges", equivalence="exact", level=2, purposes=("inference",))
+# Late: what can be done without it has been done.
+@rewrites("inline-edges", equivalence="exact", level=2, purposes=("inference",), late=True)
 def inline_edges(edit: Editor) -> None:
     """Writes blocks out where a scale and a shift before or after them can go into a layer at their edge."""
     for node in edit.nodes():
@@ -63,11 +64,20 @@ def _at_edge(edit: Editor, node: Node) -> bool:
 
 
 def _sinks(place: Place, node: Node) -> list[Sink]:
+    """The layers that can take a scale and a shift over; those at hand, if there are, which need no writing out."""
     found = affine(place.edit, node)
     if found is None:
         return []
-    sinks = behind(place, found.value, found.axis)
-    return sinks or before(place, node.outputs[0], found.axis, shifts=found.shifts)
+    choices = [
+        behind(place, found.value, found.axis),
+        before(place, node.outputs[0], found.axis, shifts=found.shifts),
+    ]
+    here = [c for c in choices if c and all(s.node.callee is None and _holds(place.edit, s.node) for s in c)]
+    return next(iter([*here, *filter(None, choices)]), [])
+
+
+def _holds(edit: Editor, node: Node) -> bool:
+    return edit.maker(node.outputs[0]) is node
 
 
 def _write_out(edit: Editor, calls: list[Node]) -> None:

@@ -9,6 +9,7 @@ from archlang.ir.graph import Node, Value
 from archlang.ops.base import Op
 from archlang.optimize.base import rewrites
 from archlang.optimize.edit import Editor, plain
+from archlang.optimize.passes.common import key
 from archlang.shapes.dim import evaluate, symbols
 
 _USUAL = 64  # what a symbolic size is taken for, to compare numbers of elements
@@ -27,13 +28,29 @@ def sink_pointwise(edit: Editor) -> None:
             continue
         if inner.weights(before.attrs) or not before.inputs or len(before.outputs) != 1:
             continue
-        few, many = _elements(node.outputs[0]), _elements(before.inputs[0])
-        if _alone(before, inner) and few < many:
-            gains = op.moves(node.attrs) or (op.maximum and inner.rising(before.attrs))
+        if _alone(before, inner):
+            over, gains = _commute(op, node, inner, before), _elements(node.outputs[0]) < _elements(before.inputs[0])
         else:
-            gains = _alone(node, op) and inner.moves(before.attrs) and many < few
-        if gains and (op.maximum or edit.same_layout(node.outputs[0], before.inputs[0])):
-            _exchange(edit, before, node)
+            over = _alone(node, op) and _commute(inner, before, op, node)
+            gains = _elements(before.inputs[0]) < _elements(node.outputs[0])
+        if not over or _twin(edit, before, before.inputs[0]) is not None:
+            continue  # what others need, too, is computed once
+        twin = _twin(edit, node, before.inputs[0])
+        exact = op.maximum or inner.maximum or edit.same_layout(node.outputs[0], before.inputs[0])
+        if exact and (gains if twin is None else not edit.exact or op.maximum or inner.maximum):
+            _exchange(edit, before, node, twin)
+
+
+def _commute(mover: Op, move: Node, op: Op, node: Node) -> bool:
+    """Whether a function of single elements may come before or after what moves elements, or takes the largest."""
+    return mover.moves(move.attrs) or (mover.maximum and op.rising(node.attrs))
+
+
+def _twin(edit: Editor, node: Node, value: Value) -> Node | None:
+    """Another node that does to a value what this one does to its first input."""
+    wanted = key(edit, node, (value, *node.inputs[1:]))
+    others = (n for n in edit.readers(value) if n is not node and wanted is not None)
+    return next((n for n in others if key(edit, n) == wanted), None)
 
 
 def _alone(node: Node, op: Op) -> bool:
@@ -46,19 +63,23 @@ def _elements(value: Value) -> int:
     return prod(evaluate(size, dict.fromkeys(symbols(size), _USUAL)) for size in shape)
 
 
-def _exchange(edit: Editor, before: Node, node: Node) -> None:
-    """`node(before(x), ...)` becomes `before(node(x, ...))`."""
-    edit.did(node, f"`{before.op}` and `{node.op}` change places: fewer elements")
+def _exchange(edit: Editor, before: Node, node: Node, twin: Node | None) -> None:
+    """`node(before(x), ...)` becomes `before(node(x, ...))`; twin: computes `node(x, ...)` already."""
+    edit.did(node, f"`{before.op}` and `{node.op}` change places: " + ("once for all" if twin else "fewer elements"))
     paths: Sequence[str | None] = (before.path, node.path)
     if edit.graph.sequential and None not in paths:  # numbers go with the places
-        first, second = (edit.graph.children[str(p)] for p in paths)
-        first.op, second.op = second.op, first.op
-        first.attrs, second.attrs = second.attrs, first.attrs
+        one, other = (edit.graph.children[str(p)] for p in paths)
+        one.op, other.op = other.op, one.op
+        one.attrs, other.attrs = other.attrs, one.attrs
         paths = (node.path, before.path)
     given = (before.inputs[0], *node.inputs[1:])
-    first_node = edit.add(node.op, given, node.attrs, at=node, path=paths[1])
+    first = node if twin is None else next(n for n in edit.graph.nodes if n is node or n is twin)
+    first_node = edit.add(node.op, given, node.attrs, at=first, path=paths[1])
+    first_node.span = node.span
+    if twin is not None:
+        edit.merge(twin, first_node.outputs[0])
     rest = (first_node.outputs[0], *before.inputs[1:])
     second_node = edit.add(before.op, rest, before.attrs, at=node, path=paths[0])
-    first_node.span, second_node.span = node.span, before.span
+    second_node.span = before.span
     edit.merge(node, second_node.outputs[0])
     edit.remove(before)

@@ -140,16 +140,19 @@ def share(
     shift: Tensor | None,
     *,
     parts: tuple[tuple[int, int, bool, int, int], ...],
+    zeros: tuple[tuple[int, int], ...] = (),
 ) -> tuple[Tensor, ...]:
     """Scale and shift of each part: from a channel to another, and whether it shifts.
 
-    All of it so many times, each of its channels so many times.
+    All of it so many times, each of its channels so many times. zeros: so many before
+    and after the channels of each.
     """
     made: list[Tensor] = []
-    for start, stop, shifted, outer, inner in parts:
+    around = zeros or ((0, 0),) * len(parts)
+    for (start, stop, shifted, outer, inner), pad in zip(parts, around, strict=True):
         for given in (scale, shift if shifted else None):
             if given is not None:
-                part = given.flatten()[start:stop]
+                part = torch.nn.functional.pad(given.flatten()[start:stop], pad)
                 made.append(part.repeat_interleave(inner).repeat(outer))
     return tuple(made)
 
