@@ -9,15 +9,17 @@ from typing import Any
 from archlang.ir.graph import Node
 from archlang.optimize.affine import affine_keys
 from archlang.optimize.edit import Editor, plain
-from archlang.optimize.taps import Kernel, composed, kernel
+from archlang.optimize.taps import Kernel, composed, kernel, transposed
 
 __all__ = ["chain", "chained", "embed", "keys", "layout", "reshape", "work"]
 
 
-def layout(edit: Editor, node: Node) -> Kernel | None:
-    """Of a conv or linear layer that is this graph's own; a linear layer has no taps."""
-    if node.op not in ("conv", "linear") or not plain(node) or edit.module(node) is None:
+def layout(edit: Editor, node: Node, ops: Sequence[str] = ("conv", "linear")) -> Kernel | None:
+    """Of a layer of these ops that is this graph's own; a linear layer has no taps."""
+    if node.op not in ops or not plain(node) or edit.module(node) is None:
         return None
+    if node.op == "conv_transpose":
+        return transposed(node.attrs)
     if node.op == "linear":
         return Kernel((), node.attrs["in_features"], node.attrs["out_features"], 1)
     return kernel(node.attrs)
@@ -41,7 +43,7 @@ def work(layouts: Sequence[Kernel]) -> int:
 
 def reshape(edit: Editor, node: Node, made: Kernel, *, bias: bool) -> None:
     """Gives a node's module another layout."""
-    if node.op == "conv":
+    if node.op != "linear":
         edit.reshape_module(node, made.attrs(node.attrs, bias=bias))
     else:
         edit.reshape_module(

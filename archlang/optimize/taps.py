@@ -10,14 +10,15 @@ from archlang.ir.graph import Attrs
 from archlang.ops.base import registry
 from archlang.records import dataclass
 
-__all__ = ["POINT", "Kernel", "Taps", "composed", "kernel", "united"]
+__all__ = ["POINT", "Kernel", "Taps", "composed", "kernel", "point", "transposed", "united"]
 
 
 @dataclass(frozen=True, slots=True)
 class Taps:
     """Along one dimension: output i reads `kernel` places, each `step`, from i * stride - before on.
 
-    before, after: how far the input is padded.
+    before, after: how far the input is padded. Of a transposed convolution, input i adds to these places of the output,
+    of which so many are cut off.
     """
 
     kernel: int = 1
@@ -46,22 +47,26 @@ POINT = Taps()
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A convolution's layout. mode: of the padding; "" where there is none."""
+    """A convolution's layout. mode: of the padding; "" where there is none; transposed: of a `conv_transpose`."""
 
     taps: tuple[Taps, ...]
     inputs: int
     outputs: int
     groups: int
     mode: str = ""
+    transposed: bool = False
 
     @property
     def cost(self) -> int:
-        """Weights, and so multiplications for each output position."""
+        """Weights, and so multiplications for each output position (if transposed, input position)."""
         return self.outputs * (self.inputs // self.groups) * prod(t.kernel for t in self.taps)
 
     def attrs(self, attrs: Attrs, *, bias: bool) -> dict[str, Any]:
-        """The attributes of a `conv` of this layout; its other ones are those given."""
-        even = all(t.before == t.after for t in self.taps)
+        """The attributes of a layer of this layout; its other ones are those given."""
+        even = self.transposed or all(t.before == t.after for t in self.taps)
+        ends: dict[str, Any] = {"padding_mode": self.mode or "zeros"}
+        if self.transposed:
+            ends = {"output_padding": tuple(t.before - t.after for t in self.taps)}
         return {
             **attrs,
             "in_channels": self.inputs,
@@ -72,8 +77,14 @@ class Kernel:
             "dilation": tuple(t.step for t in self.taps),
             "groups": self.groups,
             "bias": bias,
-            "padding_mode": self.mode or "zeros",
+            **ends,
         }
+
+
+def point(like: Kernel) -> Kernel:
+    """The layout that hands its input on, of as many dimensions as another."""
+    taps = tuple(POINT for _ in like.taps)
+    return Kernel(taps, like.inputs, like.outputs, like.inputs, transposed=like.transposed)
 
 
 def kernel(attrs: Attrs) -> Kernel | None:
@@ -89,12 +100,24 @@ def kernel(attrs: Attrs) -> Kernel | None:
     return Kernel(taps, attrs["in_channels"], attrs["out_channels"], attrs["groups"], mode)
 
 
+def transposed(attrs: Attrs) -> Kernel:
+    """Of a `conv_transpose`."""
+    names = ("kernel_size", "dilation", "stride", "padding", "output_padding")
+    taps = tuple(
+        Taps(k, d if k > 1 else 1, cut, cut - extra, s)
+        for k, d, s, cut, extra in zip(*(attrs[name] for name in names), strict=True)
+    )
+    return Kernel(taps, attrs["in_channels"], attrs["out_channels"], attrs["groups"], transposed=True)
+
+
 def united(a: Kernel, b: Kernel) -> Kernel | None:
     """The layout of their sum: all taps of both. Their outputs have the same size.
 
     Taps outside the input read what the padding's mode says, however far the padding goes.
     """
-    if (a.inputs, a.outputs) != (b.inputs, b.outputs) or (a.mode and b.mode and a.mode != b.mode):
+    if (a.inputs, a.outputs, a.transposed) != (b.inputs, b.outputs, b.transposed) or len(a.taps) != len(b.taps):
+        return None
+    if a.mode and b.mode and a.mode != b.mode:
         return None
     mode = a.mode or b.mode
     taps = []
@@ -103,8 +126,11 @@ def united(a: Kernel, b: Kernel) -> Kernel | None:
             return None  # other modes limit how far the padding goes
         first, last = max(s.before, t.before), max(s.reach - s.before, t.reach - t.before)
         step = gcd(*(x.step for x in (s, t) if x.kernel > 1), abs(s.before - t.before)) or 1
-        taps.append(Taps((first + last) // step + 1, step, first, s.growth + last, s.stride))
-    return Kernel(tuple(taps), a.inputs, a.outputs, gcd(a.groups, b.groups), mode)
+        one = Taps((first + last) // step + 1, step, first, s.growth + last, s.stride)
+        if a.transposed and not 0 <= one.before - one.after < max(one.stride, one.step):
+            return None  # torch cuts at least as much off at the front as at the end, and hardly more
+        taps.append(one)
+    return Kernel(tuple(taps), a.inputs, a.outputs, gcd(a.groups, b.groups), mode, a.transposed)
 
 
 def composed(a: Kernel, b: Kernel, *, bias: bool) -> Kernel | None:
@@ -114,6 +140,8 @@ def composed(a: Kernel, b: Kernel, *, bias: bool) -> Kernel | None:
     dimension: then 0 is what it makes of 0 without a bias, and of another mode's padding what that mode gives.
     """
     taps = []
+    if a.transposed or b.transposed:
+        return None
     for s, t in zip(a.taps, b.taps, strict=True):
         if t.padded and (s.kernel, s.before, s.after, s.stride) != (1, 0, 0, 1):
             return None

@@ -84,11 +84,13 @@ def test_layers_one_after_the_other(layers: str, kept: int) -> None:
     [
         ("(x -> conv(8, 3, padding=1)) + (relu(x) -> conv(8, 3, padding=1))", 2, 1),  # of other inputs
         ("(x -> conv(8, 3, padding=1, groups=8)) + (x -> conv(8, 1))", 2, 1),  # a dense 3x3 would cost more
+        ("(x -> conv(8, 3, padding=1, groups=8)) + (x -> conv(8, 1)) + (x -> conv(8, 1))", 2, 1),
         ('(x -> conv(8, 3, padding=1, padding_mode="reflect")) + (x -> conv(8, 3, padding=1))', 2, 1),
         ('(x -> conv(8, 3, padding=1, padding_mode="reflect")) + (x -> conv(8, 1)) + x', 1, 0),
         ('(x -> conv(8, 3, padding="tf_same")) + (x -> conv(8, 1)) + x', 1, 0),
         ("(x -> conv(8, 3, padding=[[0, 2], 1])) + (x -> conv(8, 3, padding=1)) + x", 1, 0),
         ("x + (x -> batchnorm) + (x -> batchnorm(affine=false))", 0, 0),
+        ("(x -> conv(8, 3, padding=1)) + (x -> transpose(1, 3) -> linear(8) -> transpose(1, 3)) + x", 1, 1),
     ],
 )
 def test_branches_at_their_limits(sums: str, layers: int, sum: int) -> None:
@@ -106,6 +108,58 @@ block net(x: [B, 16]) {
 """)
     assert left["linear"] == 3 and not left["add"] and not left["batchnorm"]
     assert parameters == 16 * 16 + 16 + 16 * 4 + (4 * 32 + 32)  # c's bias is part of d's
+
+
+@pytest.mark.parametrize(
+    ("branches", "layers"),
+    [
+        (["6, 4, 2, padding=1", "6, 2, 2"], 1),
+        (["6, 4, 2, padding=1", "6, 2, 2, bias=false", "6, 6, 2, padding=2, groups=2"], 2),  # 6x6 in full costs more
+        (["6, 6, 2, padding=2, bias=false", "6, 2, 2, groups=2"], 1),
+        (["6, 5, 2, padding=2, output_padding=1", "6, 3, 2, padding=1, output_padding=1"], 1),
+        (["6, 1, 2, output_padding=1", "6, 4, 2, padding=1"], 1),
+        (["6, 3, padding=2, dilation=2", "6, 3, padding=1", "6, 1"], 2),  # a 5x5 would cost more
+        (["6, 5, padding=2", "6, 3, padding=2, dilation=2", "6, 1"], 1),
+        (["6, [4, 3], [2, 1], padding=[1, 1]", "6, [2, 3], [2, 1], padding=[0, 1]"], 1),
+        (["6, 3, 2", "6, 5, 2, padding=1"], 1),
+        (["6, 4, 2, padding=1", "6, 4, 2, padding=1, output_padding=0, groups=3"], 1),
+        (["6, 1, 3, output_padding=2", "6, 3, 3"], 1),
+        (["6, 5, 3, padding=1, output_padding=2", "6, 5, 3"], 1),
+        (["6, 2, padding=1, output_padding=2, dilation=3", "6, 4"], 2),  # torch cannot cut off at the front alone
+    ],
+)
+def test_transposed_convolutions(branches: list[str], layers: int) -> None:
+    sums = " + ".join(f"(x -> conv_transpose({one}){' -> batchnorm' * (i % 2)})" for i, one in enumerate(branches))
+    left, _ = figures(f"block net(x: [B, 6, H, W]) {{ return relu({sums}) }}")
+    assert left["conv_transpose"] == layers and not left["batchnorm"]
+
+
+def test_a_transposed_convolution_takes_its_input_up() -> None:
+    left, parameters = figures("""
+block net(x: [B, 6, H, W]) {
+    return relu((x -> conv_transpose(6, 3, padding=1, groups=3)) + x * 0.5 + (x -> batchnorm))
+}
+""")
+    assert left["conv_transpose"] == 1 and not left["add"] and parameters == 6 * 2 * 9 + 6
+
+
+@pytest.mark.parametrize("mean", ["({}) / 2", "0.5 * ({})", "({}) * 0.5"])
+def test_the_mean_of_two_classifiers_is_one(mean: str) -> None:
+    """The second of which learned from a teacher: each has a norm of its own."""
+    heads = "(x -> head: of()) + (x -> head_dist: of())"
+    left, parameters = figures(f"""
+fn of() => chain(["bn": batchnorm, dropout(0.1), "linear": linear(5)])
+block net(x: [B, 16, H, W]) {{
+    x = x -> relu -> global_avgpool
+    return {mean.format(heads)}
+}}
+""")
+    assert left == Counter(relu=1, global_avgpool=1, linear=1) and parameters == 16 * 5 + 5
+
+
+def test_layers_along_different_dimensions_stay() -> None:
+    left, _ = figures("block net(x: [B, 8, 8, 8]) { return (x -> conv(8, 1)) + (x -> linear(8)) + relu(x) }")
+    assert left["conv"] == left["linear"] == 1
 
 
 def test_a_shared_layer_stays() -> None:

@@ -10,8 +10,10 @@ from archlang.optimize.affine import Affine, Keys, affine, affine_keys, take, wi
 from archlang.optimize.base import rewrites
 from archlang.optimize.edit import Editor, plain
 from archlang.optimize.layers import chain, chained, embed, keys, layout, reshape, work
-from archlang.optimize.taps import POINT, Kernel, united
+from archlang.optimize.taps import Kernel, point, united
 from archlang.records import dataclass
+
+_LAYERS = ("conv", "linear", "conv_transpose")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class _Branch:
 
 @rewrites("merge-branches", equivalence="rounding", level=2, purposes=("inference",))
 def merge_branches(edit: Editor) -> None:
-    """Sums of convolutions (linear layers), batch norms and copies of one input: one layer.
+    """Sums of convolutions (transposed ones, linear layers), batch norms and copies of one input: one layer.
 
     Kernels of other sizes, rates and groups are embedded in zeros, where that takes no more multiplications.
     Sums of sizes: Ding et al., 2021; dilated kernels: Scaling Up Your Kernels (Zhang et al.,
@@ -86,7 +88,7 @@ def _branches(edit: Editor, leaf: Value) -> Iterator[_Branch]:
     scaling = affine(edit, node)
     if scaling is not None:
         yield _Branch(scaling.value, scaling=scaling)
-    last = layout(edit, node)
+    last = layout(edit, node, _LAYERS)
     if last is None:
         return
     branch = _Branch(node.inputs[0], last, (node,), (last,))
@@ -105,17 +107,24 @@ def _chosen(found: dict[int, _Branch]) -> dict[int, _Branch]:
     """What of it to merge; first the one that takes up the others."""
     layers = sorted((i for i, b in found.items() if b.kernel is not None), key=lambda i: -found[i].cost)
     rest = [i for i, b in found.items() if b.kernel is None]
-    if not layers:
-        norms = [i for i in rest if (s := found[i].scaling) is not None and s.node.op == "batchnorm"]
-        first = norms[:1]
-        return {i: found[i] for i in (*first, *(i for i in rest if i not in first))} if first else {}
+    for start in range(len(layers)):
+        chosen = _taken_up(found, [*layers[start:], *rest])
+        if len(chosen) > 1:
+            return chosen
+    norms = [i for i in rest if (s := found[i].scaling) is not None and s.node.op == "batchnorm"]
+    first = norms[:1]
+    return {i: found[i] for i in (*first, *(i for i in rest if i not in first))} if first else {}
+
+
+def _taken_up(found: dict[int, _Branch], order: Sequence[int]) -> dict[int, _Branch]:
+    """The first layer of some, with those that it takes up without more multiplications."""
     chosen: dict[int, _Branch] = {}
     made: Kernel | None = None
-    for i in (*layers, *rest):
+    for i in order:
         branch = found[i]
         one = branch.kernel
-        if made is not None and one is None and _scales(branch, found[layers[0]]):
-            one = Kernel((POINT,) * len(made.taps), made.inputs, made.outputs, made.inputs)
+        if made is not None and one is None and _scales(branch, found[order[0]]):
+            one = point(made)
         together = one if made is None or one is None else united(made, one)
         cost = branch.cost or (one.cost if one is not None else 0)
         if together is not None and together.cost <= (made.cost if made is not None else 0) + cost:
@@ -127,7 +136,7 @@ def _chosen(found: dict[int, _Branch]) -> dict[int, _Branch]:
 def _scales(branch: _Branch, layer: _Branch) -> bool:
     """Whether a branch without a kernel treats alike what the layer's output channels are made of."""
     axis = None if branch.scaling is None else branch.scaling.axis
-    return axis is None or axis == (1 if layer.layers[0].op == "conv" else branch.source.type.rank - 1)
+    return axis is None or axis == (branch.source.type.rank - 1 if layer.layers[0].op == "linear" else 1)
 
 
 def _merge(edit: Editor, sums: Sequence[Node], leaves: Sequence[Value], chosen: dict[int, _Branch]) -> None:
@@ -164,8 +173,7 @@ def _into_layer(edit: Editor, node: Node, made: Kernel, branch: _Branch) -> Kern
     """Adds a branch to a layer of the layout `made`; the layout afterwards."""
     bias = node.attrs["bias"]
     if branch.kernel is None:
-        point = Kernel((POINT,) * len(made.taps), made.inputs, made.outputs, made.inputs)
-        whole = united(made, point)
+        whole = united(made, point(made))
         assert whole is not None
         embed(edit, node, made, whole.groups, whole)
         what = Keys() if branch.scaling is None else take(edit, branch.scaling)
