@@ -9,7 +9,7 @@ from archlang.cli.arguments import Parser, add_design, choice, design, limits
 from archlang.cli.guard import UsageError, show
 from archlang.cli.memory import AT_HELP, amount, budget_of, fitted
 from archlang.cli.output import keep, write
-from archlang.cli.passes import add_passes, aim, optimised
+from archlang.cli.passes import add_passes, aim, given_weights, optimised
 from archlang.cli.sizes import add_sizes
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _emit(done: Elaborated, args: argparse.Namespace) -> str:
     """The whole output, before anything is written."""
-    made = optimised(done.program, args)
+    made = optimised(done.program, args, trained=given_weights(done.program, args))
     if args.memory is not None and (args.emit != "py" or aim(args)[0] == "inference"):
         what = "a module for inference" if args.emit == "py" else f"`--emit {args.emit}`"
         raise UsageError("ARC0901", f"`--memory` plans the training of a module, and this is {what}")

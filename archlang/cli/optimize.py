@@ -1,21 +1,23 @@
-"""Shows what the optimiser does with a network: which passes fire where, and what is gained. Needs no torch."""
+"""Shows what the optimiser does with a network: which passes fire where, what is gained, and lost. Needs torch for
+`--weights` alone."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from archlang.cli.arguments import Parser, add_design, choice, design, limits
 from archlang.cli.guard import show
-from archlang.cli.passes import add_passes, optimised
+from archlang.cli.passes import add_passes, given_weights, optimised
 from archlang.cli.sizes import add_sizes, check_sizes, given_sizes
 from archlang.records import dataclass
 
 if TYPE_CHECKING:
     from archlang.ir.graph import Program
     from archlang.optimize import Optimized
+    from archlang.optimize.weights import Loss
 
 AT_HELP = "sizes of the input, for MACs and memory (repeatable): --at B=1,H=224,W=224"
 COLUMNS = ("pass", "rewrites", "nodes", "parameters", "MACs", "peak bytes")
@@ -53,14 +55,17 @@ def run(args: argparse.Namespace) -> int:
         show(done.warnings)
     sizes = choose_sizes(done.program.root, given)
     stages = [_stage("as written", 0, done.program, sizes)]
-    result = optimised(done.program, args, lambda name, n, now: stages.append(_stage(name, n, now, sizes)))
+    trained = given_weights(done.program, args)
+    result = optimised(done.program, args, lambda name, n, now: stages.append(_stage(name, n, now, sizes)), trained)
+    losses = result.losses(trained) if trained is not None else None
     if args.format == "json":
         import json
 
-        sys.stdout.write(json.dumps(_as_dict(result, stages, sizes, done.entry, args.spec)) + "\n")
+        sys.stdout.write(json.dumps(_as_dict(result, stages, sizes, done.entry, args.spec, losses)) + "\n")
     else:
         at = ", ".join(f"{name}={n}" for name, n in sizes.items())
         sys.stdout.write(f"{done.entry} ({args.spec})" + (f" at {at}" if at else "") + "\n\n" + _table(stages))
+        sys.stdout.write("\n" + _lost(losses) if losses else "")
         sys.stdout.write("\n" + _explained(result) if args.explain and result.fired else "")
         sys.stdout.write(_side_by_side(result.program, sizes) if args.explain else "")
     return 0
@@ -77,13 +82,25 @@ def _stage(name: str, rewrites: int, program: Program, sizes: Mapping[str, int])
 
 
 def _table(stages: list[_Stage]) -> str:
-    rows = [COLUMNS, *((s.name, *(f"{n:,}" for n in _numbers(s))) for s in stages)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    return _columns([COLUMNS, *((s.name, *(f"{n:,}" for n in _numbers(s))) for s in stages)])
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    """Lines of cells, the first of each to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for name, *numbers in rows:
         cells = [f"{n:>{w}}" for n, w in zip(numbers, widths[1:], strict=True)]
         lines.append("  ".join((f"{name:<{widths[0]}}", *cells)))
     return "\n".join(lines) + "\n"
+
+
+def _lost(losses: Sequence[Loss]) -> str:
+    """What approximate passes lose, by weight."""
+    rows = [("lost", "rank", "error")]
+    for loss in losses:
+        rows.append((loss.key, "" if loss.rank is None else f"{loss.rank} of {loss.full}", f"{loss.error:.4f}"))
+    return _columns(rows)
 
 
 def _numbers(stage: _Stage) -> tuple[int, ...]:
@@ -121,7 +138,12 @@ def _side_by_side(program: Program, sizes: Mapping[str, int]) -> str:
 
 
 def _as_dict(
-    result: Optimized, stages: list[_Stage], sizes: Mapping[str, int], entry: str, spec: str
+    result: Optimized,
+    stages: list[_Stage],
+    sizes: Mapping[str, int],
+    entry: str,
+    spec: str,
+    losses: Sequence[Loss] | None,
 ) -> dict[str, object]:
     keys = ("rewrites", "nodes", "parameters", "macs", "peak_bytes")
     return {
@@ -133,4 +155,9 @@ def _as_dict(
             {"pass": f.name, "note": f.note, "graph": f.graph, "line": None if f.span is None else f.span.line}
             for f in result.fired
         ],
+        **({} if losses is None else {"losses": [_loss(loss) for loss in losses]}),
     }
+
+
+def _loss(loss: Loss) -> dict[str, object]:
+    return {"key": loss.key, "error": loss.error, "rank": loss.rank, "full_rank": loss.full}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from archlang.cli.arguments import Parser, choice
 from archlang.cli.guard import UsageError
@@ -14,19 +14,21 @@ if TYPE_CHECKING:
     from archlang.ir.graph import Program
     from archlang.optimize import Optimized
 
-__all__ = ["add_passes", "aim", "optimised"]
+__all__ = ["add_passes", "aim", "given_weights", "optimised"]
 
 LEVELS = ("0", "1", "2")
 
 
 def add_passes(parser: Parser, level: str) -> None:
-    """`--for`, `-O`, `--passes`; `level` is what -O is by default."""
+    """`--for`, `-O`, `--passes`, `--weights`; `level` is what -O is by default."""
     text = "train: a module for both modes; inference: one for evaluation only (default: inference where -O is 2)"
     parser.add_argument("--for", dest="purpose", type=choice("train", "inference"), metavar="PURPOSE", help=text)
     text = "0: as written; 1: what is exact; 2: what changes results by rounding, too" + f" (default: {level})"
     parser.add_argument("-O", dest="level", type=choice(*LEVELS), metavar="LEVEL", help=text)
     text = "only these passes, in this order; all: those of -O; docs/optimizer.md lists them"
     parser.add_argument("--passes", metavar="NAME,...", help=text)
+    text = "a trained state (.safetensors or of torch), for passes that look at weights: split-low-rank=TOLERANCE"
+    parser.add_argument("--weights", metavar="CHECKPOINT", help=text)
     parser.set_defaults(default_level=level)
 
 
@@ -40,21 +42,46 @@ def optimised(
     program: Program,
     args: argparse.Namespace,
     watch: Callable[[str, int, Program], None] = lambda name, rewrites, program: None,
+    trained: Mapping[str, Any] | None = None,
 ) -> Optimized:
-    """The program after the passes that the command line asks for."""
-    from archlang.optimize import known_passes, optimize
+    """The program after the passes that the command line asks for. trained: of `given_weights`."""
+    from archlang.optimize import NeedsWeights, optimize
 
     purpose, level = aim(args)
-    names = None
-    if args.passes is not None:
-        names = [name.strip() for name in args.passes.split(",") if name.strip()]
-        known = {name for name, p in known_passes().items() if purpose in p.purposes}
-        for name in names:
-            if name != "all" and name.partition("=")[0] not in known:
-                listed = "there are " + ", ".join(f"`{n}`" for n in known_passes() if n in known)
-                message = f"there is no pass `{name}` for {purpose}"
-                raise UsageError("ARC0901", message, did_you_mean(name, known) or listed)
+    names = _names(args.passes, purpose) if args.passes is not None else None
     try:
-        return optimize(program, purpose=purpose, level=int(level), names=names, watch=watch)
+        return optimize(program, purpose=purpose, level=int(level), names=names, watch=watch, trained=trained)
+    except NeedsWeights as error:
+        raise UsageError("ARC0901", str(error), "give them with `--weights CHECKPOINT`") from None
     except ValueError as error:
         raise UsageError("ARC0901", str(error)) from None
+
+
+def _names(text: str, purpose: str) -> list[str]:
+    """The passes that `--passes` names."""
+    from archlang.optimize import known_passes
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    known = {name for name, p in known_passes().items() if purpose in p.purposes}
+    for name in names:
+        if name != "all" and name.partition("=")[0] not in known:
+            listed = "there are " + ", ".join(f"`{n}`" for n in known_passes() if n in known)
+            message = f"there is no pass `{name}` for {purpose}"
+            raise UsageError("ARC0901", message, did_you_mean(name, known) or listed)
+    return names
+
+
+def given_weights(program: Program, args: argparse.Namespace) -> dict[str, Any] | None:
+    """The state of `--weights`, which approximate passes look at, and the report of what they lose."""
+    from archlang.optimize import known_passes
+
+    if args.weights is None:
+        return None
+    names = _names(args.passes or "", aim(args)[0])
+    known = known_passes()
+    if not any(known[name.partition("=")[0]].equivalence == "approximate" for name in names if name != "all"):
+        help = "those that do are named: `--passes all,split-low-rank=0.1`"
+        raise UsageError("ARC0901", "no pass looks at `--weights`", help)
+    from archlang.cli.weights import trained_state
+
+    return trained_state(args.weights, program)[0]

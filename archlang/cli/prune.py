@@ -12,6 +12,7 @@ from archlang.cli.arguments import Parser, add_design, choice, design, limits
 from archlang.cli.files import must_read
 from archlang.cli.guard import UsageError, show
 from archlang.cli.output import keep, write, write_atomically
+from archlang.cli.weights import trained_state
 
 if TYPE_CHECKING:
     from archlang.groups import Groups
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     keep(args.spec, args.output)
     module, entry, values = design(args)
     done = elaborate(module, entry, values, limits(args))
-    state, safetensors = _weights(args.weights, done.program) if args.weights is not None else (None, False)
+    state, safetensors = trained_state(args.weights, done.program) if args.weights is not None else (None, False)
     groups = find(done.program)
     kept = _chosen(groups, args, state)
     text = _spec(done.program, groups, kept, f"{done.entry} ({args.spec})")
@@ -128,37 +129,6 @@ def _by_line(table: Mapping[str, Any]) -> str:
 
 
 # -- trained states ----------------------------------------------------------------------------------------------------
-def _weights(path: str, program: Program) -> tuple[dict[str, Any], bool]:
-    """The tensors of a checkpoint that has those of the network."""
-    from archlang.ir.walk import parameters
-    from archlang.keys.checkpoint import CheckpointError
-
-    must_read(path)
-    try:
-        from archlang.keys.tensors import read_tensors
-
-        state, safetensors = read_tensors(path)
-    except CheckpointError as error:
-        raise UsageError("ARC0930", f"cannot read `{path}`: {error}", error.help) from None
-    except ModuleNotFoundError as error:
-        from archlang.loading import TORCH_HELP
-
-        if error.name != "torch":
-            raise
-        raise UsageError("ARC0920", f"reading `{path}` needs torch, which is not installed", TORCH_HELP) from None
-    for entry in parameters(program):
-        found = state.get(entry.key)
-        if found is None and (not entry.decl.persistent or entry.key.endswith("num_batches_tracked")):
-            continue
-        help = "`archc compare-keys` says what differs"
-        if found is None:
-            raise UsageError("ARC0931", f"`{path}` lacks `{entry.key}`", help)
-        if tuple(found.shape) != entry.decl.shape:
-            shapes = f"{[*entry.decl.shape]} here, {[*found.shape]} in `{path}`"
-            raise UsageError("ARC0933", f"`{entry.key}` is {shapes}", help)
-    return state, safetensors
-
-
 def _write_state(state: Mapping[str, Any], rows: Mapping[str, Any], stem: str, safetensors: bool) -> None:
     from archlang.groups.apply import arrange
     from archlang.keys.tensors import tensor_bytes

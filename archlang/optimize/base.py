@@ -32,8 +32,9 @@ class Pass:
     """One rewrite of graphs.
 
     level: the lowest -O at which it runs; purposes: for training, inference or both; doc: one line for a reader; takes:
-    the name of the whole number that it asks for, `name=8`, if any; late: it runs where the
-    others find nothing more, and after it these run again.
+    the name of the whole number that it asks for, `name=8`, if any; within: of the number below 1 that it takes in its
+    place, `name=0.1`, and then looks at trained weights; late: it runs where the others find nothing more, and after it
+    these run again.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Pass:
     doc: str
     run: Callable[[Editor], None]
     takes: str = ""
+    within: str = ""
     late: bool = False
 
 
@@ -56,6 +58,7 @@ def rewrites(
     level: int,
     purposes: Sequence[str] = PURPOSES,
     takes: str = "",
+    within: str = "",
     late: bool = False,
 ) -> Callable[[Callable[[Editor], None]], Callable[[Editor], None]]:
     """Registers the function under a name; the first line of its docstring says what it does."""
@@ -63,7 +66,7 @@ def rewrites(
 
     def register(run: Callable[[Editor], None]) -> Callable[[Editor], None]:
         doc = (run.__doc__ or "").strip().partition("\n")[0]
-        _PASSES[name] = Pass(name, equivalence, level, tuple(purposes), doc, run, takes, late)
+        _PASSES[name] = Pass(name, equivalence, level, tuple(purposes), doc, run, takes, within, late)
         return run
 
     return register

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from archlang.ir.graph import CONTRACTIONS, Graph, Program
@@ -13,12 +14,16 @@ from archlang.optimize.clone import clone
 from archlang.optimize.edit import Editor, Fired
 from archlang.optimize.specialise import specialise
 from archlang.optimize.tidy import tidy
-from archlang.optimize.weights import Change, convert
+from archlang.optimize.weights import Change, Loss, Trained, convert
 from archlang.records import dataclass
 
-__all__ = ["Optimized", "optimize", "pinned_paths"]
+__all__ = ["NeedsWeights", "Optimized", "optimize", "pinned_paths"]
 
 _ROUNDS = 1000  # far more than any program needs: a pass that undoes another's work would run for ever
+
+
+class NeedsWeights(ValueError):
+    """A pass looks at trained weights, and none are given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +43,12 @@ class Optimized:
         return convert(self.program, self.changes, trained)
 
     def errors(self, trained: Mapping[str, Any]) -> dict[str, float]:
-        """What approximate passes lose, by key: of a weight that became two, how far their product is from it, relative
-        to its norm; of a buffer that is taken to be 0, how large it is. Needs torch."""
-        found: dict[str, float] = {}
+        """What approximate passes lose, by key: see `Loss`. Needs torch."""
+        return {loss.key: loss.error for loss in self.losses(trained)}
+
+    def losses(self, trained: Mapping[str, Any]) -> list[Loss]:
+        """What approximate passes lose of a trained network. Needs torch."""
+        found: list[Loss] = []
         convert(self.program, self.changes, trained, found)
         return found
 
@@ -52,16 +60,20 @@ def optimize(
     level: int = 2,
     names: Sequence[str] | None = None,
     watch: Callable[[str, int, Program], None] = lambda name, rewrites, program: None,
+    trained: Mapping[str, Any] | None = None,
 ) -> Optimized:
     """A program that does the same in fewer steps; the given one stays as it is.
 
     purpose: "inference" is for a module in evaluation mode, "train" keeps both modes; level: 0 nothing, 1 what is exact
     and keeps every weight's place, 2 all but what is approximate; names: only these passes, of any level, in this
     order, as "name=8" where they take a number, and "all" for those of the level; watch: called with a pass's name, how
-    much it rewrote, and the program after it. Raises KeyError for a pass that does not exist or does not serve the
-    purpose, ValueError for a number that is missing or not asked for.
+    much it rewrote, and the program after it; trained: the network's state, for passes that look at weights (which
+    need torch). Raises KeyError for a pass that does not exist or does not serve the purpose, or a tensor that the
+    state lacks, ValueError for a number that is missing or not asked for, NeedsWeights.
     """
     chosen = _chosen(purpose, level, names)
+    if trained is None and any(one.within and number < 1 for one, number in chosen):
+        raise NeedsWeights("a tolerance needs the trained weights: their singular values say which rank it takes")
     program = clone(program)
     if not chosen:
         return Optimized(program, {}, ())
@@ -75,10 +87,11 @@ def optimize(
     exact = all(one.equivalence == "exact" for one, _ in chosen)
     editors: dict[int, Editor] = {}
 
-    def run(one: Pass, number: int) -> bool:
+    def run(one: Pass, number: float) -> bool:
         """Runs a pass over all graphs once; whether it found anything."""
         nonlocal program
         count, callers = len(fired), Callers(program, frozen)
+        weights = Trained(program, changes, trained) if trained is not None and one.within else None
         for graph in program.graphs:
             if id(graph) in frozen:
                 continue
@@ -86,7 +99,8 @@ def optimize(
             if edit is None:
                 edit = Editor(graph, purpose == "train", pinned.get(id(graph), set()), changes, fired)
                 editors[id(graph)] = edit
-            edit.begin(one.name, root=graph is program.root, exact=exact, callers=callers, number=number)
+            root = graph is program.root
+            edit.begin(one.name, root=root, exact=exact, callers=callers, number=number, trained=weights)
             before_it = len(fired)
             one.run(edit)
             if len(fired) > before_it:  # perhaps other graphs have changed, too
@@ -109,21 +123,29 @@ def optimize(
     return Optimized(program, changes, tuple(fired), purpose == "inference")
 
 
-def _chosen(purpose: str, level: int, names: Sequence[str] | None) -> list[tuple[Pass, int]]:
+def _chosen(purpose: str, level: int, names: Sequence[str] | None) -> list[tuple[Pass, float]]:
     known = {name: p for name, p in known_passes().items() if purpose in p.purposes}
-    usual = [(p, 0) for p in known.values() if p.level <= level and p.equivalence != "approximate"]
+    usual: list[tuple[Pass, float]] = [
+        (p, 0) for p in known.values() if p.level <= level and p.equivalence != "approximate"
+    ]
     if names is None:
         return usual
     return [one for name in names for one in (usual if name == "all" else [_named(known, name)])]
 
 
-def _named(known: Mapping[str, Pass], text: str) -> tuple[Pass, int]:
-    """`name` or `name=8`."""
+def _named(known: Mapping[str, Pass], text: str) -> tuple[Pass, float]:
+    """`name`, `name=8` or `name=0.1`."""
     name, given, number = text.partition("=")
     one = known[name]
-    if bool(one.takes) != bool(given) or (given and not number.isdecimal()):
-        raise ValueError(f"`{name}` takes {f'a {one.takes}: `{name}=8`' if one.takes else 'no number'}")
-    return one, int(number or 0)
+    if not given and not one.takes:
+        return one, 0
+    if one.takes and number.isdecimal() and int(number) > 0:
+        return one, int(number)
+    with suppress(ValueError):
+        if one.within and 0 < float(number) < 1:
+            return one, float(number)
+    forms = [f"a {one.takes}: `{name}=8`"] * bool(one.takes) + [f"a {one.within}: `{name}=0.1`"] * bool(one.within)
+    raise ValueError(f"`{name}` takes {', or '.join(forms) or 'no number'}")
 
 
 def _shared_states(program: Program) -> set[int]:

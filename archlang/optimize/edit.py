@@ -14,7 +14,7 @@ from archlang.ops.rules import is_float
 from archlang.optimize.callers import Callers
 from archlang.optimize.clone import copy_node
 from archlang.optimize.layout import Layouts, traced
-from archlang.optimize.weights import MOVE, Change, within
+from archlang.optimize.weights import MOVE, Change, Trained, within
 from archlang.records import dataclass, replace
 from archlang.report.diagnostic import Span
 
@@ -49,7 +49,8 @@ class Editor:
         self.pins = pinned | set(graph.aliases) | set(graph.aliases.values())
         self.name = ""  # of the pass that runs
         self.root, self.exact = True, False
-        self.number = 0  # that the pass was given
+        self.number: float = 0  # that the pass was given
+        self.trained: Trained | None = None  # the weights, where they are known
         self.callers: Callers | None = None
         self._layouts: Layouts | None = None
         self._makers: dict[int, Node] = {}
@@ -60,10 +61,20 @@ class Editor:
         for node in graph.nodes:
             self._enter(node)
 
-    def begin(self, name: str, *, root: bool, exact: bool, callers: Callers, number: int = 0) -> None:
+    def begin(
+        self,
+        name: str,
+        *,
+        root: bool,
+        exact: bool,
+        callers: Callers,
+        number: float = 0,
+        trained: Trained | None = None,
+    ) -> None:
         """A pass begins. root: whether the graph is the program's own; exact: whether only exact passes run; callers:
-        of all graphs."""
+        of all graphs; number: that it was given; trained: the program's weights, if they are known."""
         self.name, self.root, self.exact, self.callers, self.number = name, root, exact, callers, number
+        self.trained = trained
         self._layouts = None  # as the graph is now
 
     # -- looking -----------------------------------------------------------------------------------------------------

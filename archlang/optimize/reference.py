@@ -20,8 +20,9 @@ def table() -> str:
         at = "named" if one.equivalence == "approximate" else f"`-O{one.level}`"
         whom = "both" if len(one.purposes) > 1 else one.purposes[0]
         text = one.doc.removesuffix(".")
-        name = f"{one.name}={one.takes.upper()}" if one.takes else one.name
-        rows.append(f"| `{name}` | {_WORDS[one.equivalence]} | {at} | {whom} | {text} |")
+        values = [f"{one.name}={value.upper()}" for value in (one.takes, one.within) if value] or [one.name]
+        names = ", ".join(f"`{name}`" for name in values)
+        rows.append(f"| {names} | {_WORDS[one.equivalence]} | {at} | {whom} | {text} |")
     return "\n".join(rows)
 
 

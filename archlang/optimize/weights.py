@@ -14,7 +14,9 @@ from archlang.ir.graph import Attrs, Graph, Program
 from archlang.ir.paths import join, shift
 from archlang.records import dataclass, field
 
-__all__ = ["ASSUMED", "DROP", "LOW_RANK", "MOVE", "Change", "Changes", "convert", "instances", "within"]
+__all__ = [
+    "ASSUMED", "DROP", "LOW_RANK", "MOVE", "Change", "Changes", "Loss", "Trained", "convert", "instances", "within",
+]  # fmt: skip
 
 # Functions of the state itself, which take names: MOVE of what is under one to another, DROP of what is under them.
 MOVE, DROP = "move", "drop"
@@ -37,6 +39,20 @@ class Change:
 
 
 Changes = Mapping[int, "list[Change]"]  # id of a graph -> its changes, in the order in which they are made
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What an approximate pass loses of the tensor under a key.
+
+    error: of a weight that became two layers of a rank, how far their product is from it, relative to its norm
+    (Frobenius); of a buffer that is taken to be 0 (rank None), how large it is. full: the smaller side of the matrix.
+    """
+
+    key: str
+    error: float
+    rank: int | None = None
+    full: int | None = None
 
 
 def within(change: Change, prefix: str) -> Change:
@@ -63,11 +79,11 @@ def instances(program: Program) -> Iterator[tuple[str, Graph]]:
 
 
 def convert(
-    program: Program, changes: Changes, trained: Mapping[str, Any], errors: dict[str, float] | None = None
+    program: Program, changes: Changes, trained: Mapping[str, Any], losses: list[Loss] | None = None
 ) -> dict[str, Any]:
     """The optimised program's state from the trained network's. Imports torch. Raises KeyError for a missing tensor.
 
-    errors: takes, by key, how much is lost of weights that are not kept up to rounding.
+    losses: takes how much is lost of weights that are not kept up to rounding.
     """
     from archlang.optimize.runtime import weights as runtime
 
@@ -80,9 +96,27 @@ def convert(
                 function(state, at, *change.reads, *change.writes, *change.drops)
             else:
                 key = f"{at}{change.reads[0]}"
-                if errors is not None and change.function == LOW_RANK:
-                    errors[key] = runtime.low_rank_error(state[key], **change.attrs)
-                elif errors is not None and change.function == ASSUMED:
-                    errors[key] = float(state[key].abs().max())
+                if losses is not None and change.function == LOW_RANK:
+                    error = runtime.low_rank_error(state[key], **change.attrs)
+                    losses.append(Loss(key, error, change.attrs["rank"], min(state[key].flatten(1).shape)))
+                elif losses is not None and change.function == ASSUMED:
+                    losses.append(Loss(key, float(state[key].abs().max())))
                 runtime.rewrite(state, at, function, change.reads, change.writes, change.drops, **change.attrs)
     return state
+
+
+class Trained:
+    """A trained state as a program has it while passes rewrite it: a pass that looks at weights asks here."""
+
+    def __init__(self, program: Program, changes: Changes, trained: Mapping[str, Any]) -> None:
+        self._program, self._changes, self._trained = program, changes, trained
+        self._state: dict[str, Any] | None = None
+        self._places: dict[int, list[str]] = {}
+
+    def tensors(self, graph: Graph, key: str) -> list[Any]:
+        """The tensors under a key of a graph, one for each of its instances."""
+        if self._state is None:
+            self._state = convert(self._program, self._changes, self._trained)
+            for prefix, one in instances(self._program):
+                self._places.setdefault(id(one), []).append(prefix)
+        return [self._state[join(prefix, key)] for prefix in self._places[id(graph)]]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,6 +13,7 @@ import archlang
 from archlang.analyze import cost
 from archlang.cli import main
 from archlang.interpret.module import InterpreterModule
+from archlang.ir.graph import Program
 from archlang.optimize import optimize
 from tests.analyze.networks import SPECS, compiled
 from tests.optimize.equal import compared, deviation, trained
@@ -110,7 +115,91 @@ def test_split_by_rank() -> None:
         assert deviation(before(x), after(x)) < 1e-11
 
 
-@pytest.mark.parametrize("name", ["split-low-rank", "split-low-rank=x", "fold-batchnorm=3"])
+TRAINED = """
+block unit(x) { return x -> conv: conv(24, 3, padding=1, bias=false) -> norm: batchnorm -> relu }
+block net(x: [B, 24, H, W]) {
+    x = x -> body: chain([unit() for _ in 0..3])
+    return x -> global_avgpool -> a: linear(60) -> relu -> b: linear(5)
+}
+"""
+
+
+def spectra(program: Program) -> dict[str, torch.Tensor]:
+    """A state whose matrices have singular values that fall off, in each layer at another rate."""
+    state = trained(program).state_dict()
+    for n, key in enumerate([key for key, tensor in state.items() if tensor.dim() > 1]):
+        left, values, right = torch.linalg.svd(state[key].flatten(1), full_matrices=False)
+        fall = (0.5 + 0.06 * n) ** torch.arange(len(values))
+        state[key] = (left * fall @ right).reshape(state[key].shape)
+    return state
+
+
+def test_split_by_tolerance() -> None:
+    """Each layer has the least rank, of those of its graph's instances the largest, at which its error is within the
+    tolerance, after its norm is folded into it; and what is split once is not split again."""
+    program = archlang.compile(TRAINED).program
+    state = spectra(program)
+    whole = optimize(program).convert(state)
+    made = optimize(program, names=["all", "split-low-rank=0.1"], trained=state)
+    losses = {loss.key: loss for loss in made.losses(state)}
+    assert set(losses) == {*(f"body.{i}.conv.weight" for i in range(3)), "a.weight"}
+    converted, needed = made.convert(state), dict[str, int]()
+    for key, loss in losses.items():
+        first, last = (converted[key.replace("weight", f"{i}.weight")] for i in range(2))
+        product = last.flatten(1) @ first.flatten(1)
+        assert float((product - whole[key].flatten(1)).norm() / whole[key].norm()) == pytest.approx(
+            loss.error, rel=1e-6
+        )
+        assert loss.error <= 0.1 and len(first) == loss.rank
+        values = torch.linalg.svdvals(whole[key].flatten(1))
+        assert loss.full == len(values)
+        needed[key] = next(r for r in range(len(values)) if values[r:].norm() <= 0.1 * values.norm())
+    assert losses["a.weight"].rank == needed.pop("a.weight")
+    assert len(set(needed.values())) > 1 and {losses[key].rank for key in needed} == {max(needed.values())}
+    before, after = (InterpreterModule(p, torch.float64).eval() for p in (program, made.program))
+    before.load_state_dict(state)
+    after.load_state_dict(converted)
+    x = torch.randn(2, 24, 5, 6).double()
+    with torch.no_grad():
+        assert 1e-6 < deviation(before(x), after(x)) < 0.5
+
+
+def test_split_of_a_trained_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec, weights = tmp_path / "net.arch", tmp_path / "net.pt"
+    spec.write_text(TRAINED, encoding="utf-8")
+    state = spectra(archlang.compile(TRAINED).program)
+    torch.save({key: t.half() if t.is_floating_point() else t for key, t in state.items()}, weights)
+    options = [str(spec), "--passes", "all,split-low-rank=0.1", "--weights", str(weights)]
+    assert main(["optimize", *options]) == 0
+    text = capsys.readouterr().out
+    rows = [line.split() for line in text[text.index("lost ") :].splitlines()[1:]]
+    assert [row[0] for row in rows] == ["a.weight", *(f"body.{i}.conv.weight" for i in range(3))]
+    assert all(float(row[-1]) <= 0.1 and int(row[1]) < int(row[3]) for row in rows)
+    assert main(["optimize", *options, "--format", "json"]) == 0
+    losses = json.loads(capsys.readouterr().out)["losses"]
+    assert [[loss["key"], str(loss["rank"])] for loss in losses] == [row[:2] for row in rows]
+    assert main(["compile", *options, "--with-convert"]) == 0
+    file: dict[str, Any] = {"__name__": "net"}
+    exec(capsys.readouterr().out, file)
+    file["Net"]().double().load_state_dict(file["convert_state_dict"](state), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--passes", "split-low-rank=0.1"], "--weights CHECKPOINT"),
+        (["--passes", "all", "--weights", "net.pt"], "no pass looks at"),
+        (["--passes", "split-low-rank=0.1", "--weights", "net.pt"], "net.pt"),
+    ],
+)
+def test_weights_that_are_missing(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["optimize", str(SPECS / "resnet.arch"), "-e", "resnet18", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["split-low-rank", "split-low-rank=x", "split-low-rank=0", "split-low-rank=1.5", "fold-batchnorm=3"]
+)
 def test_numbers_of_passes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["optimize", str(SPECS / "resnet.arch"), "-e", "resnet18", "--passes", name]) == 2
     assert "takes" in capsys.readouterr().err

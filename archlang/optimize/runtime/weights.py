@@ -375,17 +375,26 @@ def split_low_rank(
     rank: int,
 ) -> tuple[Tensor, ...]:
     """A layer as two, by the largest singular values of its weight, [out, rest]."""
-    left, values, right = torch.linalg.svd(weight.flatten(1), full_matrices=False)
+    matrix = weight.flatten(1).double()
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     root = values[:rank].sqrt()
     first = (root[:, None] * right[:rank]).reshape(rank, *weight.shape[1:])
     last = (left[:, :rank] * root).reshape(-1, rank, *[1] * (weight.dim() - 2))
-    return (first, last) if bias is None else (first, last, bias)
+    made = first.to(weight.dtype), last.to(weight.dtype)
+    return made if bias is None else (*made, bias)
 
 
 def low_rank_error(weight: Tensor, *, rank: int) -> float:
-    """What `split_low_rank` leaves out, relative to the norm of the weight."""
-    squares = torch.linalg.svdvals(weight.flatten(1)).square()
+    """What `split_low_rank` leaves out, relative to the weight's (Frobenius) norm."""
+    squares = torch.linalg.svdvals(weight.flatten(1).double()).square()
     return float((squares[rank:].sum() / squares.sum().clamp(min=1e-300)).sqrt())
+
+
+def rank_within(weight: Tensor, tolerance: float) -> int:
+    """The least rank, from 1 on, at which `low_rank_error` is within the tolerance."""
+    squares = torch.linalg.svdvals(weight.flatten(1).double()).square()
+    left_out = squares.flip(0).cumsum(0).flip(0)  # by rank, from 0 on
+    return max(1, int((left_out > tolerance**2 * squares.sum()).sum()))
 
 
 def keep_rows(
