@@ -125,7 +125,7 @@ def test_the_proof_is_derived_again(call: str) -> None:
 def test_what_runs_backwards_elsewhere_does_so_afterwards(call: str) -> None:
     """A decoder that is the encoder's inverse stays it, with the encoder's weights."""
     net = randomised(archlang.build(SPEC, "auto"))
-    module, made = applied(SPEC, [call, 'substitute("between", identity)'], [X], net, entry="auto")
+    module, _ = applied(SPEC, [call, 'substitute("between", identity)'], [X], net, entry="auto")
     with torch.no_grad():
         torch.testing.assert_close(module(X), X, rtol=1e-9, atol=1e-9)
     single, _ = applied(SPEC, [call], [X], randomised(archlang.build(SPEC, "net")), entry="net")
