@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/transforms.py [SPEC ...] [--all] [--largest PARAMETERS] [--only TRANSFORM]
 
-Of each spec the smallest design, with --all every one. Calls are made of the layers that a design has: the first chains,
+Of each spec the smallest design, with --all every one. Calls are made of the layers that it has: the first chains,
 a layer in the middle, each result, common ops. A line a design: for each transform how many calls did something, and
 how many were refused by a diagnostic of transforms (ARC086x, ARC087x); everything else is a failure, which is shown.
 A trained state carries over: it loads strictly, but for tensors that the report calls new.

@@ -59,7 +59,7 @@ class Editor:
         self._uses: Counter[str] = Counter()
         self._gone: dict[int, Node] = {}  # kept, so that no new node has the id of one of them
         for node in graph.nodes:
-            self._enter(node)
+            self.enter(node)
 
     def begin(
         self,
@@ -180,7 +180,7 @@ class Editor:
         outputs = tuple(Value(t, name) for t in types)
         node = Node(op, tuple(inputs), outputs, at.span, attrs, path, phase=at.phase)
         self.graph.nodes.insert(self.graph.nodes.index(at), node)
-        self._enter(node)
+        self.enter(node)
         return node
 
     def replace(self, old: Value, new: Value) -> None:
@@ -290,7 +290,7 @@ class Editor:
             copy.modules = {slot: join(path, p) for slot, p in copy.modules.items()}
             copy.phase = copy.phase or node.phase
             self.graph.nodes.insert(place + i, copy)
-            self._enter(copy)
+            self.enter(copy)
         results = [values[id(v)] for output in callee.outputs for v in output.values]
         for old, new in zip(node.outputs, results, strict=True):
             self.replace(old, new)
@@ -324,7 +324,7 @@ class Editor:
         if child.weights or child.graph is not None:
             self.changes += [Change(MOVE, (shift(old, i),), (shift(new, i),)) for i in range(child.count)]
 
-    def _enter(self, node: Node) -> None:
+    def enter(self, node: Node) -> None:
         for value in node.outputs:
             self._makers[id(value)] = node
         for value in node.inputs:

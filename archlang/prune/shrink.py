@@ -27,7 +27,7 @@ from archlang.optimize.clone import copy_proof
 from archlang.records import dataclass, replace
 from archlang.shapes.dim import Size
 
-__all__ = ["Unprunable", "shrink"]
+__all__ = ["Unprunable", "respelled", "shrink"]
 
 
 class Unprunable(Exception):
@@ -196,7 +196,7 @@ class _Build:
         """The attributes of an op for the smaller sizes."""
         entry = registry()[node.op]
         args = entry.spell(node.attrs)
-        args |= {name: _merged(args[name], sizes, self.all.of) for name, sizes in said.sizes.items()}
+        args |= {name: respelled(args[name], sizes, self.all.of) for name, sizes in said.sizes.items()}
         if node.inverted:
             ins, outs = outs, ins
         try:
@@ -218,10 +218,10 @@ def _fits(found: TensorType, wanted: TensorType) -> bool:
     return all(a == b for a, b in pairs if isinstance(a, int) and isinstance(b, int))
 
 
-def _merged(old: Any, sizes: Sizes, of: Any) -> Any:
+def respelled(old: Any, sizes: Sizes, of: Any) -> Any:
     """An argument with new numbers; what is no number stays as it was written."""
     if isinstance(sizes, tuple):
         olds = old if isinstance(old, tuple) and len(old) == len(sizes) else (None,) * len(sizes)
-        return tuple(_merged(one, size, of) for one, size in zip(olds, sizes, strict=True))
+        return tuple(respelled(one, size, of) for one, size in zip(olds, sizes, strict=True))
     new = filled(sizes, of)
     return new if isinstance(new, (int, str)) or old is None else old

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from archlang.elaborate.errors import fail
-from archlang.ir.graph import Attrs, Graph, Node, TensorType, Value
+from archlang.ir.graph import Attrs, Graph, Node, Value
 from archlang.ir.paths import join
-from archlang.ops.base import REQUIRED, Context, registry
+from archlang.ops.base import Context, registry
 from archlang.optimize.edit import Editor
 from archlang.optimize.weights import DROP, Change
-from archlang.records import dataclass
+from archlang.records import dataclass, replace
 from archlang.transform.base import Given, Parameter, transforms
-from archlang.transform.members import LAYERS, NORMS, Members
+from archlang.transform.members import ATTENTIONS, FEATURES, LAYERS, NORMS, Members, with_channels
+from archlang.transform.packing import Side, merged, parted
 from archlang.transform.work import Work, matches
 
 __all__ = ["pack"]
@@ -55,8 +54,10 @@ def pack(
     groups = _Groups(gamma, [layers] if isinstance(layers, str) else layers, least)
     packing = _Packing(work, found, groups, kept)
     packing.plan()
+    places = [None if found.shared(v) else found.axis(v) for o in work.root.outputs for v in o.values]
     packing.graph(*found.order[0])
-    _results(work, members, result)
+    results = [v for o in work.root.outputs for v in o.values]
+    _results(work, found, {id(v): axis for v, axis in zip(results, places, strict=True)}, result)
     if kept:
         work.sources = tuple(f"*.{i}" for i in range(members))
     else:
@@ -86,33 +87,49 @@ class _Packing:
     """Rewrites graphs, callees where they are called. kept: whether the members' states carry over."""
 
     def __init__(self, work: Work, members: Members, groups: _Groups, kept: bool) -> None:
-        self.work, self.members, self.groups, self.kept = work, members, groups, kept
+        self.work, self.members, self.groups = work, members, groups
+        self.side = Side(members.count, kept)
         self._attrs: dict[int, Attrs] = {}  # id of a node -> its attributes for several members
+        self._wide: dict[int, int] = {}  # id of a node -> the channels of what it gives
+        self._ins: dict[int, list[tuple[int | None, bool]]] = {}  # of each input, the axis; whether it has a batch
         self._done: set[int] = set()
-        self._modules: dict[tuple[int, str], Attrs] = {}
 
     # -- what is to be done, from the types that there are ---------------------------------------------------------
     def plan(self) -> None:
         """Decides on the attributes of all nodes that hold several members."""
-        for graph, prefix in self.members.order:
+        found = self.members
+        for graph, prefix in found.order:
             for node in graph.nodes:
                 name = join(prefix, node.path or f"({node.op})")
-                if node.callee is not None or node.op == "phase" or all(map(self.members.shared, node.outputs)):
+                if node.callee is not None or node.op == "phase" or all(map(found.shared, node.outputs)):
                     continue
+                axes = [None if found.shared(v) else found.axis(v) for v in node.inputs]
+                batches = [found.batch(v) is not None for v in node.inputs]
+                self._ins[id(node)] = list(zip(axes, batches, strict=True))
+                self._attrs[id(node)] = node.attrs
+                self._wide[id(node)] = wide = found.width(node.outputs[0], name)
                 if node.op in LAYERS:
                     self._attrs[id(node)] = self._layer(node, name)
-                elif node.op in NORMS:
+                elif node.op in ATTENTIONS:
+                    self._heads(node, name)
+                elif node.op in FEATURES:
                     self._attrs[id(node)] = self._norm(node, name)
-                elif node.op == "concat" and node.attrs["dim"] == 1:
-                    self._attrs[id(node)] = node.attrs
-                else:
-                    self._attrs[id(node)] = self.members.attrs(node, name)
+                elif id(node) in found.how:
+                    self._attrs[id(node)] = found.attrs(node, name)
+                elif node.op in NORMS and wide % found.count:
+                    found.refuse(name, f"has {wide} channels, which {found.count} members do not share out", node.span)
 
     def _layer(self, node: Node, name: str) -> Attrs:
         """One layer for all members: where they see one input, no groups are needed."""
         attrs, (x,), (y,) = node.attrs, node.inputs, node.outputs
+        if node.op == "embedding":
+            return self._table(node, name)
         into, out = ("in_features", "out_features") if node.op == "linear" else ("in_channels", "out_channels")
-        if node.op == "linear" and x.type.rank != 2:
+        axis = y.type.rank - 1 if node.op == "linear" else 1
+        if not self.members.shared(x) and self.members.axis(x) != axis:
+            why = f"runs over dimension {axis}, and the channels of members are in {self.members.axis(x)}"
+            self.members.refuse(name, why, node.span)
+        if node.op == "linear" and not 2 <= x.type.rank <= 5:
             self.members.refuse(name, f"is a `linear` over {x.type}", node.span)
         wide = self.members.width(y, name)
         groups = attrs.get("groups", 1)
@@ -128,13 +145,27 @@ class _Packing:
         message = f"`{name}` has {narrow} channels in and {wide} out, which {many} groups do not divide"
         fail("ARC0871", message, self.members.where, "these widths cannot be shared out")
 
+    def _table(self, node: Node, name: str) -> Attrs:
+        """The rows of all members' tables end to end: they look up one input."""
+        if not self.members.shared(node.inputs[0]) or node.attrs["max_norm"] is not None:
+            why = "looks up what members gave" if node.attrs["max_norm"] is None else "limits the length of its rows"
+            self.members.refuse(name, why, node.span)
+        return {**node.attrs, "embedding_dim": self.members.width(node.outputs[0], name)}
+
+    def _heads(self, node: Node, name: str) -> None:
+        """Heads share out a member's width."""
+        heads, wide = node.attrs["num_heads"], self.members.width(node.outputs[0], name)
+        if node.attrs.get("attn_head_dim") is None and wide % (self.members.count * heads):
+            message = f"`{name}` has {wide} features, which {heads} heads of {self.members.count} members do not divide"
+            fail("ARC0871", message, self.members.where, "these widths cannot be shared out")
+
     def _norm(self, node: Node, name: str) -> Attrs:
         wide = self.members.width(node.outputs[0], name)
         more = {"num_groups": node.attrs["num_groups"] * self.members.count} if node.op == "groupnorm" else {}
         if more and wide % more["num_groups"]:
             message = f"`{name}` has {wide} channels, which {more['num_groups']} groups do not divide"
             fail("ARC0871", message, self.members.where, "these widths cannot be shared out")
-        return {**node.attrs, "num_features": wide, **more}
+        return {**node.attrs, FEATURES[node.op]: wide, **more}
 
     # -- doing it, in the order of execution -------------------------------------------------------------------------
     def graph(self, graph: Graph, prefix: str) -> None:
@@ -147,8 +178,9 @@ class _Packing:
             if node.callee is not None and node.path is not None:
                 ports = [v for port in node.callee.inputs for v in port.values]
                 for own, port in zip(node.inputs, ports, strict=True):
-                    if own.type.rank > 1:
-                        port.type = _with_channels(port.type, own.type)
+                    axis = self.members.axis(port)
+                    if not self.members.shared(port) and own.type.rank > axis:
+                        port.type = with_channels(port.type, axis, own.type.shape[axis])
                 self.graph(node.callee, join(prefix, node.path))
                 results = [v for output in node.callee.outputs for v in output.values]
                 for own, value in zip(node.outputs, results, strict=True):
@@ -159,67 +191,85 @@ class _Packing:
                 self._node(edit, node, self._attrs[id(node)])
 
     def _node(self, edit: Editor, node: Node, attrs: Attrs) -> None:
-        mixed = len({self.members.shared(v) for v in node.inputs}) > 1
-        if mixed or (node.op in LAYERS and attrs.get("groups", 1) > 1):
+        how, wide = self.members.how.get(id(node)), self._wide[id(node)]
+        if node.op == "weight":
+            self._declared(edit, node, wide)
+            return
+        if how is not None and not how.through:
+            ins = [(v, axis, batched) for v, (axis, batched) in zip(node.inputs, self._ins[id(node)], strict=True)]
+            self.side.one_by_one(edit, node, ins, how.axes)
+            return
+        if self._meets(node, attrs):
             edit.rewire(node, [self._repeated(edit, v, node) for v in node.inputs])
-        if node.op == "concat" and node.attrs["dim"] == 1:
+        if node.op in NORMS:
+            edit.merge(node, self.side.normed(edit, node, wide))
+        elif node.op in ATTENTIONS:
+            edit.merge(node, self.side.attention(edit, node, wide))
+        elif how is None and node.op == "concat":
             self._concat(edit, node)
         elif node.op == "linear" and "groups" in attrs:
             self._grouped_linear(edit, node, attrs)
         else:
+            if how is not None:
+                attrs = registry()[node.op].resolve([v.type for v in node.inputs], attrs, Context())
             if node.path is not None and node.path in edit.graph.children:
                 self._module(edit, node, node.op, attrs)
             node.attrs = attrs
             _infer(node)
 
+    def _meets(self, node: Node, attrs: Attrs) -> bool:
+        """Whether what all members share meets channels of each of them."""
+        flags = {axis is None for axis, _ in self._ins[id(node)]}
+        each = node.op in NORMS or node.op in FEATURES or node.op in ATTENTIONS
+        return len(flags) > 1 or each or (node.op in LAYERS and attrs.get("groups", 1) > 1)
+
     def _repeated(self, edit: Editor, value: Value, at: Node) -> Value:
         """A shared value for each member; where its one channel meets several, and of others, the value itself."""
         rank = max(v.type.rank for v in at.inputs)
-        if not self.members.shared(value) or value.type.rank < rank or value.type.shape[1] == 1:
+        axis = self.members.axis(at.outputs[0]) - (rank - value.type.rank)
+        if not self.members.shared(value) or axis < 0 or value.type.shape[axis] == 1:
             return value
-        return edit.add("concat", [value] * self.members.count, {"dim": 1}, at=at).outputs[0]
+        if at.op in ATTENTIONS and value is not at.inputs[0]:
+            return value
+        return edit.add("concat", [value] * self.members.count, {"dim": axis}, at=at).outputs[0]
+
+    def _declared(self, edit: Editor, node: Node, wide: int) -> None:
+        """A weight of a block, for several members along its channels."""
+        path, axis, kind = node.path, self.members.axis(node.outputs[0]), node.outputs[0].type
+        assert path is not None
+        node.outputs[0].type = with_channels(kind, axis, wide)
+        if self.side.first(edit, path):
+            decl = edit.graph.weights[path]
+            shape = (*decl.shape[:axis], wide, *decl.shape[axis + 1 :])
+            edit.graph.weights[path] = replace(decl, shape=shape)
+            if decl.persistent:
+                self.side.joined(edit, [path], [path], **({"dim": axis} if axis else {}))
 
     def _concat(self, edit: Editor, node: Node) -> None:
         """Member by member, so that the channels of each stay together."""
-        count = self.members.count
-        parts = []
-        for value in node.inputs:
-            b, c, *rest = value.type.shape
-            parts.append(edit.add("reshape", [value], {"shape": (b, count, c // count, *rest)}, at=node).outputs[0])
-        joined = edit.add("concat", parts, {"dim": 2}, at=node).outputs[0]
-        b, _, c, *rest = joined.type.shape
-        edit.merge(node, edit.add("reshape", [joined], {"shape": (b, count * c, *rest)}, at=node).outputs[0])
+        axis = node.attrs["dim"]
+        apart = [parted(edit, value, axis, self.members.count, node) for value in node.inputs]
+        joined = edit.add("concat", apart, {"dim": axis + 1}, at=node).outputs[0]
+        edit.merge(node, merged(edit, joined, axis, node))
 
     def _grouped_linear(self, edit: Editor, node: Node, attrs: Attrs) -> None:
-        """A linear layer with groups is a convolution at a single position."""
-        assert node.path is not None
-        b, c = node.inputs[0].type.shape
-        point = edit.add("reshape", node.inputs, {"shape": (b, c, 1)}, at=node).outputs[0]
-        args: dict[str, Any] = {p.name: p.default for p in registry()["conv"].params if p.default is not REQUIRED}
-        args |= {name: attrs[name] for name in ("groups", "bias", "init", "bias_init")}
-        args |= {"out_channels": attrs["out_features"], "kernel_size": 1}
-        made = registry()["conv"].resolve([point.type], args, Context())
-        self._module(edit, node, "conv", made)
-        layer = edit.add("conv", [point], made, at=node, path=node.path).outputs[0]
-        edit.merge(node, edit.add("reshape", [layer], {"shape": (b, attrs["out_features"])}, at=node).outputs[0])
+        """A linear layer with groups is a convolution at single positions."""
+        path = node.path
+        assert path is not None
+        old = [join(path, decl.name) for decl in edit.graph.children[path].weights]
+        edit.merge(node, self.side.matrices(edit, node.inputs[0], node, path, old, attrs, attrs["groups"]))
 
     def _module(self, edit: Editor, node: Node, op: str, attrs: Attrs) -> None:
         """Gives the child of a node its weights for several members, once."""
-        graph, path = edit.graph, node.path
+        path = node.path
         assert path is not None
-        if (id(graph), path) in self._modules:
+        if not self.side.first(edit, path):
             return
-        self._modules[id(graph), path] = attrs
-        child = graph.children[path]
-        before = [decl.name for decl in child.weights if decl.persistent]
+        child = edit.graph.children[path]
+        before = [join(path, decl.name) for decl in child.weights if decl.persistent]
         child.op, child.attrs, child.weights = op, attrs, registry()[op].weights(attrs)
-        if not self.kept:
-            return
-        count = self.members.count
-        options: dict[str, Any] = {"dim": 1} if op == "conv_transpose" and attrs["groups"] == 1 else {}
-        options |= {"point": True} if op != node.op else {}
-        reads = [f"{path}.{name}.{i}" for name in before for i in range(count)]
-        edit.change("join_members", reads, [f"{path}.{name}" for name in before], (), members=count, **options)
+        table = op == "embedding" or (op == "conv_transpose" and attrs["groups"] == 1)
+        self.side.joined(edit, before, before, **({"dim": 1} if table else {}))
 
 
 def _infer(node: Node) -> None:
@@ -228,24 +278,28 @@ def _infer(node: Node) -> None:
         value.type = kind
 
 
-def _with_channels(kind: TensorType, like: TensorType) -> TensorType:
-    return TensorType((kind.shape[0], like.shape[1], *kind.shape[2:]), kind.dtype)
-
-
-def _results(work: Work, count: int, result: str) -> None:
-    """The network's results by member: [B, members, ...], or their mean."""
+def _results(work: Work, found: Members, axes: dict[int, int | None], result: str) -> None:
+    """The network's results by member: [B, members, ...], or their mean. axes: of each, by id; None for shared ones."""
     root = work.root
     for output in root.outputs:
         values = []
         for value in output.values:
-            b, c, *rest = value.type.shape
-            assert isinstance(c, int)
-            phase = "train" if output.training else None
-            nodes = [_added(root, "reshape", value, {"shape": (b, count, c // count, *rest)}, phase)]
+            axis = axes[id(value)]
+            if axis is None:
+                values.append(value)
+                continue
+            shape, phase = value.type.shape, "train" if output.training else None
+            size = shape[axis]
+            assert isinstance(size, int)
+            apart = (*shape[:axis], found.count, size // found.count, *shape[axis + 1 :])
+            node = _added(root, "reshape", value, {"shape": apart}, phase)
+            if axis > 1:
+                order = (0, axis, *(i for i in range(1, len(apart)) if i != axis))
+                node = _added(root, "permute", node.outputs[0], {"dims": order}, phase)
             if result == "mean":
                 attrs = {"dim": (1,), "keepdim": False, "all": False}
-                nodes.append(_added(root, "reduce_mean", nodes[0].outputs[0], attrs, phase))
-            values.append(nodes[-1].outputs[0])
+                node = _added(root, "reduce_mean", node.outputs[0], attrs, phase)
+            values.append(node.outputs[0])
         output.values = tuple(values)
 
 

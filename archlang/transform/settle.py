@@ -7,7 +7,7 @@ from archlang.ops.base import Context, registry
 from archlang.optimize.weights import DROP, Change
 from archlang.records import replace
 
-__all__ = ["members", "merged", "relieve"]
+__all__ = ["follow", "members", "merged", "relieve"]
 
 
 def merged(changes: list[Change]) -> list[Change]:
@@ -39,6 +39,15 @@ def members(node: Node) -> list[Node]:
         )  # fmt: skip
         streams = outputs
     return found
+
+
+def follow(graph: Graph) -> None:
+    """Lets children be what their nodes run, where those that ran what they were are gone (a module that is applied to
+    several types has a graph for each)."""
+    for child in graph.children.values():
+        runs = [node.callee for node in graph.nodes if node.path == child.path and node.callee is not None]
+        if runs and not any(callee is child.graph for callee in runs):
+            child.graph = runs[0]
 
 
 def relieve(graph: Graph) -> None:

@@ -23,7 +23,7 @@ from archlang.report.diagnostic import Span
 from archlang.report.suggest import did_you_mean
 from archlang.reversible import refusal
 from archlang.transform.proofs import Proofs
-from archlang.transform.settle import members, merged, relieve
+from archlang.transform.settle import follow, members, merged, relieve
 
 __all__ = ["Place", "Work", "fixed", "matches"]
 
@@ -322,6 +322,7 @@ class Work:
         for graph in reversed(self.program.graphs):
             if id(graph) in self._open:
                 dead_code(self.editor(graph))
+                follow(graph)
         changed = set(self._open)
         for graph in self.program.graphs:
             if id(graph) in changed or any(id(node.callee) in changed for node in graph.nodes):

@@ -316,19 +316,20 @@ def stack_inputs(*layers: Tensor | None) -> tuple[Tensor, ...]:
 
 
 def join_members(
-    *tensors: Tensor, members: int, dim: int = 0, point: bool = False
+    *tensors: Tensor, members: int, dim: int = 0, point: int = 0
 ) -> tuple[Tensor, ...]:
     """Tensors of several networks, each of them all given together, end to end.
 
     dim: of kernels, along which they are joined; a count of steps is the first's.
-    point: matrices become kernels of convolutions at one position.
+    point: matrices become kernels of convolutions with so many dimensions of size 1.
     """
     made = []
     for i in range(0, len(tensors), members):
         one = tensors[i : i + members]
         rank = one[0].dim()
         joined = torch.cat(one, dim if rank > 1 else 0) if rank else one[0]
-        made.append(joined.unsqueeze(-1) if point and rank == 2 else joined)
+        ones = (1,) * (point if rank == 2 else 0)
+        made.append(joined.reshape((*joined.shape, *ones)))
     return tuple(made)
 
 

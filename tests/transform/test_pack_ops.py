@@ -1,0 +1,132 @@
+"""Packed transformers, and norms over channels: whole members are the networks packed, narrow ones keep apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import archlang
+from archlang.report.diagnostic import ArchError
+from tests.transform.same import applied, randomised
+
+BODIES = {  # a network of [B, 3, 8, 8] images
+    "channels": """
+        y = x -> norm: layernorm2d -> stem: conv(8, 3, padding=1) -> n1: layernorm2d -> act: prelu(8)
+        y = y + (y -> n2: instancenorm(affine=true) -> conv: conv(8, 3, padding=1) -> gelu)
+        return y -> n3: groupnorm(2) -> global_avgpool -> head: linear(10)
+    """,
+    "attention": """
+        weight position: [1, 4, 12] = normal(0.02)
+        weight token: [1, 1, 12] = normal(0.02)
+        y = (x -> patch: conv(12, 4, 4) -> flatten(2) -> transpose(1, 2)) + position
+        y = concat([expand(token, [-1, -1, -1]) + 0 * y[:, :1], y])
+        y = y + (y -> n1: layernorm -> attn: attention(3, qkv_bias=true))
+        y = y + (y -> n2: rmsnorm -> fc1: linear(24) -> gelu -> fc2: linear(12, bias=false))
+        weight scale: [12] = 0.1
+        y = y + scale * (y -> n3: layernorm(bias=false) -> mha: multihead_attention(2))
+        return y[:, 0] -> head: linear(10)
+    """,
+    "heads of one's own": """
+        y = x -> patch: conv(12, 4, 4) -> flatten(2) -> transpose(1, 2)
+        q, k, v = [y -> "{n}": linear(12) -> rearrange("b t (h d) -> b h t d", h=3) for n in ["q", "k", "v"]]
+        a = softmax(einsum("b h q d, b h k d -> b h q k", q, k), dim=-1)
+        return (a @ v) -> rearrange("b h t d -> b t (h d)") -> reduce_mean(1) -> o: linear(10)
+    """,
+    "one member at a time": """
+        y = x -> conv: conv(8, 3, padding=1)
+        gate = softmax(y, 1) * reduce_mean(y, 1, keepdim=true)
+        a, b = y -> chunk(2, 1)
+        y = concat([a * b, gate]) -> channel_shuffle(2) -> pixel_shuffle(2) -> out: conv(4, 1)
+        return normalize(y, dim=1) -> flatten(2) -> transpose(1, 2) -> layernorm(elementwise_affine=false)
+            -> token: linear(5) -> glu(1)
+    """,
+}
+WORDS = """
+block layer(width: int, heads: int)(x: [B, T, D]) -> [B, T, D] {
+    x = x + (x -> norm1: layernorm -> attn: attention(heads))
+    return x + (x -> norm2: layernorm -> up: linear(2 * width) -> relu -> down: linear(width))
+}
+block net(width: int = 8)(words: i64[B, T]) -> [B, T, 10] {
+    x = words -> table: embedding(20, width)
+    return x -> layers: chain([layer(width, 2) for _ in 0..3]) -> norm: layernorm -> head: linear(10)
+}
+"""
+
+
+def images() -> torch.Tensor:
+    return torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def together(spec: str, x: torch.Tensor, count: int, **given: Any) -> None:
+    """Whole members are the networks that were packed."""
+    nets = [randomised(archlang.build(spec, **given), seed) for seed in range(count)]
+    module, _ = applied(spec, [f"pack({count})"], [x], *nets, **given)
+    with torch.no_grad():
+        expected = torch.stack([net(x) for net in nets], 1)
+        torch.testing.assert_close(module(x), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=list(BODIES))
+@pytest.mark.parametrize("count", [1, 3])
+def test_whole_members(body: str, count: int) -> None:
+    together(f"block net(x: [B, 3, 8, 8]) {{\n{body}\n}}", images(), count)
+
+
+def test_whole_members_of_words() -> None:
+    together(WORDS, torch.arange(10).reshape(2, 5), 2)
+
+
+def test_a_vision_transformer() -> None:
+    given = {"width": 24, "heads": 3, "depth": 2, "classes": 7}
+    x = torch.randn(1, 3, 224, 224, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    nets = [randomised(archlang.build("specs/vit.arch", "vit", **given), seed) for seed in range(2)]
+    module, _ = applied("specs/vit.arch", ["pack(2)"], [x], *nets, entry="vit", **given)
+    with torch.no_grad():
+        expected = torch.stack([net(x) for net in nets], 1)
+        torch.testing.assert_close(module(x), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("gamma", [1, 2])
+def test_narrow_members_of_a_transformer_keep_apart(gamma: int) -> None:
+    """Of half the width; weights of one member move its own results alone."""
+    made = archlang.apply(WORDS, f"pack(2, alpha=1, gamma={gamma}, least=1)")
+    module = randomised(made.build())
+    assert module.layers[0].attn.qkv.weight.shape == (24, 4, 1) and module.table.weight.shape == (20, 8)
+    assert module.layers[0].up.weight.shape == (16, 4 // gamma, 1)
+    x = torch.arange(10).reshape(2, 5)
+    with torch.no_grad():
+        before = module(x)
+        for weight in (module.layers[1].attn.qkv.weight, module.layers[0].up.weight, module.layers[1].norm1.weight):
+            weight[: len(weight) // 2] += 1
+        module.table.weight[:, :4] += 1
+        after = module(x)
+    assert before.shape == (2, 2, 5, 10)
+    assert torch.equal(before[:, 1], after[:, 1]) and not torch.allclose(before[:, 0], after[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("body", "call", "said"),
+    [
+        ("x -> a: conv(8, 1) -> layernorm", "pack(2)", "dimension 3"),
+        ("x -> a: conv(8, 1) -> prelu", "pack(2)", "one weight for all channels"),
+        ("x -> a: conv(8, 1) -> flatten(2) -> lstm(3)", "pack(2)", "weights of its own"),
+        (
+            "x -> a: conv(12, 1) -> flatten(2) -> transpose(1, 2) -> attn: attention(2) -> out: linear(4)",
+            "pack(4, alpha=1)",
+            "2 heads",
+        ),
+        (
+            "x -> a: conv(8, 1) -> flatten(2) -> transpose(1, 2) -> attn: attention(2, qk_norm=true)",
+            "pack(2)",
+            "queries",
+        ),
+        ("x -> a: conv(8, 1) -> transpose(0, 1)", "pack(2)", "samples"),
+    ],
+)
+def test_which_op_and_why(body: str, call: str, said: str) -> None:
+    with pytest.raises(ArchError) as error:
+        archlang.apply(f"block net(x: [B, 3, 8, 8]) {{ return {body} }}", call)
+    (finding,) = error.value.diagnostics
+    assert finding.code in ("ARC0870", "ARC0871") and said in finding.message
