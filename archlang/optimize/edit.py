@@ -119,8 +119,9 @@ class Editor:
 
     def keeps_gradient(self, old: Value, new: Value, past: Node) -> bool:
         """Whether in training `new` gets the same gradient, bit for bit, once all that reads `old` reads it, and not by
-        way of the node `past`: of more than two terms, autograd might take the sum in another order."""
-        if not self.training or not is_float(new.type.dtype):
+        way of the node `past`: of more than two terms, autograd might take the sum in another order. Beside passes that
+        round, this does not count."""
+        if not self.training or not self.exact or not is_float(new.type.dtype):
             return True
         maker = self.maker(new)
         if maker is None and not self.root and sum(len(port.values) for port in self.graph.inputs) > 1:
@@ -132,7 +133,9 @@ class Editor:
             return True
         readers = [*others, *self.readers(old)]
         results = self.is_result(new) or self.is_result(old)
-        return len(readers) <= 2 and not results and all(n.op in registry() for n in readers)
+        if results or len(readers) > 2 or any(n.op not in registry() for n in readers):
+            return False
+        return not any(same_tensor(n) for n in readers if n.inputs[0] in (old, new))  # whose readers count, too
 
     def same_layout(self, old: Value, new: Value) -> bool:
         """Whether what reads `old` gives the same bits where it reads `new`, which holds the same elements.

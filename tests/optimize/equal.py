@@ -101,5 +101,5 @@ def _double(value: Any) -> Any:
 
 
 def exact() -> list[str]:
-    """The passes that change no bit."""
-    return [name for name, p in known_passes().items() if p.equivalence == "exact"]
+    """The passes for inference that change no bit."""
+    return [name for name, p in known_passes().items() if p.equivalence == "exact" and "inference" in p.purposes]

@@ -13,23 +13,29 @@ from archlang.ir.graph import Program
 from archlang.ir.walk import executed
 from archlang.optimize import known_passes, optimize
 from tests.optimize.equal import compared
+from tests.optimize.training import same_step
 
 ROUNDING = 1e-12  # in float64
 SIZES = {"B": 2}
-NAMES = [p.name for p in known_passes().values() if "inference" in p.purposes and p.equivalence != "approximate"]
 
 
-def orders() -> list[list[str]]:
+def orders(purpose: str, level: int) -> list[list[str]]:
     """The usual order, backwards, each pass before all others, and some at random."""
-    first = [[name, *(n for n in NAMES if n != name)] for name in NAMES]
-    return [NAMES, NAMES[::-1], *first, *(random.Random(i).sample(NAMES, len(NAMES)) for i in range(4))]
+    known = (p for p in known_passes().values() if purpose in p.purposes and p.level <= level)
+    names = [p.name for p in known if p.equivalence != "approximate"]
+    first = [[name, *(n for n in names if n != name)] for name in names]
+    return [names, names[::-1], *first, *(random.Random(i).sample(names, len(names)) for i in range(4))]
+
+
+def figures(program: Program, purpose: str, level: int) -> set[tuple[int, int]]:
+    """Nodes and parameters that orders end in."""
+    found = [optimize(program, purpose=purpose, names=names).program for names in orders(purpose, level)]
+    return {(executed(p), cost(p).parameters.parameters) for p in found}
 
 
 def agreed(program: Program) -> Program:
     """What all orders make of a program, which is tried once."""
-    found = [optimize(program, names=names).program for names in orders()]
-    figures = {(executed(p), cost(p).parameters.parameters) for p in found}
-    assert len(figures) == 1, figures
+    assert len(figures(program, "inference", 2)) == 1
     error, made = compared(program, {name: SIZES[name] for name in program.root.symbols})
     assert error <= ROUNDING and not optimize(made.program).fired
     return made.program
@@ -70,3 +76,19 @@ def test_orders_agree(text: str, wanted: dict[str, int]) -> None:
     nodes = [node for graph in made.graphs for node in graph.nodes]
     left = Counter(node.op for node in nodes) + Counter("bias" for node in nodes if node.attrs.get("bias"))
     assert {name: left[name] for name in wanted} == wanted
+
+
+TRAINED = (  # of x, [B, 8, 6, 8], where gradients are added in an order that counts
+    "y = x * 0.3; z = (y -> transpose(1, 2) -> transpose(2, 1)) / 1; return relu(z), z -> conv(4, 1), y + 0.5",
+    "y = x * 0.3; z = (y / 1) -> flip([1]) -> flip([1]); return relu(z), tanh(z), y + 0.5",
+    "y = x * 0.3; z = y + 0; return (tanh(x) * z) * tanh(x), relu(y), tanh(y), x + 0.5",
+    'y = x * 0.3; z = y -> cast("float"); return (y + tanh(x)) + z, z / 3, relu(z)',
+)
+
+
+@pytest.mark.parametrize("text", TRAINED)
+def test_orders_agree_in_training(text: str) -> None:
+    body = "".join(f"    {line}\n" for line in text.split("; "))
+    program = archlang.compile(f"block net(x: [B, 8, 6, 8]) {{\n{body}}}").program
+    assert len(figures(program, "train", 1)) == len(figures(program, "train", 2)) == 1
+    same_step(program, SIZES)
