@@ -109,25 +109,28 @@ def _unit(unit: Unit, shared: Shared, typed: frozenset[str], swept: list[Sweep])
         return [_class(unit, None, (), swept)]
     found = results(unit.body, unit.name, shared.names)
     forward = print_forward(unit, shapes, found, shared.names, typed)
-    tuples = list(dict.fromkeys(_named_tuple(unit, r, len(found) > 1) for r in found if r.name))
+    tuples = _named_tuples(unit.name, found)
     if unit.function:
         return [*tuples, _function(unit, forward)]
-    return [*tuples, _class(unit, forward, _methods(unit, shared, typed), swept)]
+    methods, more = _methods(unit, shared, typed)
+    return [*tuples, *more, _class(unit, forward, methods, swept)]
 
 
-def _methods(unit: Unit, shared: Shared, typed: frozenset[str]) -> list[tuple[str, str, Forward]]:
-    """The methods beside `forward`, printed as if each were one."""
+def _methods(unit: Unit, shared: Shared, typed: frozenset[str]) -> tuple[list[tuple[str, str, Forward]], list[str]]:
+    """The methods beside `forward`, printed as if each were one, and the NamedTuples that they return."""
     assert unit.body is not None and unit.arguments is not None
     found: list[tuple[str, str, Forward]] = []
+    tuples: list[str] = []
     for place, method in enumerate(unit.body.methods):
         bodies = [b.methods[place].body for b in unit.bodies]
         part = replace(unit, body=method.body, bodies=bodies)
         shapes = Shapes(bodies, unit.arguments)
-        given = results(method.body, unit.name, shared.names)
+        given = results(method.body, unit.name + method.name.title().replace("_", ""), shared.names)
+        tuples += _named_tuples(f"{unit.name}.{method.name}", given)
         within = UNCHANGED.name if method.replays else ""
         text = print_forward(part, shapes, given, shared.names, typed, method.kind, within=within)
         found.append((method.name, method.kind, text))
-    return found
+    return found, tuples
 
 
 def _description(unit: Unit) -> list[str]:
@@ -188,11 +191,15 @@ def _promise(unit: Unit) -> list[str]:
     return [escape(f"For {' and '.join(first)}.")] if first and all(first == other for other in others) else []
 
 
-def _named_tuple(unit: Unit, result: Result, two: bool) -> str:
+def _named_tuples(source: str, found: list[Result]) -> list[str]:
+    return list(dict.fromkeys(_named_tuple(source, r, len(found) > 1) for r in found if r.name))
+
+
+def _named_tuple(source: str, result: Result, two: bool) -> str:
     when = " in training" if two and result.name and any(o.training for o in result.items) else ""
     text = _template("tuple.py.jinja").render(
         name=result.name,
-        docstring=f'    """What `{unit.name}` returns{when}."""',
+        docstring=f'    """What `{source}` returns{when}."""',
         fields=[
             f"{f}: {'list[Tensor]' if o.kind == 'tensors' else 'Tensor'}"
             for f, o in zip(result.fields or (), result.items, strict=True)

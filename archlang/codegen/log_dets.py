@@ -171,7 +171,8 @@ def method(b: _Builder) -> list[Method]:
     root = graph is forms.program.root
     if METHOD in b.make.layout().attributes:
         fail("ARC0407", f"the label `{METHOD}` hides the method of a module that gives its log-determinant", graph.span)
-    return [Method(METHOD, "Tensor", b.part(with_log_det(graph) if root else adds_log_det(graph), regions=root))]
+    part = with_log_det(graph) if root else adds_log_det(graph)
+    return [Method(METHOD, "Tensor", b.part(part, regions=root or not forms.has_statements(graph)))]
 
 
 def measured_statements(b: _Builder, taken: frozenset[str]) -> list[Method]:

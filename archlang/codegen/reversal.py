@@ -98,9 +98,6 @@ class Reversal:
 def whole(root: Graph) -> Graph:
     """The root with its log-determinant."""
     try:
-        if not root.streams or any(o.name or o.training for o in root.outputs):
-            fail("ARC0630", "no log-determinant: what the network gives has names", root.span,
-                 help="measure inside: `z, log_det = x -> logdet(flow)`")  # fmt: skip
         return with_log_det(root)
     except ArchError as error:
         reason = error.diagnostics[0]

@@ -27,14 +27,18 @@ _ADDING: WeakKeyDictionary[Graph, Graph] = WeakKeyDictionary()
 
 
 def with_log_det(graph: Graph) -> Graph:
-    """The graph with a further, last output: log|det J| of its streams' map, [B].
+    """The graph with a further, last output: log|det J| of its streams' map, [B]; `log_det` where others have names.
 
     It has the same children under the same paths. Raises ArchError where the graph has no proof, or no determinant.
     """
     if graph not in _WHOLE:
         measure = Measure(graph, graph.streams, graph.span)
         nodes = measure.run(graph.nodes, prove(graph).steps)
-        outputs = [*graph.outputs, Output((measure.total(nodes),))]
+        names = {output.name for output in graph.outputs}
+        called = "log_det" if names != {""} else ""
+        while called in names - {""}:
+            called += "_"
+        outputs = [*graph.outputs, Output((measure.total(nodes),), called)]
         _WHOLE[graph] = replace(graph, name=f"{graph.name}_log_det", nodes=nodes, outputs=outputs, proof=None)
     return _WHOLE[graph]
 
@@ -53,9 +57,11 @@ def adds_log_det(graph: Graph) -> Graph:
         streams = [port for port in graph.inputs if not port.context]
         context = [port for port in graph.inputs if port.context]
         k = proof.outputs
+        plain = [replace(output, name="") for output in graph.outputs]  # for a caller that takes them by their places
+        before_it, after_it = plain[:k], plain[k:]
         _ADDING[graph] = replace(
             graph, name=f"{graph.name}_adds_log_det", inputs=[*streams, Port("log_det", (before,)), *context],
-            nodes=nodes, outputs=[*graph.outputs[:k], Output((measure.total(nodes),)), *graph.outputs[k:]],
+            nodes=nodes, outputs=[*before_it, Output((measure.total(nodes),)), *after_it],
             proof=replace(proof, steps=tuple(measure.steps), outputs=k + 1),
         )  # fmt: skip
     return _ADDING[graph]

@@ -68,28 +68,34 @@ def prove(
             if not port.context
             for i, value in enumerate(port.values)
         ]
-        outputs = graph.outputs[: _plain_outputs(graph)]
         context = [v for port in graph.inputs if port.context for v in port.values]
-        prover = Prover(graph, graph.nodes, names, graph.span, context)
-        results = [value for output in outputs for value in output.values]
-        if replay is not None:
-            prover.replay(replay, begun)
-        prover.run(moves, results, graph.span)
-        graph.proof = prover.proof(len(outputs))
+        *others, fewest = _streams_among(graph)
+        for count in (*others, fewest):
+            prover = Prover(graph, graph.nodes, names, graph.span, context)
+            results = [value for output in graph.outputs[:count] for value in output.values]
+            try:
+                if replay is not None:
+                    prover.replay(replay, begun)
+                prover.run(moves, results, graph.span)
+            except ArchError:
+                if count == fewest:
+                    raise
+                continue
+            graph.proof = prover.proof(count)
+            break
+        assert graph.proof is not None
         if note is not None:
             for warning in prover.warnings:
                 note(warning)
     return graph.proof
 
 
-def _plain_outputs(graph: Graph) -> int:
-    """Outputs before the first that has a name or exists in training only: side outputs come last."""
-    plain = 0
-    for output in graph.outputs:
-        if output.name or output.training:
-            break
-        plain += 1
-    return plain
+def _streams_among(graph: Graph) -> list[int]:
+    """How many of the outputs may be the streams: those without a name, as side outputs come last. Where all have
+    names, as many of the first as are streams, all if possible."""
+    always = next((i for i, o in enumerate(graph.outputs) if o.training), len(graph.outputs))
+    plain = next((i for i, o in enumerate(graph.outputs[:always]) if o.name), always)
+    return [plain] if plain or not always else [*range(always, 0, -1)]
 
 
 class Prover(Judge):

@@ -175,6 +175,102 @@ def test_generated_densities(spec: str, rebuild: bool) -> None:
         torch.testing.assert_close(gradient, theirs[name], rtol=1e-12, atol=1e-12 * scale)
 
 
+FLOWS: dict[str, dict[str, Any]] = {
+    "glow": {"steps": 1, "scales": 2, "width": 4},
+    "cinc_flow": {"steps": 1, "scales": 2, "width": 4},
+    "inverse_flow": {"steps": 1, "scales": 2, "width": 4},
+    "residual_flow": {"blocks": [1, 1], "width": 4, "dense_width": 4, "size": 4},
+}
+
+
+def whole(spec: str, params: dict[str, Any], rebuild: bool = True) -> tuple[Any, InterpreterModule]:
+    """A published flow as a whole, small, with its log-determinant: the generated module and the interpreter's."""
+    program = archlang.compile(SPECS / f"{spec}.arch", spec, **params).program
+    torch.manual_seed(0)
+    module = load(generate(program, source_name="net", rebuild=rebuild, log_det=True)).root().double().eval()
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter += (0.2 if name.endswith("scale") else 0.05) * torch.randn_like(parameter)
+    plain = InterpreterModule(Program.of(with_log_det(program.root)), torch.float64).eval()
+    plain.load_state_dict(module.state_dict())
+    return module, plain
+
+
+def log_det_of(results: Any) -> torch.Tensor:
+    found: torch.Tensor = results.log_det if hasattr(results, "log_det") else results[-1]
+    return found
+
+
+def latents(results: Any) -> torch.Tensor:
+    """All of them, one after the other: [B, D]."""
+    first = results[0] if isinstance(results, tuple) else results
+    return torch.cat([z.flatten(1) for z in (first if isinstance(first, list) else [first])], 1)
+
+
+@pytest.mark.parametrize("spec", FLOWS)
+def test_log_determinants_of_whole_flows(spec: str) -> None:
+    """Over all scales, those that factor out included, that of the Jacobian; density and inverse are the forward's."""
+    module, plain = whole(spec, FLOWS[spec])
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    results = module.with_log_det(x)
+    assert torch.equal(latents(results), latents(module(x)))
+    matrix = torch.autograd.functional.jacobian(lambda x: latents(module(x)), x)
+    expected = torch.stack([torch.linalg.slogdet(matrix[i, :, i].reshape(48, 48)).logabsdet for i in range(2)])
+    assert expected.abs().min() > 0.1
+    assert torch.allclose(log_det_of(results), expected, rtol=0, atol=1e-9)
+    assert torch.allclose(log_det_of(plain(x)), expected, rtol=0, atol=1e-9)
+    with torch.no_grad():
+        tolerance = 1e-5 if spec == "residual_flow" else 1e-10
+        assert (module.inverse(results[0] if spec != "residual_flow" else module(x)) - x).abs().max() < tolerance
+        if spec == "glow":
+            assert torch.equal(results.log_p, module(x).log_p)
+
+
+@pytest.mark.parametrize("spec", ["glow", "cinc_flow", "inverse_flow"])
+def test_flows_are_trained_without_activations(spec: str) -> None:
+    """The likelihood's gradients are plain autograd's; what is kept for them does not grow with the steps."""
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    gradients, kept = [], []
+    for rebuild, steps in ((True, 1), (False, 1), (True, 4), (False, 4)):
+        module, _ = whole(spec, {**FLOWS[spec], "steps": steps}, rebuild)
+        weights = {p.untyped_storage().data_ptr() for p in (*module.parameters(), *module.buffers())}
+        saved: dict[int, int] = {}
+
+        def keep(t: torch.Tensor, weights: Any = weights, saved: Any = saved) -> torch.Tensor:
+            if t.untyped_storage().data_ptr() not in weights:
+                saved[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+            results = module.with_log_det(x)
+            loss = latents(results).square().sum() / 2 - log_det_of(results).sum()
+        kept.append(sum(saved.values()))
+        loss.backward()
+        gradients.append({name: p.grad for name, p in module.named_parameters()})
+    for name, gradient in gradients[1].items():
+        if gradient is not None:
+            torch.testing.assert_close(gradients[0][name], gradient, rtol=1e-9, atol=1e-11)
+    assert kept[2] == kept[0] and kept[3] > 2 * kept[1]
+
+
+def test_a_log_determinant_beside_named_results() -> None:
+    """Names that are taken; results that are no streams; what drops a stream has none."""
+    block = "block net(x: [B, 4]) {{ a, b = x -> halves\n {} }}"
+    module = archlang_module(block.format("return z=[exp(a), b], log_det=reduce_sum(a, [1])"))
+    x = torch.randn(3, 4, dtype=torch.float64)
+    results = module.with_log_det(x)
+    assert results._fields == ("z", "log_det", "log_det_")
+    assert torch.allclose(results.log_det_, x[:, :2].sum(1)) and torch.equal(results.log_det, x[:, :2].sum(1))
+    with pytest.raises(archlang.ArchError) as caught:
+        archlang_module(block.format("return z=exp(a), log_p=reduce_sum(b, [1])"))
+    (finding,) = caught.value.diagnostics
+    assert finding.code == "ARC0630" and "the stream `b` is dropped" in finding.message
+
+
+def archlang_module(text: str) -> Any:
+    return load(generate(archlang.compile(text, "net").program, source_name="net", log_det=True)).root().double()
+
+
 STEPS = """
 use zoo.{spec}: step
 block net(x: [B, 8, 2, 2]) {{ return x -> flow: chain([step(6) for _ in 0..3]) }}

@@ -59,6 +59,21 @@ def test_only_the_results_are_kept(pair: Pair) -> None:
     assert sorted(sizes) == sorted([torch.Size([2, 4, 5, 6])] * 3)  # two streams, and the context
 
 
+def test_saved_tensors_may_be_moved(pair: Pair) -> None:
+    """As by `save_on_cpu`, and by what offloads activations: other tensors come back."""
+
+    def run(net: nn.Module) -> list[Tensor | None]:
+        given = pair.inputs()
+        with torch.autograd.graph.saved_tensors_hooks(torch.clone, torch.clone):
+            results = flat(net(*given))
+        sum(r.square().sum() for r in results).backward()
+        return [t.grad for t in (*given, *net.parameters())]
+
+    for a, b in zip(run(pair.ours), run(pair.plain), strict=True):
+        assert (a is None) == (b is None)
+        assert a is None or b is None or torch.allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
 def test_outputs_are_those_of_plain_autograd(pair: Pair) -> None:
     given = pair.inputs()
     for a, b in zip(flat(pair.ours(*given)), flat(pair.plain(*given)), strict=True):

@@ -215,7 +215,7 @@ def run_region(steps: list[Step], values: Any, replay: Any, rewind: Any) -> None
     weights = dict.fromkeys(p for m in modules for p in m.parameters(recurse=False))
     tensors = [values[i] for i in inputs]
     compiling = torch.compiler.is_compiling()
-    again = None if compiling else Again(modules, tensors, replay)
+    again = None if compiling else Again(modules, weights, tensors, replay)
     what = (steps, inputs, list(outputs), again, rewind or Rewind)
     results = Region.apply(what, *tensors, *weights)  # type: ignore[no-untyped-call]
     for i in {i for s in steps for i in s.x}:
@@ -227,8 +227,13 @@ class Again:
     """What a second evaluation of a region must find as the first one did."""
 
     def __init__(
-        self, modules: list[nn.Module], tensors: list[Tensor], replay: Sequence[Any]
+        self,
+        modules: list[nn.Module],
+        weights: Any,
+        tensors: Any,
+        replay: Sequence[Any],
     ) -> None:
+        self.weights = list(weights)  # hooks of saved tensors give others back
         self.modes = {m: m.training for m in modules}
         self.devices = sorted({t.device for t in tensors}, key=str)
         kinds = sorted({"cpu", *(d.type for d in self.devices)})
@@ -381,6 +386,7 @@ class Region(torch.autograd.Function):
         wanted = ctx.needs_input_grad[1:]
         count = len(wanted) - len(ctx.inputs)
         weights, saved = ctx.saved_tensors[:count], iter(ctx.saved_tensors[count:])
+        weights = weights if ctx.again is None else ctx.again.weights
         values = {i: next(saved) for i in ctx.known}
         needed = {i for i, need in zip(ctx.inputs, wanted, strict=False) if need}
         todo = []
