@@ -201,7 +201,7 @@ def test_the_whole_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
     flow = "block net(x: [B, 4]) { return x -> "
     for text, code in ((flow + "m: invertible_linear }", 0), (flow + "linear(4) }", 1), (flow.replace(
-        "return x", "return z=x") + "m: invertible_linear }", 1)):  # fmt: skip
+        "return x", "return z=x") + "m: invertible_linear }", 0)):  # fmt: skip
         (tmp_path / "net.arch").write_text(text, encoding="utf-8")
         found = main(["compile", str(tmp_path / "net.arch"), "--log-det"])
         printed = capsys.readouterr()
