@@ -1,24 +1,28 @@
 """Prunes the designs in specs/ by half, and compares what the smaller specs compute with the masked networks (float64).
 
-Usage: python benchmarks/prune.py [SPEC ...] [--largest PARAMETERS] [--ratio SHARE] [--through-norms]
+Usage: python benchmarks/prune.py [SPEC ...] [--largest PARAMETERS] [--ratio SHARE] [--through-norms] [--check]
 
 A line a design: parameters before and after, and the largest relative difference of an output. The masked network has
 zeros in all weights of the channels that are left out. With --through-norms groups shrink that norms take statistics
-over: those of the masked network skip the channels that are zero.
+over: those of the masked network skip the channels that are zero. With --check nothing runs: of every size, the smaller
+specs must pass `archc check` and compile.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 import archlang
+from archlang.cli import main as archc
 from archlang.elaborate import elaborate
 from archlang.groups import Groups, find
 from archlang.groups.apply import arrange
@@ -118,6 +122,21 @@ def difference(program: Program, ratio: float, through_norms: bool = False) -> t
     return small, worst
 
 
+def checked(program: Program, ratio: float, through_norms: bool) -> Program:
+    """The pruned program, from its spec, which `archc check` accepts."""
+    groups = find(program)
+    kept = by_ratio(groups, ratio, through_norms=through_norms)
+    text = to_arch(shrink(program, groups, kept))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "small.arch"
+        path.write_text(text, encoding="utf-8")
+        said = io.StringIO()
+        with redirect_stdout(said), redirect_stderr(said):
+            status = archc(["check", "--no-cache", str(path)])
+    assert status == 0, said.getvalue()
+    return archlang.compile(text).program
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("specs", nargs="*")
@@ -125,6 +144,7 @@ def main() -> int:
     parser.add_argument("--ratio", type=float, default=0.5)
     parser.add_argument("--through-norms", action="store_true")
     parser.add_argument("--smallest", type=int, default=0)
+    parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     bad = tried = 0
     for path in sorted((ROOT / "specs").glob("*.arch")):
@@ -134,13 +154,17 @@ def main() -> int:
         for entry in entries(spec.module):
             program = elaborate(spec.module, entry).program
             before = counts(program).parameters
-            if not args.smallest <= before <= args.largest:
+            if not args.check and not args.smallest <= before <= args.largest:
                 continue
             tried += 1
             try:
-                small, worst = difference(program, args.ratio, args.through_norms)
-                bad += worst > 1e-9
-                said = f"{before:,} -> {counts(small).parameters:,} parameters; difference {worst:.1e}"
+                if args.check:
+                    small, said = checked(program, args.ratio, args.through_norms), "checked"
+                else:
+                    small, worst = difference(program, args.ratio, args.through_norms)
+                    bad += worst > 1e-9
+                    said = f"difference {worst:.1e}"
+                said = f"{before:,} -> {counts(small).parameters:,} parameters; {said}"
             except ArchError as error:
                 bad += 1
                 said = f"{error.diagnostics[0].code} {error.diagnostics[0].message}"

@@ -194,6 +194,7 @@ def _built(cx: Activation, instance: Instance, name: str, types: Sequence[Tensor
     graph.block = name
     if name not in cx.session.names:
         graph.name = name
+        cx.session.names[name] = 1
     cx.session.built.setdefault(structure, []).append(graph)
     return graph
 

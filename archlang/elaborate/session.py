@@ -129,9 +129,13 @@ class Session:
 
     def unique(self, name: str) -> str:
         """A graph name that no other graph of the program has."""
-        number = self.names.get(name, 0) + 1
+        found, number = name, self.names.get(name, 0) + 1
+        if number > 1:
+            while (found := f"{name}_{number}") in self.names:  # of a block that is called so
+                number += 1
+            self.names[found] = 1
         self.names[name] = number
-        return name if number == 1 else f"{name}_{number}"
+        return found
 
 
 class StopElaboration(Exception):

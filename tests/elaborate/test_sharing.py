@@ -267,3 +267,19 @@ def twice(net: Any, x: torch.Tensor, parts: Any) -> torch.Tensor:
     for part in parts.children():
         x = one(part, x) + net.s(x)
     return x
+
+
+def test_graphs_of_blocks_whose_names_look_like_numbered_ones() -> None:
+    text = """
+    block mlp(width: int)(x) { return x -> fc: linear(width) -> relu }
+    block mlp_2(x) { return x -> fc: linear(8) }
+    block net(x: [B, 4]) {
+        x = x -> a: mlp_2 -> b: mlp(8) -> c: mlp(9) -> d: mlp(10)
+        return x -> e: mlp_2
+    }
+    """
+    names = [graph.name for graph in done(text, "net").program.graphs]
+    assert names == ["mlp_2", "mlp", "mlp_3", "mlp_4", "mlp_2_2", "net"]
+    turned = text.replace("x -> a: mlp_2 -> b: mlp(8)", "x -> a: mlp(5) -> b: mlp(8)")
+    names = [graph.name for graph in done(turned, "net").program.graphs]
+    assert len(set(names)) == len(names)
