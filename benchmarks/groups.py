@@ -99,6 +99,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("specs", nargs="*")
     parser.add_argument("--largest", type=int, default=40_000_000)
+    parser.add_argument("--smallest", type=int, default=0)
     parser.add_argument("--only", help="a design")
     args = parser.parse_args()
     bad = 0
@@ -110,7 +111,7 @@ def main() -> int:
             if args.only and entry != args.only:
                 continue
             program = elaborate(spec.module, entry).program
-            if counts(program).parameters > args.largest:
+            if not args.smallest <= counts(program).parameters <= args.largest:
                 continue
             start = time.perf_counter()
             groups = find(program)

@@ -134,6 +134,8 @@ class Prover(Judge):
                 if step.span is not None:
                     named = zip(node.outputs, step.names, strict=False)
                     self.origins.update((id(v), (name, step.span)) for v, name in named)
+                if node.callee is not None and proved(node.callee) is None:
+                    self.not_invertible(node, node.outputs[0], step.span)
                 self.step(node, consumed, step.span)
             for value in node.outputs:
                 if id(value) in begun:

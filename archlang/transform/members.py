@@ -133,8 +133,11 @@ class Members:
         ]
         said = op.channels(cx, ins, [v.type for v in node.outputs], node.attrs)
         cx.settle()
-        if len({axis.size == 1 for axis in packed}) > 1:
-            return self._one_by_one(node, name, "has one channel for several")
+        if any(axis.size == 1 for axis in packed):  # which no factor stands for
+            alike = {(v.type, self.axis(v)) for v in _read(node)}
+            if op.elementwise and len(alike) == 1 and not any(map(self.shared, _read(node))):
+                return Plain(True, (self.axis(node.inputs[0]),))
+            return self._one_by_one(node, name, "reads one channel of each member")
         first: set[int] = set()
         for axis in packed:
             if any(var.fixed or var.held or var.measured for var in leaves(axis)) or len(parts(axis)) > 1:
@@ -235,16 +238,26 @@ class Members:
                 continue
             self._batched(node)
             if node.op == "weight":
-                self._declared(node, name)
+                self._declared(graph, node, name)
             elif node.op in LAYERS or node.op in ATTENTIONS:
-                images = node.op in ("conv", "conv_transpose")
-                self._hold(node.outputs, [1 if images else v.type.rank - 1 for v in node.outputs])
+                self._hold(node.outputs, [self._place(node, v) for v in node.outputs])
                 if node.op in ATTENTIONS:
                     self._attention(node, name)
             elif node.op in NORMS or node.op in FEATURES:
                 self._norm(node, name)
             else:
                 self._plain(node, name)
+
+    def _place(self, node: Node, result: Value) -> int:
+        """Where a layer's result has the channels: a linear layer over another dimension leaves them where they are."""
+        if node.op in ("conv", "conv_transpose"):
+            return 1
+        (x, *_) = node.inputs
+        last = result.type.rank - 1
+        if node.op == "linear" and not self.shared(x) and self.axis(x) != last:
+            self._tie(x, result)
+            return self.axis(x)
+        return last
 
     def _hold(self, values: Sequence[Value], axes: Sequence[int]) -> None:
         """Values that have the channels of several members in these dimensions."""
@@ -279,9 +292,11 @@ class Members:
             if value.type.rank and value.type.shape[0] in sizes:
                 self._batches[id(value)] = value.type.shape[0]
 
-    def _declared(self, node: Node, name: str) -> None:
+    def _declared(self, graph: Graph, node: Node, name: str) -> None:
         """A weight that a block declares: a copy for each member, along the channels that it belongs to."""
         axis = self.weight(name)
+        if axis is None and not any(v is node.outputs[0] for n in graph.nodes for v in n.inputs):
+            axis = node.outputs[0].type.rank - 1  # nothing reads it
         if axis is None:
             self.refuse(name, "is a weight of its own, and belongs to no layer's channels", node.span)
         self._hold(node.outputs, [axis])
@@ -323,12 +338,12 @@ class Members:
 
     def _plain(self, node: Node, name: str) -> None:
         op = registry().get(node.op)
-        flags = {self.shared(v) for v in node.inputs}
+        flags = {self.shared(v) for v in _read(node)}
         if node.op != "phase" and (op is None or (op.weights(node.attrs) and _saved(node))):
             self.refuse(name, "has weights of its own that are not those of channels", node.span)
         for value in node.outputs:
             self._shared[id(value)] = False not in flags
-            for other in node.inputs:
+            for other in _read(node):
                 self._tie(value, other)
         if False not in flags:
             return
@@ -337,7 +352,7 @@ class Members:
                 self.refuse(name, "has the channels of members in one phase only, or elsewhere", node.span)
             self._hold(node.outputs, [self.axis(node.inputs[0])])
             return
-        dims = {self.axis(v) for v in node.inputs if not self.shared(v)}
+        dims = {self.axis(v) for v in _read(node) if not self.shared(v)}
         if node.op == "concat" and dims == {node.attrs["dim"]}:
             self._hold(node.outputs, [node.attrs["dim"]])
         else:
@@ -354,6 +369,14 @@ class Members:
         while self._same.get(key, key) != key:
             key = self._same[key]
         return key
+
+
+def _read(node: Node) -> list[Value]:
+    """The inputs of which an op reads more than their type and device."""
+    op = registry().get(node.op)
+    if op is None or any(port.variadic for port in op.inputs):
+        return list(node.inputs)
+    return [v for v, port in zip(node.inputs, op.inputs, strict=False) if port.name != "like"]
 
 
 def _saved(node: Node) -> bool:

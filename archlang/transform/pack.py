@@ -11,7 +11,7 @@ from archlang.optimize.weights import DROP, Change
 from archlang.records import dataclass, replace
 from archlang.transform.base import Given, Parameter, transforms
 from archlang.transform.members import ATTENTIONS, FEATURES, LAYERS, NORMS, Members, with_channels
-from archlang.transform.packing import Side, merged, parted
+from archlang.transform.packing import Side, merged, moved, parted
 from archlang.transform.work import Work, matches
 
 __all__ = ["pack"]
@@ -125,14 +125,16 @@ class _Packing:
         if node.op == "embedding":
             return self._table(node, name)
         into, out = ("in_features", "out_features") if node.op == "linear" else ("in_channels", "out_channels")
-        axis = y.type.rank - 1 if node.op == "linear" else 1
-        if not self.members.shared(x) and self.members.axis(x) != axis:
-            why = f"runs over dimension {axis}, and the channels of members are in {self.members.axis(x)}"
+        if node.op != "linear" and not self.members.shared(x) and self.members.axis(x) != 1:
+            why = f"runs over dimension 1, and the channels of members are in {self.members.axis(x)}"
             self.members.refuse(name, why, node.span)
-        if node.op == "linear" and not 2 <= x.type.rank <= 5:
-            self.members.refuse(name, f"is a `linear` over {x.type}", node.span)
         wide = self.members.width(y, name)
         groups = attrs.get("groups", 1)
+        across = node.op == "linear" and self.members.axis(y) != y.type.rank - 1
+        if node.op == "linear" and not 2 <= x.type.rank <= 5 - across:
+            self.members.refuse(name, f"is a `linear` over {x.type}", node.span)
+        if across:  # a matrix for each member, over what is no channel
+            return {**attrs, out: attrs[out] * self.members.count, "groups": self.members.count}
         if self.members.shared(x) and groups == 1:
             return {**attrs, out: wide}
         narrow = attrs[into] * self.members.count if self.members.shared(x) else self.members.width(x, name)
@@ -227,7 +229,7 @@ class _Packing:
         """A shared value for each member; where its one channel meets several, and of others, the value itself."""
         rank = max(v.type.rank for v in at.inputs)
         axis = self.members.axis(at.outputs[0]) - (rank - value.type.rank)
-        if not self.members.shared(value) or axis < 0 or value.type.shape[axis] == 1:
+        if not self.members.shared(value) or axis < 0 or (value.type.shape[axis] == 1 and at.op != "concat"):
             return value
         if at.op in ATTENTIONS and value is not at.inputs[0]:
             return value
@@ -257,7 +259,14 @@ class _Packing:
         path = node.path
         assert path is not None
         old = [join(path, decl.name) for decl in edit.graph.children[path].weights]
-        edit.merge(node, self.side.matrices(edit, node.inputs[0], node, path, old, attrs, attrs["groups"]))
+        (x,), axis, count = node.inputs, self.members.axis(node.outputs[0]), self.members.count
+        across = axis != node.outputs[0].type.rank - 1
+        if across:  # [..., members * C, ..., T] as [..., C, ..., members * T]
+            x = merged(edit, moved(edit, parted(edit, x, axis, count, node), axis, x.type.rank - 1, node), -2, node)
+        y = self.side.matrices(edit, x, node, path, old, attrs, attrs["groups"])
+        if across:
+            y = merged(edit, moved(edit, parted(edit, y, -1, count, node), y.type.rank - 1, axis, node), axis, node)
+        edit.merge(node, y)
 
     def _module(self, edit: Editor, node: Node, op: str, attrs: Attrs) -> None:
         """Gives the child of a node its weights for several members, once."""

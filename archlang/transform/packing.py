@@ -11,7 +11,7 @@ from archlang.ops.base import REQUIRED, Context, registry
 from archlang.optimize.edit import Editor
 from archlang.shapes.dim import Dim, Size
 
-__all__ = ["Side", "applied", "folded", "merged", "parted", "unfolded"]
+__all__ = ["Side", "applied", "folded", "merged", "moved", "parted", "unfolded"]
 
 
 def applied(edit: Editor, op: str, inputs: Sequence[Value], at: Node, **args: Any) -> Value:
@@ -28,7 +28,7 @@ def _results(edit: Editor, op: str, inputs: Sequence[Value], at: Node, args: Att
 
 def parted(edit: Editor, value: Value, axis: int, count: int, at: Node) -> Value:
     """[..., members * C, ...] as [..., members, C, ...]."""
-    shape = value.type.shape
+    shape, axis = value.type.shape, axis % value.type.rank
     size = shape[axis]
     assert isinstance(size, int)
     return applied(edit, "reshape", [value], at, shape=(*shape[:axis], count, size // count, *shape[axis + 1 :]))
@@ -36,7 +36,7 @@ def parted(edit: Editor, value: Value, axis: int, count: int, at: Node) -> Value
 
 def merged(edit: Editor, value: Value, axis: int, at: Node) -> Value:
     """[..., members, C, ...] as [..., members * C, ...]."""
-    shape = value.type.shape
+    shape, axis = value.type.shape, axis % value.type.rank
     return applied(
         edit, "reshape", [value], at, shape=(*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :])
     )
@@ -44,17 +44,18 @@ def merged(edit: Editor, value: Value, axis: int, at: Node) -> Value:
 
 def folded(edit: Editor, value: Value, axis: int, count: int, at: Node) -> Value:
     """[B, ..., members * C, ...] as [B * members, ..., C, ...]."""
-    apart = _moved(edit, parted(edit, value, axis, count, at), axis, 1, at)
+    apart = moved(edit, parted(edit, value, axis, count, at), axis, 1, at)
     return merged(edit, apart, 0, at)
 
 
 def unfolded(edit: Editor, value: Value, axis: int, count: int, batch: Size, at: Node) -> Value:
     """[B * members, ..., C, ...] as [B, ..., members * C, ...]."""
     apart = applied(edit, "reshape", [value], at, shape=(batch, count, *value.type.shape[1:]))
-    return merged(edit, _moved(edit, apart, 1, axis, at), axis, at)
+    return merged(edit, moved(edit, apart, 1, axis, at), axis, at)
 
 
-def _moved(edit: Editor, value: Value, source: int, target: int, at: Node) -> Value:
+def moved(edit: Editor, value: Value, source: int, target: int, at: Node) -> Value:
+    """The value with a dimension in another place."""
     if source == target:
         return value
     order = [i for i in range(value.type.rank) if i != source]
@@ -95,11 +96,11 @@ class Side:
         if rank == 2:
             image = applied(edit, "reshape", [x], at, shape=(*x.type.shape, 1))
         else:
-            image = _moved(edit, x, rank - 1, 1, at)
+            image = moved(edit, x, rank - 1, 1, at)
         y = self.points(edit, image, at, path, old, attrs, groups, points)
         if rank == 2:
             return applied(edit, "reshape", [y], at, shape=y.type.shape[:2])
-        return _moved(edit, y, 1, rank - 1, at)
+        return moved(edit, y, 1, rank - 1, at)
 
     def points(
         self, edit: Editor, x: Value, at: Node, path: str, old: Sequence[str], attrs: Attrs, groups: int, points: int
@@ -175,7 +176,7 @@ class Side:
         kept = {key: [join(path, n) for n in names[key : key + 3][1:] if join(path, n) in given] for key in (0, 3)}
         made = {"out_features": count * 3 * heads * width, "init": attrs["init"], "bias_init": attrs["bias_init"]}
         made["bias"] = attrs["qkv_bias"] if node.op == "attention" else attrs["bias"]
-        turned = _moved(edit, x, 2, 1, node)
+        turned = moved(edit, x, 2, 1, node)
         qkv = self.points(edit, turned, node, first, kept[0], made, count, 1)
         apart = applied(edit, "reshape", [qkv], node, shape=(batch, count, 3, heads, width, tokens))
         apart = applied(edit, "permute", [apart], node, dims=(2, 0, 1, 3, 5, 4))
@@ -186,7 +187,7 @@ class Side:
         y = applied(edit, "permute", [y], node, dims=(0, 1, 3, 2))
         y = applied(edit, "reshape", [y], node, shape=(batch, count * heads * width, tokens))
         made = {**made, "out_features": wide, "bias": attrs["proj_bias"] if node.op == "attention" else attrs["bias"]}
-        y = _moved(edit, self.points(edit, y, node, last, kept[3], made, count, 1), 1, 2, node)
+        y = moved(edit, self.points(edit, y, node, last, kept[3], made, count, 1), 1, 2, node)
         return applied(edit, "dropout", [y], node, p=attrs["proj_drop"]) if attrs.get("proj_drop") else y
 
     def _child(self, edit: Editor, path: str, child: Child) -> None:

@@ -34,6 +34,19 @@ BODIES = {  # a network of [B, 3, 8, 8] images
         a = softmax(einsum("b h q d, b h k d -> b h q k", q, k), dim=-1)
         return (a @ v) -> rearrange("b h t d -> b t (h d)") -> reduce_mean(1) -> o: linear(10)
     """,
+    "tokens mixed": """
+        y = x -> patch: conv(6, 4, 4) -> flatten(2) -> transpose(1, 2)
+        y = y + (y -> norm: layernorm -> transpose(1, 2) -> fc1: linear(9) -> gelu -> fc2: linear(4) -> transpose(1, 2))
+        scale = 1 / (1 + reduce_mean(abs(y), -1, keepdim=true))
+        return (y * scale) -> reduce_mean(1) -> head: linear(10)
+    """,
+    "one channel": """
+        y = x -> conv: conv(1, 3, padding=1) -> relu -> norm: batchnorm
+        here = arange(8, like=y)
+        y = concat([y, y * cast(here, "float", like=y)])
+        y = concat([x[:, :1], y]) -> after: batchnorm
+        return y -> last: conv(2, 1) -> sigmoid
+    """,
     "one member at a time": """
         y = x -> conv: conv(8, 3, padding=1)
         gate = softmax(y, 1) * reduce_mean(y, 1, keepdim=true)
