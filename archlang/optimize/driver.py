@@ -77,50 +77,70 @@ def optimize(
     program = clone(program)
     if not chosen:
         return Optimized(program, {}, ())
-    frozen = {id(g) for g in program.graphs if g.proof is not None} | _shared_states(program)
-    frozen |= {id(n.callee) for g in program.graphs for n in g.nodes if n.op in CONTRACTIONS or n.inverted or n.log_det}
+    course = _Course(program, purpose == "train", all(one.equivalence == "exact" for one, _ in chosen), trained)
     if purpose == "inference":
-        specialise(program, frozen)
-    changes: dict[int, list[Change]] = {}
-    fired: list[Fired] = []
-    pinned = pinned_paths(program)
-    exact = all(one.equivalence == "exact" for one, _ in chosen)
-    editors: dict[int, Editor] = {}
-
-    def run(one: Pass, number: float) -> bool:
-        """Runs a pass over all graphs once; whether it found anything."""
-        nonlocal program
-        count, callers = len(fired), Callers(program, frozen)
-        weights = Trained(program, changes, trained) if trained is not None and one.within else None
-        for graph in program.graphs:
-            if id(graph) in frozen:
-                continue
-            edit = editors.get(id(graph))
-            if edit is None:
-                edit = Editor(graph, purpose == "train", pinned.get(id(graph), set()), changes, fired)
-                editors[id(graph)] = edit
-            root = graph is program.root
-            edit.begin(one.name, root=root, exact=exact, callers=callers, number=number, trained=weights)
-            before_it = len(fired)
-            one.run(edit)
-            if len(fired) > before_it:  # perhaps other graphs have changed, too
-                editors.clear()
-        if len(fired) > count:
-            program = Program.of(program.root, program.given)
-            watch(one.name, len(fired) - count, program)
-        return len(fired) > count
-
+        specialise(program, course.frozen)
     usual, late = ([c for c in chosen if c[0].late == turn] for turn in (False, True))
     for _ in range(_ROUNDS):
-        found = [run(one, number) for one, number in usual]
-        if not any(found) and not any(run(one, number) for one, number in late):
+        found = [course.run(one, number, watch) for one, number in usual]
+        if not any(found) and not any(course.run(one, number, watch) for one, number in late):
             break
     else:
         raise RuntimeError("passes undo each other's work")
-    for graph in program.graphs:
-        if id(graph) not in frozen:
-            tidy(Editor(graph, purpose == "train", pinned.get(id(graph), set()), changes, fired))
-    return Optimized(program, changes, tuple(fired), purpose == "inference")
+    for graph in course.program.graphs:
+        if id(graph) not in course.frozen:
+            tidy(course.editor(graph))
+    return Optimized(course.program, course.changes, tuple(course.fired), purpose == "inference")
+
+
+class _Course:
+    """A program while passes rewrite it. frozen: graphs that stay as they are, by id."""
+
+    def __init__(self, program: Program, training: bool, exact: bool, trained: Mapping[str, Any] | None) -> None:
+        self.program = program
+        self.frozen = _frozen(program)
+        self.changes: dict[int, list[Change]] = {}
+        self.fired: list[Fired] = []
+        self._training, self._exact, self._trained = training, exact, trained
+        self._pinned = pinned_paths(program)
+        self._editors: dict[int, Editor] = {}
+
+    def editor(self, graph: Graph) -> Editor:
+        """What rewrites a graph, new where anything has changed."""
+        found = self._editors.get(id(graph))
+        if found is None:
+            pinned = self._pinned.get(id(graph), set())
+            found = Editor(graph, self._training, pinned, self.changes, self.fired)
+            self._editors[id(graph)] = found
+        return found
+
+    def run(self, one: Pass, number: float, watch: Callable[[str, int, Program], None]) -> bool:
+        """Runs a pass over all graphs once; whether it found anything."""
+        count, program = len(self.fired), self.program
+        callers = Callers(program, self.frozen)
+        looks = self._trained is not None and one.within
+        trained = Trained(program, self.changes, self._trained or {}) if looks else None
+        for graph in program.graphs:
+            if id(graph) in self.frozen:
+                continue
+            edit, before = self.editor(graph), len(self.fired)
+            root = graph is program.root
+            edit.begin(one.name, root=root, exact=self._exact, callers=callers, number=number, trained=trained)
+            one.run(edit)
+            if len(self.fired) > before:  # perhaps other graphs have changed, too
+                self._editors.clear()
+        found = len(self.fired) - count
+        if found:
+            self.program = Program.of(program.root, program.given)
+            watch(one.name, found, self.program)
+        return found > 0
+
+
+def _frozen(program: Program) -> set[int]:
+    """Graphs that no pass rewrites: whose inverse has to match, or that share one state."""
+    found = {id(g) for g in program.graphs if g.proof is not None} | _shared_states(program)
+    special = (n for g in program.graphs for n in g.nodes if n.op in CONTRACTIONS or n.inverted or n.log_det)
+    return found | {id(n.callee) for n in special}
 
 
 def _chosen(purpose: str, level: int, names: Sequence[str] | None) -> list[tuple[Pass, float]]:

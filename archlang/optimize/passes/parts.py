@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from archlang.ir.graph import Node, Value
 from archlang.optimize.base import rewrites
@@ -147,9 +147,8 @@ def _narrow(edit: Editor, concat: Node, cuts: Sequence[_Cut]) -> bool:
     if last - first in (1, len(given)):
         return False
     edit.did(concat, f"nothing reads {len(given) - (last - first)} inputs of `concat`")
-    _replace(
-        edit, concat, edit.add("concat", given[first:last], concat.attrs, at=concat), cuts, -_length(given[:first], dim)
-    )
+    narrow = edit.add("concat", given[first:last], concat.attrs, at=concat, name=concat.outputs[0].name)
+    _replace(edit, concat, narrow, cuts, -_length(given[:first], dim))
     return True
 
 
@@ -165,38 +164,39 @@ def _unite(edit: Editor, concat: Node) -> None:
         if other is concat or other.op != "concat" or other.attrs != concat.attrs or not _even(other):
             continue
         cuts = _cuts(edit, concat, other)
-        for joined, before, after in _unions(edit, concat, other) if cuts is not None else ():
-            at = next((n for n in (concat, other) if _fits(edit, n, joined, (concat, other))), None)
-            if at is not None and cuts is not None:
-                edit.did(concat, "two `concat` of which parts are taken are one")
-                new = edit.add("concat", joined, concat.attrs, at=at)
-                if after is None:
-                    edit.merge(other, new.outputs[0])
-                else:
-                    _replace(edit, other, new, _cuts(edit, other) or (), after)
-                _replace(edit, concat, new, cuts, before)
-                return
+        union = _union(edit, concat, other) if cuts is not None else None
+        if cuts is None or union is None:
+            continue
+        joined, before, after = union
+        at = next((n for n in (concat, other) if _fits(edit, n, joined, (concat, other))), None)
+        if at is not None:
+            edit.did(concat, "two `concat` of which parts are taken are one")
+            new = edit.add("concat", joined, concat.attrs, at=at)
+            if after is None:
+                edit.merge(other, new.outputs[0])
+            else:
+                _replace(edit, other, new, _cuts(edit, other) or (), after)
+            _replace(edit, concat, new, cuts, before)
+            return
 
 
-def _unions(edit: Editor, a: Node, b: Node) -> Iterator[tuple[list[Value], Size, Size | None]]:
-    """What a concat of the inputs of both is of, and where a's and b's begin in it; None: b is all of it."""
+def _union(edit: Editor, a: Node, b: Node) -> tuple[list[Value], Size, Size | None] | None:
+    """What a concat of the inputs of both is of, and where a's and b's begin in it (None: b is all of it); None where
+    they have nothing in common."""
     dim, whole = a.attrs["dim"], a.outputs[0]
     first, second = list(a.inputs), list(b.inputs)
     if whole in second:
         at = second.index(whole)
         second[at : at + 1] = first
-        if whole not in second:
-            yield second, _length(second[:at], dim), None
-        return
+        return (second, _length(second[:at], dim), None) if whole not in second else None
     for at in range(len(second) - len(first) + 1):
         if second[at : at + len(first)] == first:
-            yield second, _length(second[:at], dim), None
-            return
+            return second, _length(second[:at], dim), None
     if _cuts(edit, b) is not None:
         for many in range(min(len(first), len(second)) - 1, 0, -1):
             if first[-many:] == second[:many]:
-                yield first + second[many:], 0, _length(first[:-many], dim)
-                return
+                return first + second[many:], 0, _length(first[:-many], dim)
+    return None
 
 
 def _fits(edit: Editor, at: Node, values: Sequence[Value], old: Sequence[Node]) -> bool:
