@@ -310,11 +310,16 @@ class _Walk:
         flops: Size = 0
         results: Sequence[Ghost]
         if node.op in _OUTSIDE or node.inverted or node.log_det:
-            part.uncounted = frozenset({_uncounted(node, attrs)})
+            if not _declared(node):
+                part.uncounted = frozenset({_uncounted(node, attrs)})
             results = [self.tape.new(out.shape, out.dtype, given) for out in outs]
         else:
             results = registry()[node.op].trace(self.tape, ins, weights, outs, attrs)
-        if node.op not in _OUTSIDE and not node.log_det:
+        if node.op == "extern":
+            macs = attrs.get("macs", 0)
+            flops = 2 * macs
+            self.tape.kept += attrs.get("saved", 0) if self.tracer.grad and not node.inverted else 0
+        elif node.op not in _OUTSIDE and not node.log_det:
             types = [TensorType(g.shape, g.dtype) for g in ins]
             if node.inverted:  # as much as forward
                 types, outs = outs, types
@@ -367,6 +372,13 @@ def _context(node: Node) -> list[bool]:
 def _bytes(ghost: Ghost) -> Size:
     assert ghost.dtype in BYTES
     return nbytes(ghost.shape, ghost.dtype)
+
+
+def _declared(node: Node) -> bool:
+    """Whether an extern block states all that it costs. A function has no parameters."""
+    made = node.attrs.get("target", "").rpartition(":")[2].rpartition(".")[2][:1].isupper()
+    needed = {"macs", "saved", *(("params",) if made else ())}
+    return node.op == "extern" and not node.inverted and needed <= node.attrs.keys()
 
 
 def _uncounted(node: Node, attrs: Attrs) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from archlang.elaborate.builder import Builder
 from archlang.elaborate.errors import fail
+from archlang.elaborate.extern_facts import facts
 from archlang.elaborate.op_calls import wires_text
 from archlang.elaborate.patterns import match
 from archlang.elaborate.scope import Scope
@@ -43,9 +44,11 @@ def apply_extern(cx: Activation, builder: Builder, inst: ExternInstance, streams
         match(callee, param.type, item.type, span, f"`{param.name}`")
     types = result_type(callee, declared.result)
     target = "".join(p for p in declared.target.parts if isinstance(p, str))
+    known = facts(callee, declared)
     attrs = {"target": target, "args": tuple(inst.args.items()), "pure": declared.pure}
     if inst.path is None:
         builder.claim(inst, inst.default_name)
-    builder.fix_op(inst.path or "", "extern", attrs, (), inst.named_at, inst.borrowed, span)
-    results = builder.node("extern", list(streams.items), types, span, attrs, path=inst.path)
+    lasting = {name: known[name] for name in ("inverse", "params") if name in known}  # whatever sizes a call has
+    builder.fix_op(inst.path or "", "extern", {**attrs, **lasting}, (), inst.named_at, inst.borrowed, span)
+    results = builder.node("extern", list(streams.items), types, span, {**attrs, **known}, path=inst.path)
     return results[0] if len(results) == 1 else results

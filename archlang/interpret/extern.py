@@ -13,7 +13,7 @@ from typing import Any
 
 from archlang.interpret.bind import InterpretError
 
-__all__ = ["Externs", "load_target"]
+__all__ = ["Externs", "load_target", "method_of"]
 
 
 def load_target(target: str) -> Any:
@@ -23,6 +23,12 @@ def load_target(target: str) -> Any:
         return reduce(getattr, name.split("."), importlib.import_module(module))
     except (ImportError, AttributeError, ValueError) as error:
         raise InterpretError(f"extern `{target}` cannot be imported: {error}") from error
+
+
+def method_of(attrs: Mapping[str, Any]) -> str | None:
+    """The method of the extern's class that undoes it; None where a function does."""
+    head, _, method = attrs["inverse"].rpartition(".")
+    return method if head == attrs["target"] else None
 
 
 class Externs:
@@ -40,6 +46,22 @@ class Externs:
             else:
                 return lambda *ins: target(*ins, **arguments)
         return self.modules[path]
+
+    def undo(
+        self, path: str, attrs: Mapping[str, Any], outs: Sequence[Any], state: Mapping[str, Any], training: bool
+    ) -> Any:
+        """Calls what is declared to undo the extern: a method of its class, or a function that gets its arguments."""
+        import torch
+
+        method = method_of(attrs)
+        if method is None:
+            return load_target(attrs["inverse"])(*outs, **dict(attrs.get("args", ())))
+        made = self.build(path, attrs)
+        holder = torch.nn.ModuleList([made.train(training)])
+        holder.forward = lambda *given: getattr(made, method)(*given)
+        names = [name for name, _ in (*made.named_parameters(), *made.named_buffers())]
+        given = {f"0.{name}": state[f"{path}.{name}"] for name in names if f"{path}.{name}" in state}
+        return torch.func.functional_call(holder, given, tuple(outs))
 
     def run(
         self, path: str, attrs: Mapping[str, Any], ins: Sequence[Any], state: Mapping[str, Any], training: bool

@@ -208,7 +208,8 @@ def counts(program: Program) -> Counts:
     for graph in program.graphs:
         total = sum((_scalars(d) for d in graph.weights.values()), Counts())
         for child in graph.children.values():
-            one = sum((_scalars(d) for d in child.weights), Counts())
+            declared = int(child.attrs.get("params", 0)) if child.op == "extern" else 0
+            one = sum((_scalars(d) for d in child.weights), Counts(declared, declared))
             total += (totals[id(child.graph)] if child.graph is not None else one) * child.count
         totals[id(graph)] = total
     return totals[id(program.root)]

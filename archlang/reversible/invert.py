@@ -100,7 +100,7 @@ class Backwards:
             return
         outputs = tuple(self.start(v) for v in step.consumed)
         found = None
-        if node.op != "call":
+        if node.op not in ("call", "extern"):
             types = [v.type for v in (node.outputs if node.inverted else node.inputs)]
             found = registry()[node.op].bijection(types, node.attrs)
         if found is not None and found.inverse is not None and not node.inverted:

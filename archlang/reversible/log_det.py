@@ -161,6 +161,8 @@ class Measure:
         self.add(nodes, self.make(nodes, "mul", (each,), other=prod(stream.type.shape[1:], start=1)))
 
     def op(self, nodes: list[Node], node: Node, step: Step) -> None:
+        if node.op == "extern":
+            self.refuse(f"that of `{node.attrs['target']}` is not known", step.span or node.span)
         op = registry()[node.op]
         types = [v.type for v in (node.outputs if node.inverted else node.inputs)]
         found = op.bijection(types, node.attrs)

@@ -284,8 +284,10 @@ class Prover(Judge):
         return found
 
     def streams_of(self, node: Node, made: Value, hinted: bool) -> tuple[Value, ...]:
-        if node.phase is not None or node.op in ("weight", "phase", "extern"):
+        if node.phase is not None or node.op in ("weight", "phase"):
             return ()
+        if node.op == "extern":
+            return node.inputs if "inverse" in node.attrs else ()
         if node.op == "call":
             callee = node.callee
             assert callee is not None

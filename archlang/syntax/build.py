@@ -100,10 +100,19 @@ class Builder(TypeBuilder, ExpressionBuilder):
         groups: tuple[_Group, ...],
         result: tree.Type,
         target: tree.String,
+        facts: tuple[tree.Fact, ...] | None,
     ) -> tree.Extern:
         params, inputs = self.split_groups(name, groups)
         doc = self.docs.before(span.start)
-        return tree.Extern(span, name.text, self.span(name), params, inputs, result, target, pure is not None, doc)
+        return tree.Extern(
+            span, name.text, self.span(name), params, inputs, result, target, pure is not None, doc, facts or ()
+        )
+
+    def make_facts(self, span: Span, *facts: tree.Fact) -> tuple[tree.Fact, ...]:
+        return facts
+
+    def make_fact(self, span: Span, name: Token, value: tree.Expr) -> tree.Fact:
+        return tree.Fact(span, name.text, self.span(name), value)
 
     def split_groups(
         self, name: Token, groups: tuple[_Group, ...]

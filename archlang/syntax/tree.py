@@ -377,8 +377,17 @@ class Block(Node):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Fact(Node):
+    """`name = e`: what an extern block declares of itself."""
+
+    name: str
+    name_span: Span
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Extern(Node):
-    """`extern [pure] block name(params)(inputs) -> type = "module:Class"`."""
+    """`extern [pure] block name(params)(inputs) -> type = "module:Class" { facts }`."""
 
     name: str
     name_span: Span
@@ -388,6 +397,7 @@ class Extern(Node):
     target: String
     pure: bool = False
     doc: str = ""
+    facts: tuple[Fact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
