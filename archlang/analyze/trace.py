@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from archlang.analyze.plan import Env, Plan, Plans, present
+from archlang.ir.externs import cost_is_stated, figure, parameters_of
 from archlang.ir.graph import CONTRACTIONS, Attrs, Graph, Node, TensorType, WeightDecl
 from archlang.ir.paths import shift
 from archlang.ops.base import registry
@@ -310,15 +311,16 @@ class _Walk:
         flops: Size = 0
         results: Sequence[Ghost]
         if node.op in _OUTSIDE or node.inverted or node.log_det:
-            if not _declared(node):
+            if node.op != "extern" or node.inverted or not cost_is_stated(attrs):
                 part.uncounted = frozenset({_uncounted(node, attrs)})
             results = [self.tape.new(out.shape, out.dtype, given) for out in outs]
         else:
             results = registry()[node.op].trace(self.tape, ins, weights, outs, attrs)
         if node.op == "extern":
-            macs = attrs.get("macs", 0)
+            macs = figure(attrs, "macs") or 0
             flops = 2 * macs
-            self.tape.kept += attrs.get("saved", 0) if self.tracer.grad and not node.inverted else 0
+            records = self.tracer.grad and (any(g.grad for g in ins) or parameters_of(attrs))
+            self.tape.kept += (figure(attrs, "saved") or 0) if records and not node.inverted else 0
         elif node.op not in _OUTSIDE and not node.log_det:
             types = [TensorType(g.shape, g.dtype) for g in ins]
             if node.inverted:  # as much as forward
@@ -372,13 +374,6 @@ def _context(node: Node) -> list[bool]:
 def _bytes(ghost: Ghost) -> Size:
     assert ghost.dtype in BYTES
     return nbytes(ghost.shape, ghost.dtype)
-
-
-def _declared(node: Node) -> bool:
-    """Whether an extern block states all that it costs. A function has no parameters."""
-    made = node.attrs.get("target", "").rpartition(":")[2].rpartition(".")[2][:1].isupper()
-    needed = {"macs", "saved", *(("params",) if made else ())}
-    return node.op == "extern" and not node.inverted and needed <= node.attrs.keys()
 
 
 def _uncounted(node: Node, attrs: Attrs) -> str:

@@ -14,6 +14,7 @@ from torch import nn
 from archlang.analyze import Cost, cost
 from archlang.api import Compiled
 from archlang.certify.drift import Drift, drift
+from archlang.certify.inverses import ALLOWED, Undone, undone
 from archlang.certify.measure import Calls, Fake, begin, flat, macs_by_module
 from archlang.certify.places import deepest, span_at
 from archlang.certify.remember import Remembered
@@ -74,6 +75,7 @@ class Certificate:
     not_counted: tuple[str, ...] = ()
     not_measured: str | None = None  # why some figures are missing
     drift: Drift | None = None  # of rebuilt streams, where there are some
+    undone: list[Undone] = field(default_factory=list)  # extern blocks that declare an inverse
     found: list[Diagnostic] = field(default_factory=list)
 
 
@@ -193,6 +195,8 @@ class Runner:
         static = cost(self.program, choices[0] if choices else None)
         self.certificate.not_counted = static.uncounted
         self.weights(static)
+        if choices:
+            self.inverses(choices[0])
         for i, sizes in enumerate(() if _foreign(static) else choices):
             try:
                 self.operations(static if i == 0 else cost(self.program, sizes), sizes)
@@ -203,6 +207,20 @@ class Runner:
                 self.certificate.drift = drift(self.compiled, choices[0])
             except Exception as error:
                 self.certificate.not_measured = f"a step of training, {_text(error)}"
+
+    def inverses(self, sizes: Mapping[str, int]) -> None:
+        """Tries what extern blocks declare as their inverses."""
+        try:
+            self.certificate.undone = undone(self.program, sizes)
+        except Exception as error:
+            self.certificate.not_measured = f"a declared inverse, {_text(error)}"
+        for one in self.certificate.undone:
+            if not one.error <= ALLOWED:
+                target, inverse = one.node.attrs["target"], one.node.attrs["inverse"]
+                message = f"`{inverse}` does not undo `{target}`: the inputs come back with a relative error of "
+                message += f"{one.error:.1g} in float64"
+                label, help = "its declared inverse is not one", EXTERN
+                self.certificate.found.append(Diagnostic("ARC0855", message, one.node.span, label, help=help))
 
     def weights(self, static: Cost) -> None:
         tensors, buffers = list(self.shared.parameters()), list(self.shared.buffers())

@@ -24,6 +24,9 @@ def as_text(certificate: Certificate) -> str:
         lines += [f"  {r[0]:<{a}}  {r[1]:>{b}}  {r[2]:>{c}}  {r[3]}".rstrip() for r in rows]
     if certificate.drift is not None:
         lines += ["", *(f"  {line}" for line in _drift(certificate.drift))]
+    if certificate.undone:
+        lines += ["", "  declared inverses, relative errors in float64"]
+        lines += [f"    {one.node.attrs['inverse']}  {_error(one.error)}" for one in certificate.undone]
     lines += [f"  {line}" for line in _missing(certificate)]
     return "\n".join(lines) + "\n"
 
@@ -50,6 +53,10 @@ def _drift(found: Drift) -> Iterator[str]:
     yield f"in float32 at {shown(found.at)}, relative errors"
     yield f"  rebuilt streams, by steps back  {', '.join(f'{n}: {error:.0e}' for n, error in found.rebuilt.items())}"
     yield f"  gradients, against float64      {found.gradients:.0e}; without rebuilding {found.plain:.0e}"
+
+
+def _error(error: float) -> str:
+    return "below 1e-12" if error < 1e-12 else f"{error:.0e}"
 
 
 def _missing(certificate: Certificate) -> Iterator[str]:
@@ -83,6 +90,7 @@ def as_dict(certificate: Certificate) -> dict[str, Any]:
         ],
         "not_counted": list(certificate.not_counted),
         "not_measured": certificate.not_measured,
+        "undone": {str(one.node.attrs["inverse"]): one.error for one in certificate.undone},
         "drift": None if certificate.drift is None else _plain(certificate.drift),
     }
 

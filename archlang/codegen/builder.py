@@ -25,7 +25,7 @@ from archlang.codegen.checks import promises
 from archlang.codegen.construct import Constructor, extern_arguments
 from archlang.codegen.errors import fail
 from archlang.codegen.flow import reads
-from archlang.codegen.forms import Forms, entry, is_class
+from archlang.codegen.forms import Forms, entry
 from archlang.codegen.log_dets import contraction, measured, measured_statements, method, op_code
 from archlang.codegen.loops import chain, loop, loopable
 from archlang.codegen.names import Scope, identifier
@@ -34,6 +34,7 @@ from archlang.codegen.regions import outlined, rebuilt, region
 from archlang.codegen.shared import Shared
 from archlang.codegen.size_reads import size_reads
 from archlang.codegen.statements import Statements
+from archlang.ir.externs import is_class, undoing_method
 from archlang.ir.graph import CONTRACTIONS, Child, Graph, Node, TensorType, Value
 from archlang.ir.paths import Paths, split_index
 from archlang.report.diagnostic import ArchError
@@ -230,6 +231,13 @@ class _Builder:
         return [Step(target, code, node.phase, label, node.span)]
 
     def extern(self, node: Node, ins: tuple[py.Py, ...]) -> py.Py:
+        """A call of a user's own code, or of what is declared to undo it."""
+        method = undoing_method(node.attrs) if node.inverted else None
+        if method is not None:
+            return self.undone(self.module(node), ins, method)
+        if node.inverted:
+            name = self.shared.extern(node.attrs["inverse"], node.span)
+            return py.Call(py.Raw(name), ins, extern_arguments(node.attrs))
         if is_class(node.attrs["target"]):
             return py.Call(self.module(node), ins)
         name = self.shared.extern(node.attrs["target"], node.span)
@@ -287,10 +295,10 @@ class _Builder:
         taken = {*self.make.layout().attributes, *(m.name for m in self.outlines)}
         return next(n for n in joined([wish], (f"{wish}{i}" for i in count(2))) if n not in taken)
 
-    def undone(self, module: py.Py, args: tuple[py.Py, ...]) -> py.Call:
+    def undone(self, module: py.Py, args: tuple[py.Py, ...], method: str = "inverse") -> py.Call:
         """A module run backwards; by a function where mypy does not know its class."""
-        if isinstance(module, py.Get) and module.value == py.SELF:
-            return py.Call(py.Get(module, "inverse"), args)
+        if method != "inverse" or (isinstance(module, py.Get) and module.value == py.SELF):
+            return py.Call(py.Get(module, method), args)
         self.shared.help((UNDO,))
         return py.Call(py.Raw(UNDO.name), (module, *args))
 

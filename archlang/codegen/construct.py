@@ -8,10 +8,11 @@ from typing import Any
 from archlang.codegen import exprs as py
 from archlang.codegen.body import Marked, Rule
 from archlang.codegen.convert import convert, literal
-from archlang.codegen.forms import Forms, entry, is_class
+from archlang.codegen.forms import Forms, entry
 from archlang.codegen.layout import Layout, Slot
 from archlang.codegen.names import attribute
 from archlang.codegen.shared import Shared
+from archlang.ir.externs import is_class
 from archlang.ir.graph import Attrs, Child, Graph, Node, WeightDecl
 from archlang.ir.paths import Paths
 from archlang.ops import code, init

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from archlang.codegen.checkpoints import Segments
 from archlang.codegen.convert import mentions_self, symbolic, walk
 from archlang.codegen.reversal import Reversal
+from archlang.ir.externs import is_class
 from archlang.ir.graph import CONTRACTIONS, Graph, Node, Program, Value
 from archlang.ir.paths import Paths
 from archlang.ops import code
 from archlang.ops.base import Op, registry
 
-__all__ = ["Forms", "emission", "entry", "is_class"]
+__all__ = ["Forms", "emission", "entry"]
 
 
 def entry(node: Node) -> Op:
@@ -26,11 +27,6 @@ def emission(node: Node) -> code.Expr:
     op = entry(node)
     made = op.log_det_call if node.log_det else op.inverse_call if node.inverted else op.call
     return made(node.attrs, len(node.inputs))
-
-
-def is_class(target: str) -> bool:
-    """Whether an extern's target is a class, by the spelling of its name: it makes a module; else it is a function."""
-    return target.rpartition(":")[2].rpartition(".")[2][:1].isupper()
 
 
 @dataclass

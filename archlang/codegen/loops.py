@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from archlang.codegen import exprs as py
 from archlang.codegen.body import LAYER, Loop
 from archlang.codegen.convert import convert
-from archlang.codegen.forms import entry, is_class
+from archlang.codegen.forms import entry
 from archlang.codegen.log_dets import measured, op_code
 from archlang.codegen.regions import rebuilt, region
+from archlang.ir.externs import is_class
 from archlang.ir.graph import Node
 from archlang.ir.paths import split_index
 

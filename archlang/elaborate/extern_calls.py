@@ -45,10 +45,12 @@ def apply_extern(cx: Activation, builder: Builder, inst: ExternInstance, streams
     types = result_type(callee, declared.result)
     target = "".join(p for p in declared.target.parts if isinstance(p, str))
     known = facts(callee, declared)
-    attrs = {"target": target, "args": tuple(inst.args.items()), "pure": declared.pure}
+    attrs: dict[str, Any] = {"target": target, "args": tuple(inst.args.items()), "pure": declared.pure}
     if inst.path is None:
         builder.claim(inst, inst.default_name)
-    lasting = {name: known[name] for name in ("inverse", "params") if name in known}  # whatever sizes a call has
+    lasting: dict[str, Any] = {
+        name: known[name] for name in ("inverse", "params") if name in known
+    }  # whatever sizes a call has
     builder.fix_op(inst.path or "", "extern", {**attrs, **lasting}, (), inst.named_at, inst.borrowed, span)
     results = builder.node("extern", list(streams.items), types, span, {**attrs, **known}, path=inst.path)
     return results[0] if len(results) == 1 else results

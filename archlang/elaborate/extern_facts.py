@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from archlang.elaborate.errors import fail
 from archlang.elaborate.session import Activation
 from archlang.elaborate.values import describe
 from archlang.ir.graph import Attr
-from archlang.report.suggest import closest
+from archlang.report.suggest import did_you_mean
 from archlang.shapes.dim import Dim, symbols
 from archlang.syntax import tree
 
@@ -27,8 +27,7 @@ def facts(cx: Activation, declared: tree.Extern) -> dict[str, Attr]:
     found: dict[str, Attr] = {}
     for fact in declared.facts:
         if fact.name not in _KNOWN:
-            near = closest(fact.name, _KNOWN)
-            help = f"did you mean `{near}`?" if near else "there are " + ", ".join(f"`{name}`" for name in _KNOWN)
+            help = did_you_mean(fact.name, _KNOWN) or "there are " + ", ".join(f"`{name}`" for name in _KNOWN)
             fail("ARC0334", f"an extern block has no fact `{fact.name}`", fact.name_span, help=help)
         if fact.name in found:
             fail("ARC0334", f"`{fact.name}` is stated twice", fact.name_span)
@@ -65,5 +64,5 @@ def _value(cx: Activation, fact: tree.Fact) -> Any:
     return evaluate(cx, fact.value)
 
 
-def _refuse(fact: tree.Fact, value: Any) -> None:
+def _refuse(fact: tree.Fact, value: Any) -> NoReturn:
     fail("ARC0334", f"`{fact.name}` is {_KNOWN[fact.name]}, not {describe(value)}", fact.value.span)

@@ -12,8 +12,9 @@ from functools import reduce
 from typing import Any
 
 from archlang.interpret.bind import InterpretError
+from archlang.ir.externs import undoing_method
 
-__all__ = ["Externs", "load_target", "method_of"]
+__all__ = ["Externs", "load_target"]
 
 
 def load_target(target: str) -> Any:
@@ -23,12 +24,6 @@ def load_target(target: str) -> Any:
         return reduce(getattr, name.split("."), importlib.import_module(module))
     except (ImportError, AttributeError, ValueError) as error:
         raise InterpretError(f"extern `{target}` cannot be imported: {error}") from error
-
-
-def method_of(attrs: Mapping[str, Any]) -> str | None:
-    """The method of the extern's class that undoes it; None where a function does."""
-    head, _, method = attrs["inverse"].rpartition(".")
-    return method if head == attrs["target"] else None
 
 
 class Externs:
@@ -53,7 +48,7 @@ class Externs:
         """Calls what is declared to undo the extern: a method of its class, or a function that gets its arguments."""
         import torch
 
-        method = method_of(attrs)
+        method = undoing_method(attrs)
         if method is None:
             return load_target(attrs["inverse"])(*outs, **dict(attrs.get("args", ())))
         made = self.build(path, attrs)

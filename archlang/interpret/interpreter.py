@@ -178,8 +178,8 @@ class _Run:
         self, frame: _Frame, node: Node, attrs: Mapping[str, Any], path: str | None, ins: list[Any]
     ) -> Sequence[Any]:
         if node.op == "extern":
-            run = self.owner.externs.undo if node.inverted else self.owner.externs.run
-            out = run(path or "", attrs, ins, self.state, self.training)
+            call = self.owner.externs.undo if node.inverted else self.owner.externs.run
+            out = call(path or "", attrs, ins, self.state, self.training)
         else:
             if node.op not in registry():
                 raise InterpretError(f"unknown op `{node.op}`")

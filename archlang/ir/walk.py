@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Union
 
+from archlang.ir.externs import parameters_of
 from archlang.ir.graph import Child, Graph, Node, Output, Program, WeightDecl
 from archlang.ir.paths import Paths, join, shift
 from archlang.records import dataclass
@@ -208,7 +209,7 @@ def counts(program: Program) -> Counts:
     for graph in program.graphs:
         total = sum((_scalars(d) for d in graph.weights.values()), Counts())
         for child in graph.children.values():
-            declared = int(child.attrs.get("params", 0)) if child.op == "extern" else 0
+            declared = parameters_of(child.attrs) or 0 if child.op == "extern" else 0
             one = sum((_scalars(d) for d in child.weights), Counts(declared, declared))
             total += (totals[id(child.graph)] if child.graph is not None else one) * child.count
         totals[id(graph)] = total

@@ -135,7 +135,9 @@ def _undo(step: Step, names: Names) -> str:
     if step.kind == "concat":
         return f"{_named(step.consumed, names)} = {'unbind' if node.op == 'stack' else 'split'}({made})"
     back = _what(node)
-    if node.callee is None and not node.inverted:
+    if node.op == "extern":
+        back = str(node.attrs["target" if node.inverted else "inverse"])
+    elif node.callee is None and not node.inverted:
         found = registry()[node.op].bijection([v.type for v in node.inputs], node.attrs)
         back = found.inverse[0] if found is not None and found.inverse is not None else f"~{back}"
     else:

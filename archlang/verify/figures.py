@@ -11,6 +11,7 @@ from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, TypeVar, Union
 
+from archlang.ir.externs import cost_is_stated, figure, parameters_of
 from archlang.ir.graph import Child, Graph, Node, Program, WeightDecl
 from archlang.ops.base import registry
 from archlang.records import dataclass
@@ -173,7 +174,11 @@ def _weight_rows(graph: Graph, of: Callable[[WeightDecl], int], totals: Mapping[
         yield path, of(decl)
     for child in graph.children.values():
         if child.op == "extern":
-            raise Unknown(f"the weights of `{child.path}`, which is an extern block, are not known")
+            stated = parameters_of(child.attrs)
+            if stated is None:
+                raise Unknown(f"the weights of `{child.path}`, which is an extern block, are not known")
+            yield child, of(WeightDecl("params", (stated,)))
+            continue
         one = totals[id(child.graph)] if child.graph is not None else sum(of(decl) for decl in child.weights)
         yield child, one * child.count
 
@@ -216,11 +221,13 @@ def _rough(size: Size) -> int:
 
 
 def _counted(node: Node) -> None:
-    if node.op == "extern":
+    if node.op == "extern" and not cost_is_stated(node.attrs):
         raise Unknown(f"what `{node.path}`, which is an extern block, computes is not known")
 
 
 def _of_op(node: Node, method: str) -> Size:
+    if node.op == "extern" and "macs" in node.attrs:
+        return (figure(node.attrs, "macs") or 0) * (1 if method == "macs" else 2)
     _counted(node)
     entry = registry().get(node.op)
     if entry is None:  # `weight` and `phase` compute nothing
