@@ -40,6 +40,7 @@ ALLOWED = {
 TORCH = {
     "certify/certificate.py",
     "certify/drift.py",
+    "certify/inverses.py",
     "certify/measure.py",
     "certify/remember.py",
     "certify/report.py",
