@@ -1,4 +1,4 @@
-"""Reformer against transformers: local attention in chunks, and shared-QK attention within one chunk."""
+"""Reformer against transformers: local attention in chunks, shared-QK attention within one chunk and by hashing."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SMALL = {
 }  # fmt: skip
 
 
-def reference(kinds: list[str], grid: tuple[int, int], chunk: int, causal: bool) -> nn.Module:
+def reference(kinds: list[str], grid: tuple[int, int], chunk: int, causal: bool, **more: Any) -> nn.Module:
     code = package("transformers")
     config = code.ReformerConfig(
         attn_layers=kinds, axial_pos_shape=grid, is_decoder=causal, local_attn_chunk_length=chunk,
-        lsh_attn_chunk_length=chunk, max_position_embeddings=grid[0] * grid[1], use_cache=False, **SMALL,
+        lsh_attn_chunk_length=chunk, max_position_embeddings=grid[0] * grid[1], use_cache=False, **SMALL, **more,
     )  # fmt: skip
     model: nn.Module = code.ReformerModel(config)
     return model
@@ -40,21 +40,50 @@ def reference(kinds: list[str], grid: tuple[int, int], chunk: int, causal: bool)
     ],
 )
 def test_reformer(kinds: list[str], grid: tuple[int, int], chunk: int, causal: bool) -> None:
+    compare(kinds, grid, chunk, causal)
+
+
+@pytest.mark.parametrize(
+    ("causal", "hashes", "buckets"), [(False, 1, None), (True, 3, None), (False, 2, [2, 4]), (True, 2, [4, 2])]
+)
+def test_hashing(causal: bool, hashes: int, buckets: list[int] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sequences of several chunks, with the same random rotations."""
+    real = torch.randn
+
+    def drawn(*shape: Any, **options: Any) -> Tensor:
+        found = real(*shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+        return found.to(options.get("dtype") or torch.get_default_dtype())
+
+    def begin() -> None:
+        monkeypatch.setattr(torch, "randn", drawn)
+        monkeypatch.setattr(Tensor, "normal_", lambda x: x.copy_(drawn(x.shape)))
+
+    more = {"num_hashes": hashes, "num_buckets": buckets}
+    ours = {"hashes": hashes, "buckets": buckets or []}
+    compare(["lsh", "local", "lsh"], (4, 6), 4, causal, begin, ours, **more)
+
+
+def compare(
+    kinds: list[str], grid: tuple[int, int], chunk: int, causal: bool, begin: Any = None,
+    params: dict[str, Any] | None = None, **more: Any,
+) -> None:  # fmt: skip
     torch.manual_seed(0)
-    theirs = reference(kinds, grid, chunk, causal)
+    theirs = reference(kinds, grid, chunk, causal, **more)
     for name, parameter in theirs.named_parameters():
         if name.endswith(("weight", "bias")) and float(parameter.detach().std()) == 0:
             nn.init.uniform_(parameter, 0.5, 1.0)
     ours = instantiate(
         archlang.compile(
             SPECS / "reformer.arch", "reformer", kinds=kinds, vocabulary=30, grid=[*grid], widths=[4, 12], heads=2,
-            head_size=8, hidden=24, chunk=chunk, causal=causal, drop=0.0, attn_drop=0.0,
+            head_size=8, hidden=24, chunk=chunk, causal=causal, drop=0.0, attn_drop=0.0, **(params or {}),
         )
     )  # fmt: skip
     ours.load_state_dict(theirs.state_dict(), strict=True)
+    if begin is not None:
+        begin()
     ids = torch.randint(30, (2, grid[0] * grid[1]))
     with torch.no_grad():
-        assert difference(ours.eval()(ids), theirs.eval()(ids).last_hidden_state) < 1e-5
+        assert difference(ours.double().eval()(ids), theirs.double().eval()(ids).last_hidden_state) < 1e-10
     gradients = [trained(model, ids) for model in (ours, theirs)]
     assert gradients[0].keys() == gradients[1].keys()
     for key, gradient in gradients[1].items():
