@@ -6,7 +6,8 @@ import random
 from collections.abc import Mapping
 
 from archlang.inputs import NoSizes, choose_sizes, violated
-from archlang.ir.graph import Constraint, Program
+from archlang.ir.graph import Constraint, Graph, Program
+from archlang.ir.sizes import declared
 from archlang.shapes.dim import evaluate, symbols
 from archlang.verify.sets import PHASES, Domain
 
@@ -68,16 +69,19 @@ def _constraints(of: Domain) -> list[Constraint]:
     return [*(part.constraint for part in of.parts), *of.undecided]
 
 
-def lenient(of: Domain, sizes: Mapping[str, int]) -> bool:
+def lenient(of: Domain, sizes: Mapping[str, int], root: Graph) -> bool:
     """Whether torch refuses none of the constraints that the sizes break, so that running them proves nothing.
 
-    Those are declared sizes, slices and chunks that torch would shorten, and extents of 1 that it would broadcast.
+    Those are sizes that inner blocks declare, slices and chunks that torch would shorten, and extents of 1 that it would
+    broadcast.
     """
+
+    looked_at = {c.key for c in declared(root)}  # as promises are, by the module itself
 
     def refused(c: Constraint) -> bool:
         if c.rule == "broadcast":
             return 1 not in (evaluate(c.left, sizes), evaluate(c.right, sizes))
-        return c.rule in ("torch", "promise")  # a promise is looked at by the module itself
+        return c.rule in ("torch", "promise") or c.key in looked_at
 
     return not any(refused(c) for c in _constraints(of) if not c.holds(sizes))
 

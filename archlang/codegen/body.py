@@ -103,9 +103,8 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Sizes that are refused: those at which none of the cases holds. text: the condition, as the spec has it."""
+    """Sizes that are refused: those at which none of the cases holds. text: who wants what, in the spec's words."""
 
-    block: str
     text: str
     cases: tuple[tuple[Compared, ...], ...]
     symbols: tuple[str, ...]

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from archlang.codegen.checkpoints import Segments
+from archlang.codegen.checks import promising
 from archlang.codegen.convert import mentions_self, symbolic, walk
 from archlang.codegen.reversal import Reversal
 from archlang.ir.externs import is_class
@@ -112,7 +113,7 @@ class Forms:
     # -- sequences ---------------------------------------------------------------------------------------------------
     def _promises(self, graph: Graph) -> bool:
         """Whether its forward looks at sizes."""
-        return graph is self.program.root and any(c.rule == "promise" for c in graph.constraints)
+        return graph is self.program.root and promising(graph)
 
     def _is_sequence(self, graph: Graph) -> bool:
         """Whether nn.Sequential says the same, with the same state-dict keys."""

@@ -6,12 +6,23 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import lru_cache
 
-from archlang.ir.graph import Graph, TensorType
+from archlang.ir.graph import Constraint, Graph, TensorType
 from archlang.shapes.dim import Dim, Monomial, Size
 
-__all__ = ["Equalities", "fitting"]
+__all__ = ["Equalities", "declared", "fitting"]
 
 _Row = dict[Monomial, Fraction]
+
+
+def declared(graph: Graph) -> list[Constraint]:
+    """What the shapes of the graph's own inputs ask of its sizes (`16*h`, `W + 2`); promises by `where` are not here."""
+    spans = [port.span for port in graph.inputs if port.span is not None]
+
+    def own(c: Constraint) -> bool:
+        at = c.span
+        return at is not None and any(s.source is at.source and s.start <= at.start < s.end for s in spans)
+
+    return [c for c in graph.constraints if c.rule == "language" and own(c)]
 
 
 class Equalities:

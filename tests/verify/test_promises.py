@@ -128,10 +128,31 @@ def test_what_the_module_says() -> None:
         module(torch.empty(1, 3, 12, 5))
 
 
+def test_declared_sizes_are_looked_at() -> None:
+    """Where they are not what the input's shape says, and nothing else says so already."""
+    text = "block net(x: [B, 3, 16*h, W], y: [B, W + 2, 2*h])WHERE { return x -> relu, y -> relu }\n"
+    module = archlang.build(text.replace("WHERE", ""))
+    for h, n, d, message in (
+        (32, 7, 4, None),
+        (33, 7, 4, r"`x` of `net` is declared with 16\*h, and H is 33"),
+        (32, 8, 4, r"`y` of `net` is declared with W \+ 2, and N is 8 and W is 5|.* N is 8"),
+        (32, 7, 5, r"`y` of `net` is declared with 2\*h, and D is 5"),
+    ):
+        given = (torch.empty(1, 3, h, 5, device="meta"), torch.empty(1, n, d, device="meta"))
+        with nullcontext() if message is None else pytest.raises(ValueError, match=message):
+            module(*given)
+    assert archlang.compile(text.replace("WHERE", "")).source.count("raise ValueError") == 3
+    assert "if h % 16 != 0:" in archlang.compile(text.replace("WHERE", "")).source
+    promised = text.replace("WHERE", " where h >= 2 and W % 2 == 1")
+    assert archlang.compile(promised).source.count("raise ValueError") == 5
+    once = "block net(x: [B, 2*h]) where 2*h % 2 == 0 { return x -> relu }\n"
+    assert archlang.compile(once).source.count("raise ValueError") == 1
+
+
 def test_inner_blocks_leave_it_to_their_callers() -> None:
     inner = "block inner(x: [B, 3, H, W]) where H == 8 or H % 16 == 0 { return x -> a: conv(8, 1) }\n"
     source = archlang.compile(inner + "block net(x: [B, 3, 16*h, W]) { return x -> i: inner }\n").source
-    assert "raise ValueError" not in source
+    assert source.count("raise ValueError") == 1 and "`x` of `net` is declared with 16*h" in source
     assert "For H == 8 or H % 16 == 0." in source
 
 
