@@ -72,8 +72,8 @@ def _constraints(of: Domain) -> list[Constraint]:
 def lenient(of: Domain, sizes: Mapping[str, int], root: Graph) -> bool:
     """Whether torch refuses none of the constraints that the sizes break, so that running them proves nothing.
 
-    Those are sizes that inner blocks declare, slices and chunks that torch would shorten, and extents of 1 that it would
-    broadcast.
+    Those are sizes that inner blocks declare, slices and chunks that torch would shorten, and extents of 1 that it
+    would broadcast.
     """
 
     looked_at = {c.key for c in declared(root)}  # as promises are, by the module itself

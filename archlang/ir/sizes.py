@@ -15,7 +15,7 @@ _Row = dict[Monomial, Fraction]
 
 
 def declared(graph: Graph) -> list[Constraint]:
-    """What the shapes of the graph's own inputs ask of its sizes (`16*h`, `W + 2`); promises by `where` are not here."""
+    """What the shapes of the graph's own inputs ask of its sizes (`16*h`, `W + 2`); no promises by `where`."""
     spans = [port.span for port in graph.inputs if port.span is not None]
 
     def own(c: Constraint) -> bool:
