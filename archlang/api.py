@@ -111,14 +111,15 @@ def compile_module(module: LoadedModule, entry: str | None, args: Mapping[str, A
     return emit(elaborate(module, entry, args, limits), module.source.path)
 
 
-def emit(done: Elaborated, spec: str) -> Compiled:
-    """The PyTorch text of a design that is already elaborated; `spec` is the path (or `<text>`)."""
+def emit(done: Elaborated, spec: str, dtype: str = "float32") -> Compiled:
+    """The PyTorch text of a design that is already elaborated; `spec` is the path (or `<text>`), `dtype` what branches
+    of reversible blocks are trained in."""
     from archlang.codegen import generate
     from archlang.ir.check import check as check_graphs
     from archlang.ops.base import Context, registry
 
     check_graphs(done.program, registry(), Context)  # nothing is emitted that was not checked
-    text = generate(done.program, source_name=os.path.basename(spec))
+    text = generate(done.program, source_name=os.path.basename(spec), dtype=dtype)
     return Compiled(text, done.program, tuple(done.warnings), done.entry, spec)
 
 

@@ -33,10 +33,11 @@ class Cost:
     of `saved` is not known.
     """
 
-    def __init__(self, program: Program, sizes: Mapping[str, int], rebuild: bool) -> None:
+    def __init__(self, program: Program, sizes: Mapping[str, int], rebuild: bool, dtype: str) -> None:
         self.program = program
         self.sizes = dict(sizes)
         self._rebuild = rebuild
+        self._anchors = Anchors(program, dtype)
         self._env = _sizes(program, sizes)
         self._plans = Plans()
 
@@ -55,7 +56,7 @@ class Cost:
     @cached_property
     def _training(self) -> Trace:
         rebuilt = rebuildable(self.program) if self._rebuild else ()
-        return _trace(self.program, Tracer(self._plans, True, True, rebuilt, anchors=Anchors(self.program)), self._env)
+        return _trace(self.program, Tracer(self._plans, True, True, rebuilt, anchors=self._anchors), self._env)
 
     @property
     def work(self) -> Work:
@@ -113,14 +114,17 @@ class Cost:
         return Fraction(flops, traffic) if isinstance(flops, int) and isinstance(traffic, int) and traffic else None
 
 
-def cost(program: Program, sizes: Mapping[str, int] | None = None, rebuild: bool = True) -> Cost:
+def cost(
+    program: Program, sizes: Mapping[str, int] | None = None, rebuild: bool = True, dtype: str = "float32"
+) -> Cost:
     """What the program costs; `sizes` gives numbers to (some) symbols of its inputs.
 
-    rebuild: training rebuilds what reversible blocks computed, as generated code does; else it is kept.
+    rebuild: training rebuilds what reversible blocks computed, as generated code does; else it is kept. dtype: what
+    their branches are trained in, by which anchors stand; bytes are those of float32.
 
     With symbols left, formulas hold wherever none of them is 0 or 1 (a size of 1 can make a copy unnecessary).
     """
-    return Cost(program, sizes or {}, rebuild)
+    return Cost(program, sizes or {}, rebuild, dtype)
 
 
 def evaluation(program: Program, sizes: Mapping[str, int] | None = None, plans: Plans | None = None) -> Trace:

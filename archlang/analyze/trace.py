@@ -19,8 +19,8 @@ from archlang.ops.base import registry
 from archlang.ops.eager import BYTES, FLOATS, Ghost, Storage, Tape, nbytes
 from archlang.records import dataclass, field
 from archlang.reversible import region_from, runs, uses
-from archlang.reversible.conditioning import blocks_in
 from archlang.reversible.kept import Anchors, inner_blocks, jump_reads
+from archlang.reversible.undoing import blocks_in
 from archlang.shapes.dim import Size
 
 _OUTSIDE = ("extern", *CONTRACTIONS)  # their work is not known

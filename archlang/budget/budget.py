@@ -12,6 +12,7 @@ from archlang.budget.schedule import Schedule, scheduled
 from archlang.budget.sheet import Facts, Sheet, macs_of
 from archlang.ir.graph import Program
 from archlang.records import dataclass
+from archlang.reversible.kept import Anchors
 
 __all__ = ["Budget", "Fit"]
 
@@ -44,10 +45,13 @@ class Budget:
 
     sizes: a number for each symbol of the inputs. `stored` records all; `least` has the least peak. `macs` are those of
     a forward pass; `uncounted` names what the figures lack, as in `analyze.Cost`. overlap: what is undone is so on two
-    streams of a GPU. Raises ValueError where a size has no number.
+    streams of a GPU; dtype: what branches of reversible blocks are trained in, by which anchors stand (bytes are those
+    of float32). Raises ValueError where a size has no number.
     """
 
-    def __init__(self, program: Program, sizes: Mapping[str, int], *, overlap: bool = False) -> None:
+    def __init__(
+        self, program: Program, sizes: Mapping[str, int], *, overlap: bool = False, dtype: str = "float32"
+    ) -> None:
         self.program = program
         self.sizes = dict(sizes)
         if missing := [name for name in program.root.symbols if name not in sizes]:
@@ -59,7 +63,7 @@ class Budget:
         self.macs = macs
         self.uncounted = tuple(sorted(trace.uncounted))
         self.trace = trace
-        self.facts = Facts(program, plans, overlap)
+        self.facts = Facts(plans, Anchors(program, dtype), overlap)
         sheet = Sheet(self.facts, lambda unit: unit.inner * OPENED > total)
         self.level = sheet.lay(trace, sheet.numbered(trace.inputs))
         self.course = sheet.course()

@@ -11,8 +11,8 @@ from archlang.budget.units import Level, Readable, Unit, Way, What, context
 from archlang.ir.graph import Node
 from archlang.records import dataclass, replace
 from archlang.reversible import region_from, uses
-from archlang.reversible.conditioning import blocks_in
 from archlang.reversible.kept import Anchors
+from archlang.reversible.undoing import blocks_in
 
 __all__ = ["Regions", "Span", "again", "recorded", "repeated"]
 

@@ -41,8 +41,8 @@ def macs_of(cost: int) -> int:
 class Facts:
     """What is the same wherever a graph is called, worked out once."""
 
-    def __init__(self, program: Program, plans: Plans, overlap: bool) -> None:
-        self.regions = Regions(rebuildable(program), Anchors(program), plans, overlap)
+    def __init__(self, plans: Plans, anchors: Anchors, overlap: bool) -> None:
+        self.regions = Regions(rebuildable(anchors.program), anchors, plans, overlap)
         self._plain: dict[int, tuple[Trace, Plain]] = {}
         self._ways: dict[int, tuple[Trace, list[_Way]]] = {}
         self._safe: dict[int, bool] = {}

@@ -79,9 +79,12 @@ class Certificate:
     found: list[Diagnostic] = field(default_factory=list)
 
 
-def certify(compiled: Compiled, count: int) -> Certificate:
-    """Runs a design at `count` sizes a phase, and compares its figures. Imports the modules of its extern blocks."""
-    run = Runner(compiled)
+def certify(compiled: Compiled, count: int, dtype: str = "float32") -> Certificate:
+    """Runs a design at `count` sizes a phase, and compares its figures. Imports the modules of its extern blocks.
+
+    dtype: what the text was generated for, and rounding errors are measured in.
+    """
+    run = Runner(compiled, dtype=dtype)
     try:
         run.shared  # noqa: B018  (builds it)
     except Exception as error:
@@ -95,7 +98,8 @@ def certify(compiled: Compiled, count: int) -> Certificate:
 class Runner:
     """Fills the certificate of a design. remembered: what torch has said, which several designs may share."""
 
-    def __init__(self, compiled: Compiled, remembered: Remembered | None = None) -> None:
+    def __init__(self, compiled: Compiled, remembered: Remembered | None = None, dtype: str = "float32") -> None:
+        self.dtype = dtype
         self.program = compiled.program
         self.remembered = remembered or Remembered()
         self.compiled = compiled
@@ -192,19 +196,19 @@ class Runner:
     def figures(self) -> None:
         """Parameters and buffers; operations and saved bytes at a small and at a usual choice of sizes."""
         choices = usual(self.program)
-        static = cost(self.program, choices[0] if choices else None)
+        static = cost(self.program, choices[0] if choices else None, dtype=self.dtype)
         self.certificate.not_counted = static.uncounted
         self.weights(static)
         if choices:
             self.inverses(choices[0])
         for i, sizes in enumerate(() if _foreign(static) else choices):
             try:
-                self.operations(static if i == 0 else cost(self.program, sizes), sizes)
+                self.operations(static if i == 0 else cost(self.program, sizes, dtype=self.dtype), sizes)
             except Exception as error:  # where it does not run, or an operation has no kernel without data
                 self.certificate.not_measured = f"at {shown(sizes)}, {_text(error)}" if sizes else _text(error)
         if choices and not static.uncounted and isinstance(static.macs, int) and static.macs <= RUNS:
             try:
-                self.certificate.drift = drift(self.compiled, choices[0])
+                self.certificate.drift = drift(self.compiled, choices[0], self.dtype)
             except Exception as error:
                 self.certificate.not_measured = f"a step of training, {_text(error)}"
 

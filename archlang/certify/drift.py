@@ -1,6 +1,6 @@
 """Rounding errors of training with rebuilt streams, measured: how far off they are by depth, and the gradients.
 
-One step of training of the generated network, in float32 with its initial weights and normal inputs. What a step of a
+One step of training of the generated network, with its initial weights and normal inputs. What a step of a
 reversible block found in the forward pass is compared with what the backward pass rebuilds. Networks that draw random
 numbers are looked at in evaluation.
 """
@@ -24,7 +24,7 @@ from archlang.ir.graph import Program
 from archlang.loading import module_of, root_class
 from archlang.ops.base import registry
 
-__all__ = ["Drift", "drift"]
+__all__ = ["Drift", "Watch", "drift", "replaced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +32,33 @@ class Drift:
     """Relative errors (of norms) at these sizes.
 
     rebuilt: after so many steps back, a power of two of them or all, the largest error of a stream so far. gradients:
-    of all weights and inputs, against plain autograd in float64; plain: those of plain autograd in float32.
+    of all weights and inputs, against plain autograd in float64; plain: those of plain autograd in the same type.
     """
 
+    dtype: str
     at: Mapping[str, int]
     rebuilt: Mapping[int, float]
     gradients: float
     plain: float
 
 
-def drift(compiled: Compiled, sizes: Mapping[str, int]) -> Drift | None:
-    """None where the generated network rebuilds nothing."""
+def drift(compiled: Compiled, sizes: Mapping[str, int], dtype: str = "float32") -> Drift | None:
+    """Weights and inputs are of this type. None where the generated network rebuilds nothing."""
+    kind: torch.dtype = getattr(torch, dtype)
     file = module_of(compiled)
     if not hasattr(file, "rebuild"):
         return None
-    watch = _Watch(file)
+    watch = Watch(file)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = root_class(file)().train(not _random(compiled.program))
         begin(net)
         inputs = random_inputs(compiled.program, sizes)
-        ours = _gradients(copy.deepcopy(net), inputs, torch.float32, watch)
-        with _replaced(file, "rebuild", lambda block, *given, **_: tuple(flat(file.Plain().run(block, *given)))):
-            plain = _gradients(copy.deepcopy(net), inputs, torch.float32)
+        ours = _gradients(copy.deepcopy(net).to(kind), inputs, kind, watch)
+        with replaced(file, "rebuild", lambda block, *given, **_: tuple(flat(file.Plain().run(block, *given)))):
+            plain = _gradients(copy.deepcopy(net).to(kind), inputs, kind)
             exact = _gradients(net.double(), inputs, torch.float64)
-    return Drift(sizes, watch.by_depth(), _distance(ours, exact), _distance(plain, exact))
+    return Drift(dtype, sizes, watch.by_depth(), _distance(ours, exact), _distance(plain, exact))
 
 
 def _random(program: Program) -> bool:
@@ -65,7 +67,7 @@ def _random(program: Program) -> bool:
     return any(op in registry() and registry()[op].random for op in ops)
 
 
-class _Watch:
+class Watch:
     """Stands in for the file's `change`, through which every step goes, there and back."""
 
     def __init__(self, file: ModuleType) -> None:
@@ -89,7 +91,7 @@ class _Watch:
         return {n: max(self.errors[:n]) for n in (*depths, count) if n}
 
 
-class _replaced:
+class replaced:
     """Within it, a module has something else under a name."""
 
     def __init__(self, file: ModuleType, name: str, value: Any) -> None:
@@ -103,10 +105,10 @@ class _replaced:
         setattr(self.file, self.name, self.before)
 
 
-def _gradients(net: nn.Module, inputs: list[Any], dtype: torch.dtype, watch: _Watch | None = None) -> list[Any]:
+def _gradients(net: nn.Module, inputs: list[Any], dtype: torch.dtype, watch: Watch | None = None) -> list[Any]:
     given = [_leaf(t, dtype) for t in inputs]
     sources = [t for t in (*flat(given), *net.parameters()) if t.requires_grad]
-    with _replaced(watch.file, "change", watch) if watch is not None else torch.enable_grad():
+    with replaced(watch.file, "change", watch) if watch is not None else torch.enable_grad():
         results = [t for t in flat(net(*given)) if t.requires_grad]
         if watch is not None:
             watch.back = True

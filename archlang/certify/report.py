@@ -50,7 +50,7 @@ def _counts(ran: Ran) -> Iterator[str]:
 
 
 def _drift(found: Drift) -> Iterator[str]:
-    yield f"in float32 at {shown(found.at)}, relative errors"
+    yield f"in {found.dtype} at {shown(found.at)}, relative errors"
     yield f"  rebuilt streams, by steps back  {', '.join(f'{n}: {error:.0e}' for n, error in found.rebuilt.items())}"
     yield f"  gradients, against float64      {found.gradients:.0e}; without rebuilding {found.plain:.0e}"
 
@@ -96,6 +96,12 @@ def as_dict(certificate: Certificate) -> dict[str, Any]:
 
 
 def _plain(found: Drift) -> dict[str, Any]:
-    """Relative errors in float32; by how many steps back."""
+    """Relative errors, by how many steps back."""
     rebuilt = {str(n): error for n, error in found.rebuilt.items()}
-    return {"at": dict(found.at), "rebuilt": rebuilt, "gradients": found.gradients, "plain": found.plain}
+    return {
+        "dtype": found.dtype,
+        "at": dict(found.at),
+        "rebuilt": rebuilt,
+        "gradients": found.gradients,
+        "plain": found.plain,
+    }

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from archlang.syntax.tree import Expr
 
 __all__ = [
+    "DTYPES",
     "Parser",
     "add_design",
     "add_limits",
+    "add_training",
     "choice",
     "design",
     "limits",
@@ -24,6 +26,8 @@ __all__ = [
     "positive",
     "split_assignment",
 ]
+
+DTYPES = ("float32", "bfloat16", "float16")  # those of `reversible.kept.DRIFT`
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,6 +77,15 @@ def positive(text: str) -> int:
     if value <= 0:
         raise argparse.ArgumentTypeError(f"`{text}` is not a whole number above 0")
     return value
+
+
+def add_training(parser: argparse.ArgumentParser, *, overlap: bool) -> None:
+    """How reversible blocks are trained (docs/drift.md)."""
+    text = f"what their branches are trained in, by which anchors stand: {', '.join(DTYPES)} (default: float32)"
+    parser.add_argument("--dtype", type=choice(*DTYPES), default="float32", metavar="TYPE", help=text)
+    if overlap:
+        text = "on a GPU, rebuild a step of a reversible block while gradients of another are computed"
+        parser.add_argument("--overlap", action="store_true", help=text)
 
 
 def split_assignment(text: str, option: str) -> tuple[str, str]:

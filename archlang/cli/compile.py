@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from archlang.cli.arguments import Parser, add_design, choice, design, limits
+from archlang.cli.arguments import Parser, add_design, add_training, choice, design, limits
 from archlang.cli.guard import UsageError, show
 from archlang.cli.memory import AT_HELP, amount, budget_of, fitted
 from archlang.cli.output import keep, write
@@ -31,8 +31,7 @@ def configure(parser: Parser) -> None:
     text = "plan training so that it holds at most so much for the backward pass (4GiB, 512MiB), at the sizes of --at"
     trained.add_argument("--memory", metavar="AMOUNT", help=text)
     add_sizes(parser, AT_HELP)
-    text = "on a GPU, rebuild a step of a reversible block while gradients of another are computed (docs/drift.md)"
-    parser.add_argument("--overlap", action="store_true", help=text)
+    add_training(parser, overlap=True)
     text = "give the class a method `with_log_det`, which returns log|det J| of the network's map, too"
     parser.add_argument("--log-det", action="store_true", help=text)
     add_passes(parser, "0")
@@ -84,6 +83,7 @@ def _emit(done: Elaborated, args: argparse.Namespace) -> str:
             source_name=os.path.basename(args.spec),
             rebuild=not args.no_rebuild,
             overlap=args.overlap,
+            dtype=args.dtype,
             log_det=args.log_det,
             changes=changes if args.with_convert else None,
             **plan,

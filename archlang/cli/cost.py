@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from archlang.cli.arguments import Parser, add_design, choice, design, limits
+from archlang.cli.arguments import Parser, add_design, add_training, choice, design, limits
 from archlang.cli.guard import show
 from archlang.cli.sizes import add_sizes, check_sizes, given_sizes
 
@@ -15,6 +15,7 @@ AT_HELP = "sizes of the input (repeatable): --at B=32,H=224,W=224; sizes left ou
 def configure(parser: Parser) -> None:
     add_design(parser)
     add_sizes(parser, AT_HELP)
+    add_training(parser, overlap=False)
     text = "order the blocks by macs, params or memory (default: as in the network)"
     parser.add_argument("--sort", type=choice("macs", "params", "memory"), metavar="FIGURE", help=text)
     parser.add_argument("--depth", type=_depth, default=2, metavar="N", help="levels of blocks to show (default: 2)")
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     module, entry, values = design(args)
     done = elaborate(module, entry, values, limits(args))
     check_sizes(done.program.root, done.entry, given)
-    figures = cost(done.program, given)
+    figures = cost(done.program, given, dtype=args.dtype)
     if done.warnings:
         show(done.warnings)
     if args.format == "json":

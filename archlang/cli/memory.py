@@ -47,7 +47,7 @@ def budget_of(program: Program, entry: str, args: argparse.Namespace) -> Budget:
         example = ",".join(f"{name}=N" for name in program.root.symbols)
         message = f"a plan of memory needs all sizes of `{entry}`: there is no number for {listed}"
         raise UsageError("ARC0831", message, f"give them by --at {example}")
-    return Budget(program, given, overlap=getattr(args, "overlap", False))
+    return Budget(program, given, overlap=args.overlap, dtype=args.dtype)
 
 
 def fitted(budget: Budget, memory: int, entry: str) -> Fit:

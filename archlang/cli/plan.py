@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from archlang.cli.arguments import Parser, add_design, choice, design, limits, positive
+from archlang.cli.arguments import Parser, add_design, add_training, choice, design, limits, positive
 from archlang.cli.guard import show
 from archlang.cli.memory import AT_HELP, add_memory, amount, budget_of, fitted
 from archlang.cli.sizes import add_sizes
@@ -15,6 +15,7 @@ def configure(parser: Parser) -> None:
     add_design(parser)
     add_sizes(parser, AT_HELP)
     add_memory(parser, "show the plan that holds at most so much (4GiB, 512MiB); without it, the curve of all plans")
+    add_training(parser, overlap=True)
     text = "plans on the curve (default: 12)"
     parser.add_argument("--points", type=positive, default=12, metavar="N", help=text)
     parser.add_argument("--format", type=choice("text", "json"), default="text", metavar="FORM", help="text or json")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from archlang.cli.arguments import Parser, add_limits, choice, limits, positive, unknown_entry
+from archlang.cli.arguments import Parser, add_limits, add_training, choice, limits, positive, unknown_entry
 from archlang.cli.files import find, load
 from archlang.cli.guard import UsageError, show
 
@@ -25,6 +25,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--numeric", action="store_true", help=text)
     text = "input sizes to try in each phase, inside and just outside of the valid ones (default: 10)"
     parser.add_argument("--sizes", type=positive, default=10, metavar="N", help=text)
+    add_training(parser, overlap=False)
     parser.add_argument("--format", type=choice("text", "json"), default="text", metavar="FORM", help="text or json")
     add_limits(parser)
 
@@ -71,9 +72,9 @@ def _certify(chosen: list[tuple[LoadedModule, Elaborated]], args: argparse.Names
 
     found = []
     for i, (module, done) in enumerate(chosen, 1):
-        compiled = emit(done, module.source.path)
+        compiled = emit(done, module.source.path, args.dtype)
         _progress(f"{i} of {len(chosen)}: {done.entry}")
-        certificate = certify(compiled, args.sizes)
+        certificate = certify(compiled, args.sizes, args.dtype)
         _progress("")
         found += certificate.found
         if args.format == "json":

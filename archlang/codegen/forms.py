@@ -44,9 +44,10 @@ class Forms:
     segments: Segments = field(default_factory=dict)
     recorded: Collection[int] = ()
     overlap: bool = False
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        self.reversal = Reversal(self.program, self.rebuild, self.log_det, self.recorded, self.overlap)
+        self.reversal = Reversal(self.program, self.rebuild, self.log_det, self.recorded, self.overlap, self.dtype)
         for graph in self.program.graphs:
             if self._is_pure(graph):
                 self.pure.add(id(graph))

@@ -48,6 +48,7 @@ def generate(
     segments: Segments | None = None,
     recorded: Collection[int] = (),
     overlap: bool = False,
+    dtype: str = "float32",
 ) -> str:
     """The text of one Python file that defines the program's root as an nn.Module, and what it needs.
 
@@ -57,7 +58,8 @@ def generate(
     did to weights, for a function `convert_state_dict`; sources: names of the states that it takes, where there are
     several; segments: what training evaluates again, and recorded: graphs whose calls autograd records though they are
     reversible, by their ids, see docs/memory.md; overlap: whether the backward pass of reversible blocks uses a second
-    stream of a GPU. The text depends on nothing else: no clock, machine or hash seed.
+    stream of a GPU; dtype: what their branches are trained in ("float32", "bfloat16" or "float16"), by which anchors
+    stand. The text depends on nothing else: no clock, machine or hash seed.
 
     Raises ArchError (ARC07xx, ARC0630) for programs that have no such text.
     """
@@ -65,8 +67,9 @@ def generate(
     shared = Shared(swept=frozenset((s.torch_class, s.weight) for s in swept))
     converts = conversion(program, changes or {}, shared.names, sources if changes is not None else ())
     forms = Forms(
-        program, rebuild=rebuild, log_det=log_det, segments=segments or {}, recorded=recorded, overlap=overlap
-    )
+        program, rebuild=rebuild, log_det=log_det, segments=segments or {}, recorded=recorded, overlap=overlap,
+        dtype=dtype,
+    )  # fmt: skip
     classes = Classes(program, forms, shared)
     definitions: list[str] = []
     functions = frozenset((*shared.helpers, *(u.name for u in classes.units if u.function)))

@@ -27,6 +27,7 @@ class Reversal:
     whole: bool = False  # whether the root gives its log-determinant
     recorded: Collection[int] = ()  # ids of graphs whose calls are no regions
     overlap: bool = False  # whether regions go back on two streams
+    dtype: str = "float32"  # that branches are trained in
     inverse: dict[int, Graph] = field(default_factory=dict)
     needed: set[int] = field(default_factory=set)  # of these: what something runs backwards
     log_det: dict[int, Graph] = field(default_factory=dict)
@@ -35,7 +36,7 @@ class Reversal:
     log_statements: set[int] = field(default_factory=set)  # of `log_det`: the same, of the sum's steps, too
 
     def __post_init__(self) -> None:
-        self.anchors = Anchors(self.program)
+        self.anchors = Anchors(self.program, self.dtype)
         self.statements = rebuildable(self.program) - set(self.recorded) if self.rebuild else set()
         pending = [graph for graph in concerned(self.program) if proved(graph) is not None]
         for graph in self.program.graphs:

@@ -115,6 +115,10 @@ def test_a_long_run_is_not_less_than_block_by_block(
     (followed,) = growth(program)
     most = 1e30  # nothing is left long before
     assert 1 <= min(estimate.total, most) / min(followed.total, most) < 2.5
+    vanish = text is DECAY and count == 100  # the streams, and with them what is relative to their sizes
+    for every in () if vanish else (1, 3, 8, count):
+        long, short = (min(one.anchored(every), most) for one in (estimate, followed))
+        assert 0.9 <= long / short < 2.5, every
 
 
 def steps_of(count: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
@@ -141,4 +145,5 @@ def test_a_long_run_costs_what_a_short_one_costs(monkeypatch: pytest.MonkeyPatch
     ten, thousand, most = (steps_of(count, monkeypatch) for count in (10, 1000, 50_000))
     for name in ("judged", "inverse"):
         assert ten[name] == thousand[name] == most[name] > 0
-    assert most["rules"] < 2 * thousand["rules"] < 8 * ten["rules"]
+    assert thousand["rules"] < 4 * ten["rules"]
+    assert most["rules"] < 16 * thousand["rules"]  # anchors are looked for, in as many tries as the count has bits

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from archlang.analyze import cost
+from archlang.api import Compiled
+from archlang.certify.drift import Watch, drift, replaced
+from archlang.certify.measure import saved
+from archlang.cli import main
+from archlang.cli.arguments import DTYPES
 from archlang.codegen import generate
+from archlang.inputs import random_inputs
+from archlang.loading import module_of, root_class
+from archlang.reversible.conditioning import ROUNDING, regions
 from archlang.reversible.derivation import proof_text
+from archlang.reversible.kept import DRIFT, blocks_between
 from tests.codegen.load import flat, load
 from tests.reversible.helpers import program
 
@@ -81,4 +94,107 @@ def test_anchors_are_told() -> None:
     assert found is not None
     lines = proof_text(program(COLUMNS, "net", columns=15)).splitlines()
     (line,) = [line for line in lines if line.startswith("training the 15 reversible blocks")]
-    assert line.endswith(f"in float32 after every {found[1]} blocks, in bfloat16 after every block")
+    places = (
+        f"after every {found[1]} blocks in float32, after every 2 blocks in bfloat16, after every 2 blocks in float16"
+    )
+    assert line.endswith(f"keeps the streams {places}")
+
+
+# -- other types -------------------------------------------------------------------------------------------------------
+BATCHED = """
+use std.reversible: coupling
+block f(x) { return x -> a: conv(8, 3, padding=1) -> n: batchnorm -> relu -> b: conv(8, 3, padding=1) }
+block net(a: [B, 8, 6, 6], b: [B, 8, 6, 6]) { return (a, b) -> body: chain([coupling(f(), f()) for _ in 0..64]) }
+"""
+DECAY = """
+reversible block decay(a, b) {
+    a = 0.2 * a + (b -> f: linear(32))
+    b = 0.2 * b + (a -> g: linear(32))
+}
+block net(a: [B, 32], b: [B, 32]) { return (a, b) -> body: chain([decay() for _ in 0..10]) }
+"""
+
+
+def compiled(text: str, dtype: str) -> Compiled:
+    found = program(text, "net")
+    return Compiled(generate(found, source_name="net.arch", dtype=dtype), found, (), "net", "net.arch")
+
+
+def without(made: Compiled) -> Compiled:
+    """The same without anchors."""
+    source, count = re.subn(r"every=\d+", "every=0", made.source)
+    assert count == 1
+    return replace(made, source=source)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("text", [COLUMNS, BATCHED, DECAY], ids=["columns", "couplings", "decay"])
+def test_streams_stay_within_the_bound_of_a_type(text: str, dtype: str) -> None:
+    """As measured, in networks of that type; without anchors they do not."""
+    made = compiled(text, dtype)
+    ours, lost = (drift(m, {"B": 4}, dtype) for m in (made, without(made)))
+    assert ours is not None and lost is not None
+    assert max(ours.rebuilt.values()) <= DRIFT[dtype]
+    assert ours.gradients <= 2 * ours.plain
+    worst = max(lost.rebuilt.values())
+    assert not worst <= DRIFT[dtype]  # or infinite, and what comes of that
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_autocast(dtype: str) -> None:
+    """Streams are float32, what branches add to them is not: errors are smaller than the estimate, and not in float32's
+    bound."""
+    errors = {}
+    for name, made in (("ours", compiled(COLUMNS, dtype)), ("none", without(compiled(COLUMNS, dtype)))):
+        file = module_of(made)
+        torch.manual_seed(0)
+        net, watch = root_class(file)(), Watch(file)
+        given = random_inputs(made.program, {"B": 4})
+        with replaced(file, "change", watch):
+            with torch.autocast("cpu", getattr(torch, dtype)):
+                results = flat(net(*given))
+            watch.back = True
+            sum(t.square().sum() for t in results).backward()  # type: ignore[union-attr]
+        errors[name] = max(watch.errors)
+    assert errors["ours"] <= DRIFT[dtype] / 10
+    assert errors["none"] > DRIFT[dtype]
+
+
+@pytest.mark.parametrize("text", [COLUMNS, BATCHED, DECAY], ids=["columns", "couplings", "decay"])
+def test_anchors_are_as_far_apart_as_they_can(text: str) -> None:
+    for dtype, bound in DRIFT.items():
+        (region,) = regions(program(text, "net"))
+        every, allowed = blocks_between(region, dtype), bound / ROUNDING[dtype]
+        assert region.anchored(every) <= allowed or every == 1
+        assert every == 0 or region.anchored(every + 1) > allowed
+
+
+def test_a_network_that_is_reversible_as_a_whole_has_anchors_too() -> None:
+    """Its gradients are lost in float32 without."""
+    made = compiled(DECAY, "float32")
+    ours, lost = (drift(m, {"B": 4}) for m in (made, without(made)))
+    assert ours is not None and lost is not None
+    assert ours.gradients < 1e-5 < 1e-2 < lost.gradients
+
+
+def test_the_cost_model_counts_them() -> None:
+    for dtype in DRIFT:
+        made = compiled(COLUMNS, dtype)
+        module = root_class(module_of(made))()
+        found, _ = saved(lambda m=module: m(*random_inputs(made.program, {"B": 2})), [*module.parameters()])  # type: ignore[misc]  # noqa: B023
+        assert cost(made.program, {"B": 2}, dtype=dtype).saved == found.total
+
+
+def test_types_are_those_with_a_bound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of command lines, whose anchors are those of the generator."""
+    assert tuple(DRIFT) == DTYPES
+    (tmp_path / "net.arch").write_text(COLUMNS)
+    spec = str(tmp_path / "net.arch")
+    for dtype in DTYPES:
+        assert main(["compile", spec, "--dtype", dtype]) == 0
+        assert capsys.readouterr().out == compiled(COLUMNS, dtype).source
+        assert main(["cost", spec, "--dtype", dtype, "--at", "B=2", "--format", "json"]) == 0
+        held = cost(program(COLUMNS, "net"), {"B": 2}, dtype=dtype).saved
+        assert json.loads(capsys.readouterr().out)["saved_bytes"] == held
+    with pytest.raises(ValueError, match="float8"):
+        compiled(COLUMNS, "float8")

@@ -226,13 +226,7 @@ def run_region(steps: list[Step], values: Any, replay: Any, rewind: Any) -> None
 class Again:
     """What a second evaluation of a region must find as the first one did."""
 
-    def __init__(
-        self,
-        modules: list[nn.Module],
-        weights: Any,
-        tensors: Any,
-        replay: Sequence[Any],
-    ) -> None:
+    def __init__(self, modules: Any, weights: Any, tensors: Any, replay: Any) -> None:
         self.weights = list(weights)  # hooks of saved tensors give others back
         self.modes = {m: m.training for m in modules}
         self.devices = sorted({t.device for t in tensors}, key=str)
