@@ -1,11 +1,11 @@
 """Tries each transform on the designs in specs/: the result must be well-formed, compile, and run as it is interpreted.
 
-Usage: python benchmarks/transforms.py [SPEC ...] [--all] [--largest PARAMETERS] [--only TRANSFORM]
+Usage: python benchmarks/transforms.py [SPEC ...] [--all] [--largest PARAMETERS] [--only TRANSFORM] [--compile]
 
 Of each spec the smallest design, with --all every one. Calls are made of the layers that it has: the first chains,
 a layer in the middle, each result, common ops. A line a design: for each transform how many calls did something, and
 how many were refused by a diagnostic of transforms (ARC086x, ARC087x); everything else is a failure, which is shown.
-A trained state carries over: it loads strictly, but for tensors that the report calls new.
+A trained state carries over: it loads strictly, but for tensors that the report calls new. With --compile nothing runs.
 """
 
 from __future__ import annotations
@@ -86,8 +86,11 @@ def calls(program: Program, spec: str, entry: str) -> Iterator[str]:
     yield "pack(4, alpha=2, gamma=2, least=1)"
 
 
-def tried(spec: str, entry: str, call: str, state: dict[str, torch.Tensor]) -> str:
-    """Applies a call, and what came of it: "done", or the code of a diagnostic. Raises whatever else goes wrong."""
+def tried(spec: str, entry: str, call: str, state: dict[str, torch.Tensor] | None) -> str:
+    """Applies a call, and what came of it: "done", or the code of a diagnostic. Raises whatever else goes wrong.
+
+    state: of the network as it was; without one, nothing runs.
+    """
     try:
         made = archlang.apply(spec, call, entry=entry)
     except ArchError as error:
@@ -95,6 +98,9 @@ def tried(spec: str, entry: str, call: str, state: dict[str, torch.Tensor]) -> s
         if REFUSED.fullmatch(finding.code):
             return finding.code
         raise
+    if state is None:
+        compile(made.source, "made.py", "exec")
+        return "done"
     count = max(len(made.result.sources), 1)
     module = made.build().eval()
     new = made.convert(*[state] * count)
@@ -120,9 +126,9 @@ def tried(spec: str, entry: str, call: str, state: dict[str, torch.Tensor]) -> s
     return "done"
 
 
-def design(spec: str, entry: str, program: Program, only: str | None) -> bool:
+def design(spec: str, entry: str, program: Program, only: str | None, runs: bool) -> bool:
     """Tries all calls on a design, and prints its line; whether all went well."""
-    state = dict(archlang.build(spec, entry).state_dict())
+    state = dict(archlang.build(spec, entry).state_dict()) if runs else None
     done: Counter[str] = Counter()
     refused: dict[str, Counter[str]] = {}
     well = True
@@ -155,6 +161,7 @@ def main() -> int:
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--largest", type=int, default=12_000_000)
     parser.add_argument("--only")
+    parser.add_argument("--compile", action="store_true")
     args = parser.parse_args()
     bad = tried_all = 0
     for path in sorted((ROOT / "specs").glob("*.arch")):
@@ -166,7 +173,7 @@ def main() -> int:
         sized = [s for s in sized if s[0] <= args.largest]
         for _, entry, program in sized if args.all else sized[:1]:
             tried_all += 1
-            bad += not design(str(path), entry, program, args.only)
+            bad += not design(str(path), entry, program, args.only, not args.compile)
     print(f"{tried_all - bad} of {tried_all} designs")
     return 1 if bad else 0
 
