@@ -5,7 +5,8 @@ Usage: python benchmarks/transforms.py [SPEC ...] [--all] [--largest PARAMETERS]
 Of each spec the smallest design, with --all every one. Calls are made of the layers that it has: the first chains,
 a layer in the middle, each result, common ops. A line a design: for each transform how many calls did something, and
 how many were refused by a diagnostic of transforms (ARC086x, ARC087x); everything else is a failure, which is shown.
-A trained state carries over: it loads strictly, but for tensors that the report calls new. With --compile nothing runs.
+A trained state carries over: it loads strictly, but for tensors that the report calls new. Whole members of `pack` give
+what the networks give that are packed. With --compile nothing runs.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from archlang.report.diagnostic import ArchError
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from benchmarks.groups import flat, small_sizes  # noqa: E402
+from benchmarks.groups import doubled, flat, small_sizes  # noqa: E402
 from scripts.specs_table import entries, read  # noqa: E402
 
 CHAINS = 2  # of a design, to which transforms of chains are applied
@@ -123,7 +124,29 @@ def tried(spec: str, entry: str, call: str, state: dict[str, torch.Tensor] | Non
     for a, b in zip(results, expected, strict=True):
         assert a.shape == b.shape and a.dtype == b.dtype
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, equal_nan=True)
+    if call.startswith("pack") and count > 1:
+        members(spec, entry, made)
     return "done"
+
+
+def members(spec: str, entry: str, made: archlang.Applied) -> None:
+    """Whole members of an ensemble are compared with the networks that were packed, in float64."""
+    nets = [archlang.build(spec, entry).double().eval() for _ in made.result.sources]
+    for net in nets:
+        for tensor in net.state_dict().values():
+            if tensor.is_floating_point() and tensor.dim() < 2:
+                tensor.copy_(torch.rand_like(tensor) + 0.5)
+    module = made.build().double().eval()
+    module.load_state_dict(made.convert(*(net.state_dict() for net in nets)), strict=True)
+    inputs = doubled(random_inputs(made.program, small_sizes(made.program)))
+    with torch.no_grad():
+        results, expected = flat(module(*inputs)), [flat(net(*inputs)) for net in nets]
+    for result, *each in zip(results, *expected, strict=True):
+        for i, one in enumerate(each):
+            mine = result[:, i] if result.dim() > one.dim() else result  # what all members share is given once
+            assert mine.shape == one.shape
+            scale = float(one.abs().max().clamp(min=1e-30))
+            assert float((mine - one).abs().max()) <= 1e-8 * scale or not bool(one.isfinite().all()), "another function"
 
 
 def design(spec: str, entry: str, program: Program, only: str | None, runs: bool) -> bool:

@@ -302,23 +302,19 @@ class Members:
         self._hold(node.outputs, [axis])
 
     def _attention(self, node: Node, name: str) -> None:
-        if node.attrs.get("qk_norm"):
+        """Attention of one input, whose heads can stand beside those of other members."""
+        attrs, (x, *others) = node.attrs, node.inputs
+        if attrs.get("qk_norm"):
             self.refuse(name, "normalises queries and keys with weights for all heads", node.span)
-        one = all(v is node.inputs[0] for v in node.inputs[:3]) if node.op == "multihead_attention" else True
-        masks = node.inputs[3:] if node.op == "multihead_attention" else node.inputs[1:]
-        extra = any(node.attrs.get(key) for key in ("add_bias_kv", "add_zero_attn"))
-        if (
-            not one
-            or extra
-            or not node.attrs.get("batch_first", True)
-            or node.attrs.get("kdim", 0) != node.attrs.get("embed_dim", 0)
-        ):
-            self.refuse(name, "attends to something else than its input, or to tokens of its own", node.span)
-        if any(not self.shared(m) or (m.type.rank > 2 and m.type.shape[-3] != 1) for m in masks):
+        if not self.shared(x) and self.axis(x) != 2:
+            self.refuse(name, f"runs over dimension 2, and the channels are in {self.axis(x)}", node.span)
+        if node.op == "multihead_attention":
+            plain = attrs["batch_first"] and not attrs["add_bias_kv"] and not attrs["add_zero_attn"]
+            if not plain or len(others) > 2 or any(v is not x for v in others):
+                self.refuse(name, "attends to more than the tokens that it is given first", node.span)
+        elif any(not self.shared(mask) or (mask.type.rank > 2 and mask.type.shape[-3] != 1) for mask in others):
             self.refuse(name, "has a mask for each head or member", node.span)
-        if masks and node.op == "multihead_attention":
-            self.refuse(name, "has a mask", node.span)
-        self._tie(node.outputs[0], node.inputs[0])
+        self._tie(node.outputs[0], x)
 
     def _norm(self, node: Node, name: str) -> None:
         """Layers with a weight for each channel, over what they normalise."""

@@ -111,7 +111,7 @@ class Side:
         full = {p.name: p.default for p in registry()["conv"].params if p.default is not REQUIRED} | args
         made = registry()["conv"].resolve([x.type], full, Context())
         if self.first(edit, path):
-            self._child(edit, path, Child(path, at.span, "conv", made, registry()["conv"].weights(made)))
+            edit.graph.children[path] = Child(path, at.span, "conv", made, registry()["conv"].weights(made))
             names = [join(path, decl.name) for decl in edit.graph.children[path].weights]
             self.joined(edit, old, names, point=points)
         return edit.add("conv", [x], made, at=at, path=path).outputs[0]
@@ -159,40 +159,37 @@ class Side:
 
     def attention(self, edit: Editor, node: Node, wide: int) -> Value:
         """Heads of all members beside each other: their attentions, and matrices in groups around them."""
-        attrs, path, count = node.attrs, node.path, self.count
-        assert path is not None
+        attrs, count = node.attrs, self.count
         x, *masks = node.inputs[:1] if node.op == "multihead_attention" else node.inputs
         batch, tokens, _ = x.type.shape
-        names = _NAMES[node.op]
         heads = attrs["num_heads"]
         width = attrs.get("attn_head_dim") or wide // count // heads
-        first, last = join(path, names[0]), join(path, names[3])
-        given = (
-            {join(path, decl.name) for decl in edit.graph.children[path].weights}
-            if path in edit.graph.children
-            else set()
-        )
-        edit.graph.children.pop(path, None)
-        kept = {key: [join(path, n) for n in names[key : key + 3][1:] if join(path, n) in given] for key in (0, 3)}
-        made = {"out_features": count * 3 * heads * width, "init": attrs["init"], "bias_init": attrs["bias_init"]}
-        made["bias"] = attrs["qkv_bias"] if node.op == "attention" else attrs["bias"]
-        turned = moved(edit, x, 2, 1, node)
-        qkv = self.points(edit, turned, node, first, kept[0], made, count, 1)
-        apart = applied(edit, "reshape", [qkv], node, shape=(batch, count, 3, heads, width, tokens))
-        apart = applied(edit, "permute", [apart], node, dims=(2, 0, 1, 3, 5, 4))
-        apart = applied(edit, "reshape", [apart], node, shape=(3, batch, count * heads, tokens, width))
-        three = _results(edit, "unbind", [apart], node, {"dim": 0})
+        before, after = self._around(edit, node, count * 3 * heads * width, wide)
+        y = self.points(edit, moved(edit, x, 2, 1, node), node, *before, count, 1)
+        y = applied(edit, "reshape", [y], node, shape=(batch, count, 3, heads, width, tokens))
+        y = applied(edit, "permute", [y], node, dims=(2, 0, 1, 3, 5, 4))
+        y = applied(edit, "reshape", [y], node, shape=(3, batch, count * heads, tokens, width))
+        three = _results(edit, "unbind", [y], node, {"dim": 0})
         drop = attrs["attn_drop"] if node.op == "attention" else attrs["dropout"]
         y = applied(edit, "sdpa", [*three, *masks], node, dropout_p=drop)
         y = applied(edit, "permute", [y], node, dims=(0, 1, 3, 2))
         y = applied(edit, "reshape", [y], node, shape=(batch, count * heads * width, tokens))
-        made = {**made, "out_features": wide, "bias": attrs["proj_bias"] if node.op == "attention" else attrs["bias"]}
-        y = moved(edit, self.points(edit, y, node, last, kept[3], made, count, 1), 1, 2, node)
+        y = moved(edit, self.points(edit, y, node, *after, count, 1), 1, 2, node)
         return applied(edit, "dropout", [y], node, p=attrs["proj_drop"]) if attrs.get("proj_drop") else y
 
-    def _child(self, edit: Editor, path: str, child: Child) -> None:
-        """Puts a child in the place of what stood there, or above it."""
-        edit.graph.children[path] = child
+    def _around(self, edit: Editor, node: Node, inner: int, outer: int) -> list[tuple[str, list[str], Attrs]]:
+        """Of the layers before and behind an attention, whose place its module leaves: their paths, the tensors that
+        they are made of, and their attributes."""
+        attrs, path = node.attrs, node.path
+        assert path is not None
+        child = edit.graph.children.pop(path, None)  # gone already where it is applied a second time
+        given = {decl.name for decl in child.weights} if child is not None else set()
+        biased = ("qkv_bias", "proj_bias") if node.op == "attention" else ("bias", "bias")
+        found: list[tuple[str, list[str], Attrs]] = []
+        for (name, *tensors), bias, size in zip(_LAYERS[node.op], biased, (inner, outer), strict=True):
+            made = {"out_features": size, "bias": attrs[bias], "init": attrs["init"], "bias_init": attrs["bias_init"]}
+            found.append((join(path, name), [join(path, tensor) for tensor in tensors if tensor in given], made))
+        return found
 
     # -- ops without weights -----------------------------------------------------------------------------------------
     def one_by_one(
@@ -223,14 +220,10 @@ class Side:
         edit.remove(node)
 
 
-_NAMES = {  # of an op's tensors: the new layer before the attention, and what it is made of; the same behind it
-    "attention": ("qkv", "qkv.weight", "qkv.bias", "proj", "proj.weight", "proj.bias"),
+_LAYERS = {  # the layers that an attention becomes, before and behind it: a path, and the tensors that each is made of
+    "attention": (("qkv", "qkv.weight", "qkv.bias"), ("proj", "proj.weight", "proj.bias")),
     "multihead_attention": (
-        "in_proj",
-        "in_proj_weight",
-        "in_proj_bias",
-        "out_proj",
-        "out_proj.weight",
-        "out_proj.bias",
+        ("in_proj", "in_proj_weight", "in_proj_bias"),
+        ("out_proj", "out_proj.weight", "out_proj.bias"),
     ),
 }
