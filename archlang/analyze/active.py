@@ -7,6 +7,7 @@ from math import prod
 
 from archlang.ir.graph import Child, Graph, Node, Program
 from archlang.ir.paths import Paths
+from archlang.ir.walk import scalars
 
 __all__ = ["active"]
 
@@ -66,4 +67,4 @@ class _Reader:
     def _of(self, child: Child) -> int:
         if child.graph is not None:
             return self.own[id(child.graph)]
-        return sum(prod(decl.shape) for decl in child.weights if decl.kind == "parameter")
+        return scalars(child).parameters

@@ -8,6 +8,7 @@ from math import prod
 from archlang.analyze.trace import Row, Trace, Work
 from archlang.ir.graph import Child, Graph, Node, Program
 from archlang.ir.paths import Paths
+from archlang.ir.walk import scalars
 from archlang.records import dataclass, field
 from archlang.shapes.dim import Size
 
@@ -64,7 +65,7 @@ class _Maker:
         """Parameters of one instance."""
         if child.graph is not None:
             return self.parameters[id(child.graph)]
-        return sum(prod(d.shape) for d in child.weights if d.kind == "parameter")
+        return scalars(child).parameters
 
     def children(self, graph: Graph, training: Trace | None, evaluation: Trace | None) -> list[Block]:
         key = (id(graph), id(training), id(evaluation))

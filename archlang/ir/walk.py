@@ -26,6 +26,7 @@ __all__ = [
     "modules",
     "parameters",
     "result_fields",
+    "scalars",
 ]
 
 
@@ -209,11 +210,15 @@ def counts(program: Program) -> Counts:
     for graph in program.graphs:
         total = sum((_scalars(d) for d in graph.weights.values()), Counts())
         for child in graph.children.values():
-            declared = parameters_of(child.attrs) or 0 if child.op == "extern" else 0
-            one = sum((_scalars(d) for d in child.weights), Counts(declared, declared))
-            total += (totals[id(child.graph)] if child.graph is not None else one) * child.count
+            total += (totals[id(child.graph)] if child.graph is not None else scalars(child)) * child.count
         totals[id(graph)] = total
     return totals[id(program.root)]
+
+
+def scalars(child: Child) -> Counts:
+    """Of one instance of an op module; of an extern block those that it states."""
+    stated = parameters_of(child.attrs) or 0 if child.op == "extern" else 0
+    return sum((_scalars(d) for d in child.weights), Counts(stated, stated))
 
 
 def executed(program: Program) -> int:

@@ -109,6 +109,7 @@ def test_stated_costs_are_counted() -> None:
     found = cost(archlang.compile(text, "net").program, {"B": 2})
     assert found.uncounted == () and found.macs == 2 * (64 + 32) and found.parameters.parameters == 64 + 36
     assert found.saved == 4 * 2 * (8 + 8)
+    assert found.active == 100 and [(b.name, b.parameters) for b in found.tree.children] == [("t", 64), ("fc", 36)]
 
 
 def test_what_is_not_stated_is_not_known() -> None:
