@@ -4,14 +4,18 @@ A graph is traced once for each distinct way of calling it: sizes, strides, grad
 or are kept already. A run of equal children is followed until two of them are alike; the rest is multiplied. Of a
 region of reversible calls, autograd keeps the results, anchors, what is only read, and what steps that jump read; else
 what happens inside leaves nothing.
+
+What a step keeps is gone with it: where no result of a graph depends on it but by what autograd does not follow
+(`detach`), nothing is kept. Such steps are known once the graph has been walked, which is then walked again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from archlang.analyze.plan import Env, Plan, Plans, present
+from archlang.analyze.regions import crossed, jumps
 from archlang.ir.externs import cost_is_stated, figure, parameters_of
 from archlang.ir.graph import CONTRACTIONS, Attrs, Graph, Node, TensorType, WeightDecl
 from archlang.ir.paths import shift
@@ -19,13 +23,12 @@ from archlang.ops.base import registry
 from archlang.ops.eager import BYTES, FLOATS, Ghost, Storage, Tape, nbytes
 from archlang.records import dataclass, field
 from archlang.reversible import region_from, runs, uses
-from archlang.reversible.kept import Anchors, inner_blocks, jump_reads
-from archlang.reversible.undoing import blocks_in
+from archlang.reversible.kept import Anchors
 from archlang.shapes.dim import Size
 
 _OUTSIDE = ("extern", *CONTRACTIONS)  # their work is not known
 
-__all__ = ["Row", "Step", "Trace", "Tracer", "Work", "crossed", "jumps"]
+__all__ = ["Row", "Step", "Trace", "Tracer", "Work"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,8 @@ class Work:
 @dataclass(slots=True)
 class Step:
     """One application: the storages that go in and come out, and the trace of the callee; of an op, what it asks
-    autograd to keep, whoever else does.
+    autograd to keep, whoever else does. vain: it asked, but is gone at once, as no result needs its gradient. copies:
+    bytes of the buffers that it keeps and writes, which a second evaluation keeps copies of.
 
     Of a run's instances it is the one at `place`, and stands for those up to the next one of which there is a step.
     """
@@ -61,6 +65,8 @@ class Step:
     place: int = 0
     asked: tuple[Storage, ...] = ()
     work: Work = Work()
+    vain: bool = False
+    copies: Size = 0
 
     @property
     def name(self) -> str:
@@ -126,7 +132,7 @@ class Tracer:
         self.rebuilt = rebuilt if grad else ()
         self.backwards = backwards
         self.anchors = anchors
-        self.unrecorded = Tracer(plans, training, grad=False) if self.rebuilt else self
+        self.unrecorded = Tracer(plans, training, grad=False) if grad else self
         self.inverse = self if backwards else Tracer(plans, training, grad, backwards=True)
         self._memo: dict[Any, Trace] = {}
 
@@ -134,7 +140,10 @@ class Tracer:
         plan = self.plans.plan(graph, env)
         key = (plan.key, signature(ins))
         if key not in self._memo:
-            self._memo[key] = _Walk(self, plan, ins).run()
+            walk = _Walk(self, plan, ins)
+            trace = walk.run()
+            vain = walk.in_vain() if self.grad else {}
+            self._memo[key] = _Walk(self, plan, ins, vain).run() if vain else trace
         return self._memo[key]
 
 
@@ -164,9 +173,13 @@ def _moved(ghosts: Sequence[Ghost], old: Sequence[Storage], new: Sequence[Storag
 
 
 class _Walk:
-    """One graph, node by node."""
+    """One graph, node by node. vain: by the ids of nodes whose gradients no result needs, whether they ask for any
+    storage."""
 
-    def __init__(self, tracer: Tracer, plan: Plan, ins: Sequence[Ghost]) -> None:
+    def __init__(
+        self, tracer: Tracer, plan: Plan, ins: Sequence[Ghost], vain: Mapping[int, bool] | None = None
+    ) -> None:
+        self.vain = vain or {}
         self.tracer = tracer
         self.plan = plan
         self.tape = Tape(tracer.training, tracer.grad)
@@ -196,6 +209,7 @@ class _Walk:
                 continue
             row = Row(node)
             trace.rows.append(row)
+            self.tape.grad = self.tracer.grad and id(node) not in self.vain
             outs = self.node(index, node, row)
             self.values.update((id(v), g) for v, g in zip(present(node, self.tracer.training), outs, strict=True))
             trace.work += row.work
@@ -204,10 +218,25 @@ class _Walk:
         )
         return trace
 
+    def in_vain(self) -> dict[int, bool]:
+        """After a walk, the nodes whose gradients no result needs."""
+        asking = {id(step.node) for step in self.trace.steps if step.asked or (step.trace and step.trace.work.saved)}
+        needed = {id(v) for o in self.plan.graph.outputs for v in o.values}
+        found: dict[int, bool] = {}
+        for node, row in reversed([*zip(self.plan.graph.nodes, self.trace.rows, strict=True)]):
+            outs = [] if row is None else present(node, self.tracer.training)
+            if any(id(v) in needed and self.values[id(v)].grad for v in outs):
+                needed.update(id(v) for v in node.inputs)
+            elif any(self.values[id(v)].grad for v in outs) and not node.inverted and id(node) not in self.regions:
+                found[id(node)] = id(node) in asking
+        return found if any(found.values()) else {}
+
     def node(self, index: int, node: Node, row: Row) -> Sequence[Ghost]:
         if node.op == "phase":
             return (self.values[id(node.inputs[0 if self.tracer.training else 1])],)
         ins = [self.values[id(v)] for v in node.inputs]
+        if id(node) in self.vain:
+            ins = _bare(ins)
         if node.op == "weight":
             return (self.weight(node, row),)
         if id(node) in self.regions:
@@ -264,8 +293,7 @@ class _Walk:
     def region(self, index: int, node: Node, row: Row, ins: list[Ghost]) -> Sequence[Ghost]:
         """A call without a record. At the region's end its results are kept, and of its inputs what is only read."""
         fixed = [x for x, context in zip(ins, _context(node), strict=True) if context]
-        bare = [Ghost(g.shape, g.strides, g.dtype, g.storage, False) for g in ins]
-        outs = self.call(index, node, row, bare, self.tracer.unrecorded)
+        outs = self.call(index, node, row, _bare(ins), self.tracer.unrecorded)
         outs = [Ghost(g.shape, g.strides, g.dtype, g.storage, g.dtype in FLOATS) for g in outs]
         before = self.tape.kept
         end = node is self.regions[id(node)][-1]
@@ -283,6 +311,7 @@ class _Walk:
         callee, env = runs(node), self.plan.sizes[index]
         assert callee is not None
         within = tracer or (self.tracer.inverse if node.inverted else self.tracer)
+        within = self.tracer.unrecorded if id(node) in self.vain else within
 
         def step(given: list[Ghost], place: int) -> tuple[Sequence[Ghost], Trace]:
             trace = within.graph(callee, env, given)
@@ -333,30 +362,19 @@ class _Walk:
         part.work = Work(macs, flops, traffic, self.tape.kept - before)
         part.by_op = {"log_det" if node.log_det else node.op: (1, part.work)}
         kept = tuple(self.tape.asked[asked:])
-        self.trace.steps.append(Step(_storages(ins), _storages(results), None, node, place, kept, part.work))
+        step = Step(_storages(ins), _storages(results), None, node, place, kept, part.work)
+        step.vain = self.vain.get(id(node), False)
+        if decls and self.tracer.training:
+            written = [weights[name] for name in registry()[node.op].written(attrs)]
+            own = {id(s) for s in kept if s.own}
+            step.copies = sum((w.storage.bytes for w in written if w.dtype in FLOATS and id(w.storage) in own), 0)
+        self.trace.steps.append(step)
         return results, part
 
 
-def crossed(region: Sequence[Node], node: Node, every: int) -> int:
-    """How many anchors lie in a node of a region that has one after `every` blocks (0: none), its end aside."""
-    if not every:
-        return 0
-    blocks = [n.count * blocks_in(n.callee) for n in region if n.callee is not None]
-    place = next(i for i, n in enumerate(region) if n is node)
-    before, after = sum(blocks[:place]), sum(blocks[: place + 1])
-    return min(after, sum(blocks) - 1) // every - before // every
-
-
-def jumps(plans: Plans, graph: Graph, env: Env) -> Size:
-    """Bytes of what one application of a reversible block keeps, as what is computed from it can jump."""
-    plan = plans.plan(graph, env)
-    types = [plan.types[id(v)] for v in jump_reads(graph)]
-    total = sum((nbytes(t.shape, t.dtype) for t in types), 0)
-    places = {id(node): i for i, node in enumerate(graph.nodes)}
-    for node in inner_blocks(graph):
-        assert node.callee is not None
-        total += node.count * jumps(plans, node.callee, plan.sizes[places[id(node)]])
-    return total
+def _bare(ghosts: Iterable[Ghost]) -> list[Ghost]:
+    """The same tensors without gradients."""
+    return [Ghost(g.shape, g.strides, g.dtype, g.storage, False) for g in ghosts]
 
 
 def _storages(ghosts: Iterable[Ghost]) -> tuple[Storage, ...]:

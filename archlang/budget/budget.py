@@ -105,10 +105,9 @@ class Budget:
         there: set[int] = set()
         found: list[tuple[int, Choice, int]] = []
         for choice in fit.plan.choices:
-            more = choice.inner + sum(self.course.sizes[t] for t in choice.keeps - there)
+            found.append((kept + choice.held(self.course.sizes, there), choice, kept))
+            kept += choice.kept(self.course.sizes, there)
             there |= choice.keeps
-            found.append((kept + more + choice.extra, choice, kept))
-            kept += more
         _, choice, before = max(found, key=lambda item: item[0])
         return choice, before
 

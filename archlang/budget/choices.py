@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from archlang.analyze.plan import Plan, Plans
-from archlang.analyze.trace import jumps
+from archlang.analyze.regions import jumps
 from archlang.budget.course import Choice
 from archlang.budget.units import Level, Readable, Unit, Way, What, context
 from archlang.ir.graph import Node
@@ -29,7 +29,7 @@ def recorded(level: Level) -> Iterator[Choice]:
         plain = [] if unit.fixed else [Way(unit.keeps, unit.inner, 0, 0, ())]
         for way in (*plain, *unit.ways):
             what = What("way", level, i, i + 1, way.schedule)
-            yield Choice(place, place + 1, way.keeps, way.inner, way.extra, way.cost, what)
+            yield Choice(place, place + 1, way.keeps, way.inner, way.extra, way.cost, what, way.moments)
 
 
 # -- evaluated again ---------------------------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ class Span:
         self.takes: dict[int, None] = {}
         self.made: set[int] = set()
         self.kept: set[int] = set()
-        self.inner = 0
+        self.inner = self.copies = 0
 
     def add(self, unit: Unit) -> None:
         self.units.append(unit)
@@ -50,11 +50,12 @@ class Span:
         self.made.update(t for t in unit.gives if t not in self.takes)
         self.kept |= unit.keeps
         self.inner += unit.inner
+        self.copies += unit.copies
 
     @property
     def rebuilt(self) -> int:
         """Bytes that are there once all is evaluated again."""
-        return self.inner + sum(self.sizes[t] for t in self.kept & self.made)
+        return self.inner + self.copies + sum(self.sizes[t] for t in self.kept & self.made)
 
     def choice(self, start: int, stop: int, what: object) -> Choice:
         """For places of a course. It costs a little more than what is evaluated, so that no plan has it for nothing."""
@@ -89,7 +90,8 @@ def repeated(level: Level, sizes: Sequence[int]) -> Iterator[Choice]:
 def _within(whole: Choice, unit: Unit, sizes: Sequence[int]) -> Iterator[Choice]:
     """To evaluate one unit again by a plan of its own: checkpoints inside of a checkpoint."""
     for way in unit.ways:
-        held = way.inner + way.extra + sum(sizes[t] for t in way.keeps - whole.keeps)
+        again = replace(whole, keeps=way.keeps, inner=way.inner, extra=way.extra, moments=way.moments)
+        held = again.held(sizes, whole.keeps) + unit.copies
         if held < whole.extra:
             what = replace(whole.what, schedule=way.schedule)
             yield replace(whole, extra=held, cost=whole.cost + way.cost, what=what)
@@ -156,7 +158,7 @@ class Regions:
             assert isinstance(jumping, int)
             inner += unit.count * jumping
             blocks += unit.count * blocks_in(node.callee)
-            extra = max(extra, unit.inner // unit.count + once)  # what it keeps of its ends are streams
+            extra = max(extra, (unit.inner + unit.copies) // unit.count + once)  # what it keeps of its ends are streams
             cost += unit.cost
             if i + 1 in units and (unit.fixed or level.units[i + 1].fixed):
                 continue  # what is always undone is one region with its neighbours

@@ -17,16 +17,20 @@ checkpoints).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from operator import itemgetter
 from typing import Any
 
 from archlang.records import dataclass, replace
 
-__all__ = ["Choice", "Course", "Plan", "chain", "cheapest", "least", "measure", "tradeoffs"]
+__all__ = ["Choice", "Course", "Moment", "Plan", "chain", "cheapest", "least", "measure", "moments", "tradeoffs"]
 
 FOLLOWED = 16_384  # plans that are followed of each state, over all places
 STATES = 32  # of a place
+
+
+# A time in the backward pass of a choice: the tensors that it still keeps, and the bytes that it holds besides.
+Moment = tuple[frozenset[int], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,8 @@ class Choice:
 
     keeps: the tensors, by their numbers, that it keeps and others may keep, too; inner: bytes that it keeps besides;
     extra: the most bytes that it holds beyond what is kept, while its backward pass runs; cost: what it computes again;
-    what: whatever the caller knows it by.
+    what: whatever the caller knows it by; moments: where it is a plan of its own, times at which it may hold the most,
+    as that depends on which of its tensors are there anyway.
     """
 
     start: int
@@ -45,6 +50,18 @@ class Choice:
     extra: int
     cost: int
     what: Any = None
+    moments: tuple[Moment, ...] = ()
+
+    def kept(self, sizes: Sequence[int], there: Set[int]) -> int:
+        """Bytes that it keeps, besides the tensors that are there."""
+        return self.inner + sum(sizes[t] for t in self.keeps if t not in there)
+
+    def held(self, sizes: Sequence[int], there: Set[int]) -> int:
+        """The most bytes that it holds at one time, besides the tensors that are there."""
+        most = self.kept(sizes, there) + self.extra
+        for keeps, held in self.moments:
+            most = max(most, held + sum(sizes[t] for t in keeps if t not in there))
+        return most
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +103,8 @@ def tradeoffs(course: Course, limit: int) -> list[Plan]:
 def least(course: Course) -> Plan | None:
     """A plan with the least peak, whatever it costs."""
     free = replace(course, choices=[replace(c, cost=0, what=c) for c in course.choices])
-    low, best = 0, cheapest(free, sum(course.sizes) + sum(c.inner + c.extra for c in course.choices))
+    most = sum(course.sizes) + sum(c.held((0,) * len(course.sizes), c.keeps) for c in course.choices)
+    low, best = 0, cheapest(free, most)
     while best is not None and low < best.peak:
         middle = (low + best.peak) // 2
         found = cheapest(free, middle)
@@ -100,11 +118,27 @@ def measure(course: Course, choices: Iterable[Choice]) -> Plan:
     there: set[int] = set()
     taken = tuple(choices)
     for choice in taken:
-        kept += choice.inner + sum(course.sizes[t] for t in choice.keeps - there)
+        peak = max(peak, kept + choice.held(course.sizes, there))
+        kept += choice.kept(course.sizes, there)
         there |= choice.keeps
-        peak = max(peak, kept + choice.extra)
         cost += choice.cost
     return Plan(taken, kept, peak, cost, frozenset(there & course.lasting))
+
+
+def moments(course: Course, choices: Iterable[Choice]) -> tuple[Moment, ...]:
+    """The times in a plan's backward pass at which it may hold the most, where tensors that are `lasting` may be there
+    anyway: of those, what is kept, and the bytes of all else."""
+    found: list[Moment] = []
+    kept = 0
+    there: set[int] = set()
+    for choice in choices:
+        for keeps, held in (*choice.moments, (choice.keeps, choice.inner + choice.extra)):
+            rest = kept + held + sum(course.sizes[t] for t in keeps - there if t not in course.lasting)
+            found.append((frozenset((keeps | there) & course.lasting), rest))
+        kept += choice.inner + sum(course.sizes[t] for t in choice.keeps - there if t not in course.lasting)
+        there |= choice.keeps
+    found = list(dict.fromkeys(found))
+    return tuple(m for m in found if not any(m != o and m[0] <= o[0] and m[1] <= o[1] for o in found))
 
 
 def chain(
@@ -182,15 +216,14 @@ class _Search:
 
     def extend(self, state: State, front: list[Label], choice: Choice, there: dict[State, list[Label]]) -> None:
         """Adds to a later place what comes of the labels of a state by a choice."""
-        more = choice.inner + sum(self.course.sizes[t] for t in choice.keeps - state)
+        more, held = choice.kept(self.course.sizes, state), choice.held(self.course.sizes, state)
         after = frozenset(t for t in state | choice.keeps if self.last[t] >= choice.stop)
         found = there.setdefault(after, [])
-        extra, cost, memory = choice.extra, choice.cost, self.memory
+        cost, memory = choice.cost, self.memory
         for label in front:
-            kept = label[0] + more
-            peak = max(label[2], kept + extra)
+            peak = max(label[2], label[0] + held)
             if memory is None or peak <= memory:
-                found.append((kept, label[1] + cost, peak, label, choice))
+                found.append((label[0] + more, label[1] + cost, peak, label, choice))
 
     def front(self, labels: list[Label], limit: int) -> list[Label]:
         """The labels that no other one is as good as in all figures, thinned out."""

@@ -7,12 +7,12 @@ undone, are consecutive nodes of one graph, so that it can be written as a part 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from archlang.analyze.plan import Plans
 from archlang.analyze.trace import Trace
 from archlang.budget.choices import Regions, again, recorded, repeated
-from archlang.budget.course import Choice, Course, tradeoffs
+from archlang.budget.course import Choice, Course, moments, tradeoffs
 from archlang.budget.schedule import Schedule, scheduled
 from archlang.budget.units import Level, Numbers, Reach, Unit, Way, by_node
 from archlang.ir.graph import CONTRACTIONS, Node, Program
@@ -89,6 +89,7 @@ class Plain:
     cost: int
     short: int
     saves: bool
+    copies: int
 
 
 def _plain(trace: Trace, facts: Facts) -> Plain:
@@ -101,12 +102,13 @@ def _plain(trace: Trace, facts: Facts) -> Plain:
         frozenset(i for i, t in enumerate(inputs) if t in kept),
         frozenset(i for i, t in enumerate(outputs) if t in kept),
         inner, sum(u.cost for u in level.units), again(level.units), any(u.saves for u in level.units),
+        sum(u.copies for u in level.units),
     )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """A way to train a callee; inputs and outputs by their indices."""
+    """A way to train a callee; inputs and outputs by their indices, in its moments, too."""
 
     inputs: frozenset[int]
     outputs: frozenset[int]
@@ -114,6 +116,7 @@ class _Way:
     extra: int
     cost: int
     schedule: Schedule
+    moments: tuple[tuple[frozenset[int], frozenset[int], int], ...]
 
 
 def _ways(trace: Trace, facts: Facts) -> list[_Way]:
@@ -122,14 +125,18 @@ def _ways(trace: Trace, facts: Facts) -> list[_Way]:
     level = sheet.lay(trace, sheet.numbered(trace.inputs))
     inputs, outputs = sheet.ends(trace)
     found: list[_Way] = []
-    for plan in tradeoffs(sheet.course(frozenset((*inputs, *outputs))), WAYS):
+
+    def ends(kept: frozenset[int]) -> tuple[frozenset[int], frozenset[int]]:
+        first, last = (frozenset(i for i, t in enumerate(end) if t in kept) for end in (inputs, outputs))
+        return first, last
+
+    course = sheet.course(frozenset((*inputs, *outputs)))
+    for plan in tradeoffs(course, WAYS):
         schedule = scheduled(level, plan)
         if schedule:
             inner = plan.kept - sum(sheet.sizes[t] for t in plan.tensors)
-            kept_in, kept_out = (
-                frozenset(i for i, t in enumerate(end) if t in plan.tensors) for end in (inputs, outputs)
-            )
-            found.append(_Way(kept_in, kept_out, inner, plan.peak - plan.kept, plan.cost, schedule))
+            times = tuple((*ends(kept), held) for kept, held in moments(course, plan.choices))
+            found.append(_Way(*ends(plan.tensors), inner, plan.peak - plan.kept, plan.cost, schedule, times))
     found = [way for way in found if not any(_better(other, way, trace) for other in found)]
     found.sort(key=lambda way: (way.inner + _bytes(way, trace), way.cost))
     if len(found) > WAYS:
@@ -215,7 +222,7 @@ class Sheet:
             return
         plain, mine = self.facts.plain(step.trace), inside.distinct(unit)
         unit.inner = plain.inner * unit.count + inside.between(unit, plain.inputs, plain.outputs)
-        unit.cost, unit.saves = plain.cost * unit.count, plain.saves
+        unit.cost, unit.saves, unit.copies = plain.cost * unit.count, plain.saves, plain.copies * unit.count
         unit.short = plain.cost * (unit.count - 1) + plain.short
         unit.fixed = self.facts.regions.takes(node) and not reach.sole(node)
         unit.safe = unit.safe and not unit.fixed
@@ -225,16 +232,19 @@ class Sheet:
             numbers = dict(zip((id(s) for s in step.trace.inputs), mine, strict=True))
             unit.opened = self.lay(step.trace, numbers, f"{prefix}{node.path}.")
             inside.same(unit, self.ends(step.trace)[1])
-        unit.keeps = _ends(unit, mine, plain)
+        unit.keeps = _ends(unit, mine, plain.inputs, plain.outputs)
         nested = unit.opened is not None and any(u.opened for u in unit.opened.units)
         for way in self.facts.ways(step.trace) if own and self.with_choices and not nested else ():
             inner = way.inner * unit.count + inside.between(unit, way.inputs, way.outputs)
-            unit.ways.append(Way(_ends(unit, mine, way), inner, way.extra, way.cost * unit.count, way.schedule))
+            keeps, cost = _ends(unit, mine, way.inputs, way.outputs), way.cost * unit.count
+            times = tuple((_ends(unit, mine, ins, outs), held) for ins, outs, held in way.moments)
+            times = times if unit.count == 1 else ()  # of several, the last one has the most, with its own input
+            unit.ways.append(Way(keeps, inner, way.extra, cost, way.schedule, times))
 
 
-def _ends(unit: Unit, inputs: Sequence[int], kept: Plain | _Way) -> frozenset[int]:
+def _ends(unit: Unit, inputs: Sequence[int], ins: Iterable[int], outs: Iterable[int]) -> frozenset[int]:
     """The tensors of a unit that are kept of its callee's inputs and outputs."""
-    return frozenset([*(inputs[i] for i in kept.inputs), *(unit.gives[i] for i in kept.outputs)])
+    return frozenset([*(inputs[i] for i in ins), *(unit.gives[i] for i in outs)])
 
 
 def _known(size: Size) -> int:
@@ -253,9 +263,12 @@ def _fill_op(unit: Unit, inside: Numbers) -> None:
     unit.inner = own * unit.count + between
     once = price(step.work.macs, step.work.flops)
     unit.cost = once * unit.count
-    unit.saves = bool(asked) or step.node.path is not None
+    unit.copies = _known(step.copies) * unit.count
+    unit.saves = bool(asked) or step.node.path is not None or step.vain
     results = {id(s) for s in step.outs} - {id(s) for s in step.ins}
-    before = all(s.own or (id(s) in ends and id(s) not in results) for s in asked)  # kept when the op begins
+    before = not step.vain and all(
+        s.own or (id(s) in ends and id(s) not in results) for s in asked
+    )  # kept when the op begins
     unit.short = once * (unit.count - 1) + (0 if before else once)
 
 

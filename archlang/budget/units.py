@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from archlang.analyze.trace import Step, Trace
+from archlang.budget.course import Moment
 from archlang.budget.schedule import Schedule
 from archlang.codegen.size_reads import solve
 from archlang.ir.graph import Graph, Node, Program
@@ -25,7 +26,8 @@ class Unit:
 
     keeps, inner: the tensors and further bytes that autograd keeps of it; cost: of evaluating it again; short: the same
     where nothing after it is needed, since torch stops when all is rebuilt that was kept; saves: whether autograd keeps
-    anything, weights included; safe: whether it can be evaluated again, and gives the same.
+    anything, weights included; copies: bytes of buffers of which a second evaluation keeps copies; safe: whether it can
+    be evaluated again, and gives the same.
     """
 
     start: tuple[int, int]
@@ -38,6 +40,7 @@ class Unit:
     cost: int = 0
     short: int = 0
     saves: bool = False
+    copies: int = 0
     safe: bool = True
     fixed: bool = False  # it is always undone: its class has another use
     ways: list[Way] = field(default_factory=list)
@@ -64,6 +67,7 @@ class Way:
     extra: int
     cost: int
     schedule: Schedule
+    moments: tuple[Moment, ...] = ()
 
 
 @dataclass(slots=True)

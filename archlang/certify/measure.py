@@ -7,6 +7,7 @@ fake tensors of a CPU: kernels are chosen as there (attention is fused), and not
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -60,7 +61,8 @@ class Calls:
 class Saved:
     """Storages kept for the backward pass; those of `own` tensors (parameters, buffers) are left out.
 
-    calls: where the first saving of each is charged to, module by module in `charged`.
+    calls: where the first saving of each is charged to, module by module in `charged`. What was saved for a step that
+    no result depends on is gone at the end, and does not count.
     """
 
     def __init__(self, own: Iterable[torch.Tensor], calls: Calls | None = None) -> None:
@@ -68,16 +70,23 @@ class Saved:
         self.bytes: dict[int, int] = {}
         self.calls = calls
         self.charged: dict[str, int] = {}
-        self._alive: list[torch.Tensor] = []  # a storage's address is not used twice while its tensor lives
+        self._seen: list[tuple[int, int, list[str], weakref.ref[torch.Tensor]]] = []
 
     def pack(self, tensor: torch.Tensor) -> torch.Tensor:
-        self._alive.append(tensor)
+        tensor = tensor.detach()  # an object that nobody else holds
         key, size = _key(tensor), tensor.untyped_storage().nbytes()
-        if key not in self.own and key not in self.bytes and size:
-            self.bytes[key] = size
-            for name in dict.fromkeys(self.calls.stack) if self.calls else ():
-                self.charged[name] = self.charged.get(name, 0) + size
+        if key not in self.own and size:
+            self._seen.append((key, size, [*self.calls.stack] if self.calls else [], weakref.ref(tensor)))
         return tensor
+
+    def close(self) -> None:
+        """At the end of the forward pass: counts what is there."""
+        for key, size, stack, tensor in self._seen:
+            if tensor() is not None and key not in self.bytes:
+                self.bytes[key] = size
+                for name in dict.fromkeys(stack):
+                    self.charged[name] = self.charged.get(name, 0) + size
+        self._seen.clear()
 
     @property
     def total(self) -> int:
@@ -97,6 +106,7 @@ def saved(run: Callable[[], Any], own: Iterable[torch.Tensor], calls: Calls | No
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = _hooked(run, found)
+    found.close()  # while the result is there
     return found, result
 
 

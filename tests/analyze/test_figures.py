@@ -40,6 +40,16 @@ def test_nothing_is_kept_where_nothing_is_learned() -> None:
     assert of("return x -> conv(8, 1) -> relu -> conv(8, 1)").saved == 4 * 8 * B * H * W * 2
 
 
+def test_what_no_gradient_reaches_keeps_nothing() -> None:
+    """The tanh and the exp before `detach` are gone once the forward pass has gone on; so is what nobody reads."""
+    B, H, W = map(symbol, "BHW")
+    one = 4 * 8 * B * H * W
+    kept = of("y = x -> conv(8, 1)\n gate = y -> tanh -> exp -> detach\n return y * gate").saved
+    assert kept == 2 * one  # what the convolution takes, and the gate
+    assert of("y = x -> conv(8, 1)\n unread = y -> tanh\n return y -> relu").saved == 2 * one
+    assert of("y = x -> conv(8, 1)\n gate = y -> tanh -> exp\n return y * gate").saved == 4 * one
+
+
 def test_bounded_layers_measure_and_scale_their_weights() -> None:
     """A product with the weight is two operations an element of it, whatever goes through the layer besides."""
     sizes = {"B": 2, "H": 4, "W": 5}

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from archlang.budget.course import Choice, Course, Plan, chain, cheapest, least, measure, tradeoffs
+from archlang.budget.course import Choice, Course, Plan, chain, cheapest, least, measure, moments, tradeoffs
+from archlang.records import replace
+from tests.budget.brute import Chain, Plans, differs, random_chain
 
 
 def every(course: Course, start: int = 0) -> Iterator[list[Choice]]:
@@ -30,17 +32,11 @@ def figures(course: Course, choices: list[Choice]) -> tuple[int, int, int]:
     kept = bytes_of(held)
     peak = kept
     while held:  # the last choice's backward pass runs, then what only it kept is gone
-        peak = max(peak, bytes_of(held) + choices[len(held) - 1].extra)
+        choice = choices[len(held) - 1]
+        peak = max(peak, bytes_of(held) + choice.extra)
         held.pop()
+        peak = max(peak, *(bytes_of([*held, (set(keeps), more)]) for keeps, more in choice.moments), 0)
     return sum(c.cost for c in choices), peak, kept
-
-
-def random_chain(rng: random.Random, n: int, undone: bool) -> Course:
-    top = rng.choice([3, 20, 1000])
-    inner, again = ([rng.randrange(top) for _ in range(n)] for _ in range(2))
-    between = [rng.randrange(1, top) for _ in range(n + 1)]
-    back = [rng.choice([None, rng.randrange(top)]) for _ in range(n)] if undone else ()
-    return chain(inner, between, again, back)
 
 
 def random_course(rng: random.Random, n: int) -> Course:
@@ -50,7 +46,9 @@ def random_course(rng: random.Random, n: int) -> Course:
     for start in range(n):
         for stop in {start + 1, *(rng.randrange(start + 1, n + 1) for _ in range(2))}:
             keeps = frozenset(rng.sample(range(6), rng.randrange(4)))
-            choices.append(Choice(start, stop, keeps, *(rng.randrange(30) for _ in range(3))))
+            choice = Choice(start, stop, keeps, *(rng.randrange(30) for _ in range(3)))
+            moments = [(frozenset(t for t in keeps if rng.random() < 0.5), rng.randrange(60)) for _ in range(2)]
+            choices.append(replace(choice, moments=tuple(moments[: rng.randrange(3)])))
     return Course(n, sizes, choices)
 
 
@@ -70,15 +68,25 @@ def compare(course: Course, rng: random.Random, budgets: int) -> None:
         assert found.peak <= memory
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_chains_equal_brute_force(seed: int) -> None:
-    rng = random.Random(seed)
-    compare(random_chain(rng, rng.randrange(1, 9), undone=seed % 2 == 1), rng, 5)
+@pytest.mark.parametrize("undone", [False, True])
+@pytest.mark.parametrize("n", range(1, 13))
+def test_chains_equal_brute_force(n: int, undone: bool) -> None:
+    """benchmarks/planner_brute.py compares many more."""
+    rng = random.Random(n)
+    assert not differs(random_chain(rng, n, undone), rng, 6)
 
 
-def test_chains_of_twelve_equal_brute_force() -> None:
-    rng = random.Random(12)
-    compare(random_chain(rng, 12, undone=False), rng, 12)
+def test_brute_force_sees_all_plans() -> None:
+    """Of the segments of a chain, as their numbers say: one part has three ways, several have two."""
+    of = Chain([1] * 6, [1] * 7, [1] * 6, [1] * 6)
+    counts = [1, 3]
+    while len(counts) < 7:
+        counts.append(4 * counts[-1] - counts[-2])
+    assert len(Plans(of).key) == counts[6]
+    course = chain(*of)
+    plans = [figures(course, plan) for plan in every(course)]
+    most = Plans(of).most
+    assert sorted(zip(Plans(of).key, Plans(of).peak, strict=True)) == sorted((c * most + k, p) for c, p, k in plans)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -90,7 +98,7 @@ def test_shared_tensors_equal_brute_force(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_tradeoffs_are_the_front_of_all_plans(seed: int) -> None:
     rng = random.Random(seed)
-    course = random_chain(rng, rng.randrange(1, 7), undone=True)
+    course = chain(*random_chain(rng, rng.randrange(1, 7), undone=True))
     plans = {figures(course, plan) for plan in every(course)}
     best = {p for p in plans if not any(q != p and all(a <= b for a, b in zip(q, p, strict=True)) for q in plans)}
     assert {(p.cost, p.peak, p.kept) for p in tradeoffs(course, 10_000)} >= best
@@ -110,7 +118,7 @@ def test_a_uniform_chain_is_cut_into_equal_segments() -> None:
 def test_a_long_chain_is_planned_within_its_budget() -> None:
     """With more plans than are followed, what is found still keeps to the budget, and costs less with more memory."""
     rng = random.Random(0)
-    course = random_chain(rng, 60, undone=False)
+    course = chain(*random_chain(rng, 60, undone=False))
     smallest = least(course)
     assert smallest is not None
     costs = []
@@ -128,3 +136,31 @@ def test_what_cannot_be_covered_has_no_plan() -> None:
     assert least(gap) is None
     assert tradeoffs(gap, 10) == []
     assert cheapest(Course(0, [], []), 0) == Plan((), 0, 0, 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_plan_as_a_choice_holds_what_the_plan_holds(seed: int) -> None:
+    """Whichever of its tensors are there before, and wherever it stands."""
+    rng = random.Random(seed)
+    inner, before = random_course(rng, 4), random_course(rng, 2)
+    sizes = before.sizes
+    course = replace(inner, sizes=sizes, lasting=frozenset(rng.sample(range(6), 3)))
+    own = {t: 6 + t for t in range(6) if t not in course.lasting}  # its other tensors are no one else's
+    for plan in list(every(course))[:30]:
+        found = measure(course, plan)
+        rest = found.kept - sum(sizes[t] for t in found.tensors)
+        choice = Choice(2, 3, found.tensors, rest, found.peak - found.kept, found.cost, None, moments(course, plan))
+        apart = [
+            replace(
+                c,
+                start=c.start + 2,
+                stop=c.stop + 2,
+                keeps=frozenset(own.get(t, t) for t in c.keeps),
+                moments=tuple((frozenset(own.get(t, t) for t in k), held) for k, held in c.moments),
+            )
+            for c in plan
+        ]
+        first = next(every(before))
+        flat = Course(6, [*sizes, *sizes], [])
+        whole = Course(3, sizes, [])
+        assert figures(flat, [*first, *apart]) == figures(whole, [*first, choice])

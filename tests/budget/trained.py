@@ -15,8 +15,9 @@ from torch.utils.flop_counter import flop_registry
 
 from archlang.api import Compiled
 from archlang.budget import Budget, Fit
-from archlang.certify.measure import flat
+from archlang.certify.measure import Fake, flat
 from archlang.codegen import generate
+from archlang.inputs import random_inputs
 from archlang.ir.check import check
 from archlang.loading import instantiate
 from archlang.ops.base import Context, registry
@@ -80,7 +81,6 @@ class Memory:
     def __init__(self, module: nn.Module) -> None:
         own = [*module.parameters(), *module.buffers()]
         self.own = {t.untyped_storage()._cdata for t in own}
-        self.shapes = {tuple(b.shape) for b in module.buffers()}  # second evaluations work on copies of buffers
         self.alive: list[tuple[int, int, weakref.ref[Tensor]]] = []
         self.most = 0
 
@@ -107,6 +107,15 @@ def memory(module: nn.Module, inputs: Sequence[Any]) -> tuple[int, int]:
     return kept, found.most
 
 
+def unreal(design: Compiled, budget: Budget) -> tuple[int, int]:
+    """`memory` on fake tensors of a CPU: nothing is computed, and kernels are chosen as there."""
+    with torch.device("meta"):
+        module = instantiate(design)
+    fake = Fake(module)
+    with fake.mode:
+        return memory(fake.module, random_inputs(budget.program, budget.sizes))
+
+
 @contextmanager
 def _followed(memory: Memory) -> Iterator[None]:
     """Hooks for saved tensors, also for those of second evaluations, where `checkpoint` puts its own above ours."""
@@ -117,11 +126,7 @@ def _followed(memory: Memory) -> Iterator[None]:
             super().__init__(*args)
             inner = self.pack_hook
 
-            def pack(tensor: Tensor) -> Any:
-                copied = not tensor.requires_grad and tuple(tensor.shape) in memory.shapes
-                return inner(tensor if copied else memory.pack(tensor))
-
-            self.pack_hook = pack
+            self.pack_hook = lambda tensor: inner(memory.pack(tensor))
 
     checkpoint._recomputation_hook = Followed
     try:
