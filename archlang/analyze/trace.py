@@ -220,7 +220,7 @@ class _Walk:
 
     def in_vain(self) -> dict[int, bool]:
         """After a walk, the nodes whose gradients no result needs."""
-        asking = {id(step.node) for step in self.trace.steps if step.asked or (step.trace and step.trace.work.saved)}
+        asking = {id(step.node) for step in self.trace.steps if step.asked or step.work.saved}
         needed = {id(v) for o in self.plan.graph.outputs for v in o.values}
         found: dict[int, bool] = {}
         for node, row in reversed([*zip(self.plan.graph.nodes, self.trace.rows, strict=True)]):
@@ -348,7 +348,7 @@ class _Walk:
         if node.op == "extern":
             macs = figure(attrs, "macs") or 0
             flops = 2 * macs
-            records = self.tracer.grad and (any(g.grad for g in ins) or parameters_of(attrs))
+            records = self.tape.grad and (any(g.grad for g in ins) or parameters_of(attrs))
             self.tape.kept += (figure(attrs, "saved") or 0) if records and not node.inverted else 0
         elif node.op not in _OUTSIDE and not node.log_det:
             types = [TensorType(g.shape, g.dtype) for g in ins]

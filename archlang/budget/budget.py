@@ -10,106 +10,35 @@ from archlang.budget.course import Choice, Plan, cheapest, least, measure
 from archlang.budget.rewrite import Planned, planned
 from archlang.budget.schedule import Schedule, scheduled
 from archlang.budget.sheet import Facts, Sheet, macs_of
+from archlang.budget.stages import Stages
 from archlang.ir.graph import Program
 from archlang.records import dataclass
 from archlang.reversible.kept import Anchors
 
-__all__ = ["Budget", "Fit"]
+__all__ = ["Budget", "Fit", "Layout", "layout_of"]
 
 OPENED = 16  # a callee that keeps more than such a part of all is opened
 UNBOUNDED = 1 << 62
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """A plan, in bytes and MACs. kept: at the end of the forward pass; peak: the most at one time in the backward pass;
-    again: what the backward pass evaluates again. See docs/memory.md."""
+class Layout:
+    """A program as the search sees it: its parts in order, and the choices for them."""
 
-    plan: Plan
-
-    @property
-    def kept(self) -> int:
-        return self.plan.kept
-
-    @property
-    def peak(self) -> int:
-        return self.plan.peak
-
-    @property
-    def again(self) -> int:
-        return macs_of(self.plan.cost)
-
-
-class Budget:
-    """What the training of a program at given sizes can do about its memory.
-
-    sizes: a number for each symbol of the inputs. `stored` records all; `least` has the least peak. `macs` are those of
-    a forward pass; `uncounted` names what the figures lack, as in `analyze.Cost`. overlap: what is undone is so on two
-    streams of a GPU; dtype: what branches of reversible blocks are trained in, by which anchors stand (bytes are those
-    of float32). Raises ValueError where a size has no number.
-    """
-
-    def __init__(
-        self, program: Program, sizes: Mapping[str, int], *, overlap: bool = False, dtype: str = "float32"
-    ) -> None:
-        self.program = program
-        self.sizes = dict(sizes)
-        if missing := [name for name in program.root.symbols if name not in sizes]:
-            raise ValueError(f"no number for {', '.join(missing)}")
+    def __init__(self, stages: Stages, sizes: Mapping[str, int], overlap: bool, dtype: str) -> None:
         plans = Plans()
-        trace = recorded(program, plans, sizes)
-        total, macs = trace.work.saved, trace.work.macs
-        assert isinstance(total, int) and isinstance(macs, int)
-        self.macs = macs
-        self.uncounted = tuple(sorted(trace.uncounted))
-        self.trace = trace
-        self.facts = Facts(plans, Anchors(program, dtype), overlap)
-        sheet = Sheet(self.facts, lambda unit: unit.inner * OPENED > total)
-        self.level = sheet.lay(trace, sheet.numbered(trace.inputs))
+        self.stages = stages
+        self.trace = recorded(stages.program, plans, sizes)
+        total = self.trace.work.saved
+        assert isinstance(total, int)
+        facts = Facts(plans, Anchors(stages.program, dtype), overlap)
+        sheet = Sheet(facts, lambda unit: unit.inner * OPENED > total)
+        self.level = sheet.lay(self.trace, sheet.numbered(self.trace.inputs))
         self.course = sheet.course()
-        stored = cheapest(self.course, UNBOUNDED, limit=1)
-        smallest = least(self.course)
-        assert stored is not None and smallest is not None  # to store is always a choice
-        self.stored = Fit(stored)
-        self.least = Fit(smallest)
-        self.least = self.within(smallest.peak) or self.least
 
     def within(self, memory: int) -> Fit | None:
-        """The plan that evaluates the least again, of those that need at most so many bytes at their peak."""
+        """The cheapest plan that is found, with equal decisions side by side."""
         found = cheapest(self.course, memory)
-        if found is None:
-            return self.least if memory >= self.least.peak else None
-        return Fit(measure(self.course, self._tidied(found.choices, memory)))
-
-    def curve(self, points: int) -> list[Fit]:
-        """From the least memory to where all is stored, in equal steps of memory."""
-        low, high = self.least.peak, self.stored.peak
-        steps = [low + (high - low) * i // max(1, points - 1) for i in range(points)]
-        found: list[Fit] = []
-        for memory in dict.fromkeys(steps):
-            fit = self.within(memory)
-            if fit is not None and (not found or fit.plan.cost < found[-1].plan.cost):
-                found.append(fit)
-        return found
-
-    def schedule(self, fit: Fit) -> Schedule:
-        return scheduled(self.level, fit.plan)
-
-    def planned(self, fit: Fit) -> Planned:
-        """The program in which the plan can be written down, and what `codegen.generate` needs besides."""
-        return planned(self.program, self.schedule(fit))
-
-    def held(self, fit: Fit) -> tuple[Choice, int]:
-        """Where a plan's peak is: the choice whose backward pass has it, and the bytes that those before it keep."""
-        kept = 0
-        there: set[int] = set()
-        found: list[tuple[int, Choice, int]] = []
-        for choice in fit.plan.choices:
-            found.append((kept + choice.held(self.course.sizes, there), choice, kept))
-            kept += choice.kept(self.course.sizes, there)
-            there |= choice.keeps
-        _, choice, before = max(found, key=lambda item: item[0])
-        return choice, before
+        return None if found is None else Fit(measure(self.course, self._tidied(found.choices, memory)), self)
 
     def _tidied(self, choices: Sequence[Choice], memory: int) -> Sequence[Choice]:
         """The same choices with those of equal units side by side, where that needs no more memory.
@@ -132,6 +61,106 @@ class Budget:
                     order, before = moved, after
             start = stop
         return order
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A plan, in bytes and MACs. kept: at the end of the forward pass; peak: the most at one time in the backward pass;
+    again: what the backward pass evaluates again; layout: whose parts it is about. See docs/memory.md."""
+
+    plan: Plan
+    layout: Layout | None = None
+
+    @property
+    def kept(self) -> int:
+        return self.plan.kept
+
+    @property
+    def peak(self) -> int:
+        return self.plan.peak
+
+    @property
+    def again(self) -> int:
+        return macs_of(self.plan.cost)
+
+
+class Budget:
+    """What the training of a program at given sizes can do about its memory.
+
+    sizes: a number for each symbol of the inputs. `stored` records all; `least` has the least peak. `macs` are those of
+    a forward pass; `uncounted` names what the figures lack, as in `analyze.Cost`. `layouts`: the program as it is, and
+    with its stages written out, where that differs; the better plan is taken. overlap: what is undone is so on two
+    streams of a GPU; dtype: what branches of reversible blocks are trained in, by which anchors stand (bytes are those
+    of float32). Raises ValueError where a size has no number.
+    """
+
+    def __init__(
+        self, program: Program, sizes: Mapping[str, int], *, overlap: bool = False, dtype: str = "float32"
+    ) -> None:
+        self.program = program
+        self.sizes = dict(sizes)
+        if missing := [name for name in program.root.symbols if name not in sizes]:
+            raise ValueError(f"no number for {', '.join(missing)}")
+        written = Stages(program)
+        every = [Stages(program, write=False), *([written] if written.program.root is not program.root else [])]
+        self.layouts = [Layout(stages, sizes, overlap, dtype) for stages in every]
+        first = self.layouts[0]
+        macs = first.trace.work.macs
+        assert isinstance(macs, int)
+        self.macs = macs
+        self.uncounted = tuple(sorted(first.trace.uncounted))
+        stored = cheapest(first.course, UNBOUNDED, limit=1)
+        assert stored is not None  # to store is always a choice
+        self.stored = Fit(stored, first)
+        smallest = [Fit(plan, layout) for layout in self.layouts if (plan := least(layout.course)) is not None]
+        self.least = min(smallest, key=lambda fit: fit.peak)
+        self.least = self.within(self.least.peak) or self.least
+
+    def within(self, memory: int) -> Fit | None:
+        """The plan that evaluates the least again, of those that need at most so many bytes at their peak."""
+        best: Fit | None = None
+        for layout in self.layouts:
+            found = layout.within(memory) if best is None or best.again else None
+            if found is not None and (best is None or found.again < best.again):
+                best = found
+        return best or (self.least if memory >= self.least.peak else None)
+
+    def curve(self, points: int) -> list[Fit]:
+        """From the least memory to where all is stored, in equal steps of memory."""
+        low, high = self.least.peak, self.stored.peak
+        steps = [low + (high - low) * i // max(1, points - 1) for i in range(points)]
+        found: list[Fit] = []
+        for memory in dict.fromkeys(steps):
+            fit = self.within(memory)
+            if fit is not None and (not found or fit.plan.cost < found[-1].plan.cost):
+                found.append(fit)
+        return found
+
+    def schedule(self, fit: Fit) -> Schedule:
+        """The decisions for the root of the layout's program."""
+        return scheduled(layout_of(fit).level, fit.plan)
+
+    def planned(self, fit: Fit) -> Planned:
+        """The program in which the plan can be written down, and what `codegen.generate` needs besides."""
+        return planned(layout_of(fit).stages, self.schedule(fit))
+
+    def held(self, fit: Fit) -> tuple[Choice, int]:
+        """Where a plan's peak is: the choice whose backward pass has it, and the bytes that those before it keep."""
+        sizes = layout_of(fit).course.sizes
+        kept = 0
+        there: set[int] = set()
+        found: list[tuple[int, Choice, int]] = []
+        for choice in fit.plan.choices:
+            found.append((kept + choice.held(sizes, there), choice, kept))
+            kept += choice.kept(sizes, there)
+            there |= choice.keeps
+        _, choice, before = max(found, key=lambda item: item[0])
+        return choice, before
+
+
+def layout_of(fit: Fit) -> Layout:
+    assert fit.layout is not None  # only what is customary has none
+    return fit.layout
 
 
 def _alike(choice: Choice, other: Choice) -> bool:

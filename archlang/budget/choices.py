@@ -91,7 +91,7 @@ def _within(whole: Choice, unit: Unit, sizes: Sequence[int]) -> Iterator[Choice]
     """To evaluate one unit again by a plan of its own: checkpoints inside of a checkpoint."""
     for way in unit.ways:
         again = replace(whole, keeps=way.keeps, inner=way.inner, extra=way.extra, moments=way.moments)
-        held = again.held(sizes, whole.keeps) + unit.copies
+        held = again.held(sizes, whole.keeps) + way.copies
         if held < whole.extra:
             what = replace(whole.what, schedule=way.schedule)
             yield replace(whole, extra=held, cost=whole.cost + way.cost, what=what)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from archlang.analyze.cost import recorded
+from archlang.analyze.plan import Plans
 from archlang.budget.budget import Budget, Fit
 from archlang.budget.choices import Span
 from archlang.budget.course import Choice, Course, measure
-from archlang.budget.sheet import Sheet
+from archlang.budget.sheet import Facts, Sheet
 from archlang.budget.units import Level, Unit
+from archlang.reversible.kept import Anchors
 
 __all__ = ["Customary"]
 
@@ -21,8 +24,11 @@ class Customary:
     """
 
     def __init__(self, budget: Budget) -> None:
-        sheet = Sheet(budget.facts, _chain, choices=False)
-        level = sheet.lay(budget.trace, sheet.numbered(budget.trace.inputs))
+        plans = Plans()
+        trace = recorded(budget.program, plans, budget.sizes)
+        facts = Facts(plans, Anchors(budget.program), overlap=False)
+        sheet = Sheet(facts, _chain, choices=False)
+        level = sheet.lay(trace, sheet.numbered(trace.inputs))
         self.sizes = sheet.sizes
         self.units = list(_flat(level))
         self.blocks = [i for i, (_, inside) in enumerate(self.units) if inside]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from archlang.analyze.report import amount_of, short
-from archlang.budget.budget import Budget, Fit
+from archlang.budget.budget import Budget, Fit, layout_of
 from archlang.budget.course import Choice
 from archlang.budget.sheet import macs_of
 from archlang.budget.units import What
@@ -63,14 +63,13 @@ def plan_text(budget: Budget, fit: Fit, title: str) -> str:
     ]
     lines = "".join(f"  {name:<16}{value}\n" for name, value in facts)
     rows = [["part", "", "kept", "rebuilt", "MACs again"]]
-    rows += [[r.part, r.how, amount_of(r.kept), amount_of(r.rebuilt), short(r.again)] for r in _rows(budget, fit)]
+    rows += [[r.part, r.how, amount_of(r.kept), amount_of(r.rebuilt), short(r.again)] for r in _rows(fit)]
     return f"{title}\n\n{lines}\n{_table(rows, left={0, 1})}{_uncounted(budget)}"
 
 
 def plan_dict(budget: Budget, fit: Fit) -> dict[str, Any]:
     parts = [
-        {"part": r.part, "how": r.how, "kept": r.kept, "rebuilt": r.rebuilt, "macs_again": r.again}
-        for r in _rows(budget, fit)
+        {"part": r.part, "how": r.how, "kept": r.kept, "rebuilt": r.rebuilt, "macs_again": r.again} for r in _rows(fit)
     ]
     return {"peak": fit.peak, "kept": fit.kept, "macs_again": fit.again, "parts": parts}
 
@@ -101,11 +100,12 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _rows(budget: Budget, fit: Fit) -> list[_Row]:
+def _rows(fit: Fit) -> list[_Row]:
     found: list[_Row] = []
+    sizes = layout_of(fit).course.sizes
     there: set[int] = set()
     for choice in fit.plan.choices:
-        kept = choice.inner + sum(budget.course.sizes[t] for t in choice.keeps - there)
+        kept = choice.kept(sizes, there)
         there |= choice.keeps
         what: What = choice.what
         how = _WORDS[what.kind]

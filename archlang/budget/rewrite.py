@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from archlang.budget.schedule import Decision, Schedule
+from archlang.budget.stages import Stages
 from archlang.budget.units import Reach, weighted
 from archlang.codegen.checkpoints import Segment
 from archlang.ir.graph import Child, Graph, Node, Program, Value
@@ -26,9 +27,10 @@ class Planned:
     origins: dict[int, int]
 
 
-def planned(program: Program, schedule: Schedule) -> Planned:
+def planned(stages: Stages, schedule: Schedule) -> Planned:
     """Splits runs where a decision begins or ends, and gives callees with decisions inside graphs of their own."""
-    maker = _Maker({graph.name for graph in program.graphs}, {id(graph) for graph in concerned(program)})
+    program = stages.program
+    maker = _Maker(stages, {*stages.names}, {id(graph) for graph in concerned(program)})
     root = maker.graph(program.root, schedule)
     origins = {id(graph): key for (key, _), graph in maker.made.items()}
     return Planned(Program.of(root, program.given), maker.segments, origins)
@@ -47,6 +49,7 @@ class _Piece:
 
 @dataclass(slots=True)
 class _Maker:
+    stages: Stages
     names: set[str]
     concerned: set[int]  # ids of the graphs with something reversible inside
     segments: dict[int, list[Segment]] = field(default_factory=dict)
@@ -56,13 +59,14 @@ class _Maker:
         """The graph as a schedule has it. What no decision is about is recorded, and so in a graph of its own where it
         is reversible."""
         if not schedule and id(graph) not in self.concerned:
-            return graph
+            return self.stages.original(graph)
         key = (id(graph), schedule)
         if key not in self.made:
             self.made[key] = self.rewritten(graph, schedule)
         return self.made[key]
 
     def rewritten(self, graph: Graph, schedule: Schedule) -> Graph:
+        graph, schedule = self.stages.folded(graph, schedule)
         pieces = list(_pieces(graph, schedule))
         reach = Reach(graph)
         nodes: list[Node] = []
@@ -92,6 +96,8 @@ class _Maker:
         undone = decision is not None and decision.kind == "undo"
         if callee is not None and not undone and reach.sole(node):
             callee = self.graph(callee, () if decision is None else decision.inner)
+        elif callee is not None:
+            callee = self.stages.original(callee)
         inputs = node.inputs
         if before is not None:
             inputs = (*before.outputs, *node.inputs[len(before.outputs) :])

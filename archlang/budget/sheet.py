@@ -14,7 +14,7 @@ from archlang.analyze.trace import Trace
 from archlang.budget.choices import Regions, again, recorded, repeated
 from archlang.budget.course import Choice, Course, moments, tradeoffs
 from archlang.budget.schedule import Schedule, scheduled
-from archlang.budget.units import Level, Numbers, Reach, Unit, Way, by_node
+from archlang.budget.units import Level, Numbers, Reach, Unit, Way, What, by_node
 from archlang.ir.graph import CONTRACTIONS, Node, Program
 from archlang.ops.base import registry
 from archlang.ops.eager import Storage
@@ -116,6 +116,7 @@ class _Way:
     extra: int
     cost: int
     schedule: Schedule
+    copies: int
     moments: tuple[tuple[frozenset[int], frozenset[int], int], ...]
 
 
@@ -136,12 +137,20 @@ def _ways(trace: Trace, facts: Facts) -> list[_Way]:
         if schedule:
             inner = plan.kept - sum(sheet.sizes[t] for t in plan.tensors)
             times = tuple((*ends(kept), held) for kept, held in moments(course, plan.choices))
-            found.append(_Way(*ends(plan.tensors), inner, plan.peak - plan.kept, plan.cost, schedule, times))
+            copies = sum(_copies(choice.what) for choice in plan.choices)
+            found.append(_Way(*ends(plan.tensors), inner, plan.peak - plan.kept, plan.cost, schedule, copies, times))
     found = [way for way in found if not any(_better(other, way, trace) for other in found)]
     found.sort(key=lambda way: (way.inner + _bytes(way, trace), way.cost))
     if len(found) > WAYS:
         found = [found[i * (len(found) - 1) // (WAYS - 1)] for i in range(WAYS)]
     return found
+
+
+def _copies(what: What) -> int:
+    """Bytes of the buffers that a choice records the use of, as of a unit."""
+    unit = what.level.units[what.first]
+    ways = {way.schedule: way.copies for way in unit.ways}
+    return 0 if what.kind != "way" else ways.get(what.schedule, unit.copies)
 
 
 def _better(way: _Way, other: _Way, trace: Trace) -> bool:
@@ -239,7 +248,8 @@ class Sheet:
             keeps, cost = _ends(unit, mine, way.inputs, way.outputs), way.cost * unit.count
             times = tuple((_ends(unit, mine, ins, outs), held) for ins, outs, held in way.moments)
             times = times if unit.count == 1 else ()  # of several, the last one has the most, with its own input
-            unit.ways.append(Way(keeps, inner, way.extra, cost, way.schedule, times))
+            copies = way.copies * unit.count
+            unit.ways.append(Way(keeps, inner, way.extra, cost, way.schedule, copies, times))
 
 
 def _ends(unit: Unit, inputs: Sequence[int], ins: Iterable[int], outs: Iterable[int]) -> frozenset[int]:

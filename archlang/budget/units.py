@@ -60,13 +60,15 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a unit can be trained: as a `Choice` of it, with the plan of its callee."""
+    """How a unit can be trained: as a `Choice` of it, with the plan of its callee. copies: as of a unit, of what the
+    plan records."""
 
     keeps: frozenset[int]
     inner: int
     extra: int
     cost: int
     schedule: Schedule
+    copies: int = 0
     moments: tuple[Moment, ...] = ()
 
 

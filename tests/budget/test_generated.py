@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
+from torch.utils.checkpoint import checkpoint
 
 import archlang
 from archlang.api import Compiled
 from archlang.budget import Budget, Fit
+from archlang.certify.sample import usual
 from archlang.codegen import generate
 from archlang.inputs import random_inputs
 from archlang.loading import instantiate, module_of
-from tests.budget.trained import macs, memory, pair, same, step, stored, written
+from tests.budget.trained import macs, memory, pair, same, slope, step, stored, written
 from tests.random_specs.strategy import SIZE, Spec, specs
 from tests.reversible.streams import stand_in
 
@@ -67,9 +70,31 @@ block net(x: [B, 6, T]) {
     return x
 }
 """.replace("cell = (linear", "c = (linear").replace("-> c: cell ->", "-> c ->")
-NETS = {"residual": RESIDUAL, "skips": SKIPS, "auxiliary": AUXILIARY, "reversible": REVERSIBLE, "shared": SHARED}
+STAGES = """
+block unit()(x) { return x -> a: conv(8, 3, padding=1) -> tanh -> b: conv(8, 3, padding=1) -> tanh }
+block net(x: [B, 8, H, W]) {
+    return x -> first: chain([unit() for _ in 0..2]) -> second: chain([unit() for _ in 0..2])
+             -> third: chain([unit() for _ in 0..2]) -> fourth: chain([unit() for _ in 0..2])
+             -> fifth: chain([unit() for _ in 0..2]) -> last: conv(3, 1)
+}
+"""
+NETS = {
+    "residual": RESIDUAL, "skips": SKIPS, "auxiliary": AUXILIARY, "reversible": REVERSIBLE, "shared": SHARED,
+    "stages": STAGES,
+}  # fmt: skip
 SIZES = {"B": 2, "H": 6, "W": 6, "T": 7}
 FRACTIONS = (0.0, 0.35, 0.8)
+
+
+@cache
+def net(name: str) -> tuple[Compiled, Budget]:
+    compiled = archlang.compile(NETS[name], "net")
+    return compiled, budget_of(compiled)
+
+
+@cache
+def fit_of(name: str, fraction: float) -> Fit:
+    return at(net(name)[1], fraction)
 
 
 def budget_of(compiled: Compiled) -> Budget:
@@ -92,9 +117,7 @@ def doubles(budget: Budget) -> list[Any]:
 @pytest.mark.parametrize("fraction", FRACTIONS)
 @pytest.mark.parametrize("name", NETS)
 def test_the_step_is_that_of_plain_autograd(name: str, fraction: float) -> None:
-    compiled = archlang.compile(NETS[name], "net")
-    budget = budget_of(compiled)
-    fit = at(budget, fraction)
+    (compiled, budget), fit = net(name), fit_of(name, fraction)
     assert fit.peak < budget.stored.peak
     plain, planned = pair(compiled, budget, fit)
     inputs = doubles(budget)
@@ -109,13 +132,12 @@ def test_the_step_is_that_of_plain_autograd(name: str, fraction: float) -> None:
 @pytest.mark.parametrize("fraction", FRACTIONS)
 @pytest.mark.parametrize("name", NETS)
 def test_memory_is_as_planned(name: str, fraction: float) -> None:
-    compiled = archlang.compile(NETS[name], "net")
-    budget = budget_of(compiled)
-    fit = at(budget, fraction)
-    kept, peak = memory(instantiate(written(compiled, budget, fit)), random_inputs(budget.program, budget.sizes))
+    (compiled, budget), fit = net(name), fit_of(name, fraction)
+    design = written(compiled, budget, fit)
+    kept, peak = memory(instantiate(design), random_inputs(budget.program, budget.sizes))
     assert kept == fit.kept
     assert peak <= 1.02 * fit.peak
-    if "rebuild" not in written(compiled, budget, fit).source:  # what undoing takes is a bound
+    if "rebuild" not in design.source:  # what undoing takes is a bound
         assert peak >= 0.98 * fit.peak
 
 
@@ -123,23 +145,21 @@ def test_two_streams_hold_two_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than on one, and no more than is planned for undoing the whole network."""
     compiled = archlang.compile(REVERSIBLE, "net")
     budget = Budget(compiled.program, {"B": 2, "H": 6, "W": 6}, overlap=True)
-    undone = max((c for c in budget.course.choices if c.what.kind == "undo"), key=lambda c: c.stop - c.start)
+    undone = max((c for c in budget.layouts[0].course.choices if c.what.kind == "undo"), key=lambda c: c.stop - c.start)
     text = generate(compiled.program, source_name="net.arch", overlap=True)
     made = Compiled(text, compiled.program, (), compiled.entry, compiled.spec)
     net, inputs = instantiate(made), random_inputs(budget.program, budget.sizes)
     _, one = memory(net, inputs)
     stand_in(monkeypatch, module_of(made))
     _, two = memory(net, inputs)
-    assert one < two <= undone.extra + sum(budget.course.sizes[t] for t in undone.keeps)
+    assert one < two <= undone.extra + sum(budget.layouts[0].course.sizes[t] for t in undone.keeps)
 
 
-@pytest.mark.parametrize("fraction", (0.0, 0.6))
+@pytest.mark.parametrize("fraction", (0.0, 0.35))
 @pytest.mark.parametrize("name", [name for name in NETS if name != "shared"])
 def test_work_is_as_planned(name: str, fraction: float) -> None:
     """Torch counts as many MACs more than in a plain step; fewer where checkpoints lie inside of others."""
-    compiled = archlang.compile(NETS[name], "net")
-    budget = budget_of(compiled)
-    fit = at(budget, fraction)
+    (compiled, budget), fit = net(name), fit_of(name, fraction)
     plain, planned = pair(compiled, budget, fit)
     inputs = doubles(budget)
     more = macs(planned, inputs) - macs(plain, inputs)
@@ -150,7 +170,7 @@ def test_work_is_as_planned(name: str, fraction: float) -> None:
 @pytest.mark.parametrize(
     ("spec", "entry", "sizes"),
     [
-        ("resnet.arch", "resnet18", {"B": 2, "H": 48, "W": 48}),
+        ("preresnet.arch", "preresnet20", {"B": 2, "H": 32, "W": 32}),
         ("llama.arch", "llama_small", {"B": 2, "T": 16}),
         ("reversible_unet3d.arch", "reversible", {"B": 2, "D": 8, "H": 8, "W": 8}),
     ],
@@ -167,6 +187,55 @@ def test_published_networks(spec: str, entry: str, sizes: dict[str, int]) -> Non
     assert peak <= 1.02 * fit.peak
 
 
+@pytest.mark.parametrize(
+    ("spec", "entry"),
+    [
+        ("griffin.arch", "griffin_small"),  # gradients end at `detach`
+        ("magnitude_invariant.arch", "hyper_lenet"),
+        ("ladder.arch", "ladder_small"),
+    ],
+)
+def test_published_networks_hold_what_is_planned(spec: str, entry: str) -> None:
+    """benchmarks/planner_specs.py does this for a design of each file."""
+    compiled = archlang.compile(SPECS / spec, entry)
+    budget = Budget(compiled.program, usual(compiled.program)[0])
+    for fit in (budget.least, at(budget, 0.3)):
+        kept, peak = memory(instantiate(written(compiled, budget, fit)), random_inputs(budget.program, budget.sizes))
+        assert kept == fit.kept
+        assert abs(peak - fit.peak) <= 0.02 * fit.peak
+
+
+def test_a_segment_runs_from_one_stage_into_the_next() -> None:
+    """The stages that it runs through stand in the forward; the others are calls, and keys are as before."""
+    compiled, budget = net("stages")
+    crossing = [fit for fit in budget.curve(12) if fit.layout is not budget.layouts[0]]
+    assert crossing
+    alone = [budget.layouts[0].within(fit.peak) for fit in crossing]
+    assert all(one is None or one.again > fit.again for one, fit in zip(alone, crossing, strict=True))
+    sources = "".join(written(compiled, budget, fit).source for fit in crossing)
+    assert "def second_to_third(self, x: Tensor)" in sources
+    assert "self.third[0](self.second[1](x))" in sources
+    for fit in crossing:
+        plain, planned = pair(compiled, budget, fit)
+        inputs = doubles(budget)
+        same(step(plain, inputs), step(planned, inputs))
+        assert memory(planned.float(), random_inputs(budget.program, budget.sizes)) == (fit.kept, fit.peak)
+
+
+def test_a_region_inside_of_a_checkpoint() -> None:
+    compiled, budget = net("reversible")
+    plain, module = instantiate(stored(compiled)).double(), instantiate(compiled).double()
+    module.load_state_dict(plain.state_dict())
+    inputs = [x.requires_grad_() for x in doubles(budget)]
+    torch.manual_seed(0)
+    torch.autograd.backward(plain(*inputs), [slope(x) for x in inputs])
+    torch.manual_seed(0)
+    results = checkpoint(module, *inputs, use_reentrant=False)
+    torch.autograd.backward(results, [slope(x) for x in inputs])
+    for mine, other in zip(plain.parameters(), module.parameters(), strict=True):
+        assert torch.allclose(mine.grad, other.grad, rtol=1e-9, atol=1e-9)
+
+
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(specs())
 def test_random_specs(spec: Spec) -> None:
@@ -177,14 +246,13 @@ def test_random_specs(spec: Spec) -> None:
     inputs = [torch.randn(2, c, SIZE, SIZE, dtype=torch.float64) for c in spec.channels]
     same(step(plain, inputs), step(planned, inputs), 1e-7)
     kept, peak = memory(planned.float(), [x.float() for x in inputs])
-    assert kept <= fit.kept  # the generator leaves out what nobody reads
+    assert kept == fit.kept
     assert peak <= 1.02 * fit.peak
 
 
 def test_the_linter_finds_nothing(tmp_path: Path) -> None:
-    for name, text in NETS.items():
-        compiled = archlang.compile(text, "net")
-        budget = budget_of(compiled)
+    for name in NETS:
+        compiled, budget = net(name)
         for fit in (budget.least, at(budget, 0.5)):
             (tmp_path / f"{name}_{fit.peak}.py").write_text(written(compiled, budget, fit).source)
     for command in (["check"], ["format", "--check"]):
@@ -247,9 +315,8 @@ def test_statistics_change_once() -> None:
 
 
 def test_what_all_stored_costs_is_what_the_cost_model_says() -> None:
-    for text in NETS.values():
-        compiled = archlang.compile(text, "net")
-        budget = budget_of(compiled)
+    for name in NETS:
+        compiled, budget = net(name)
         found = archlang.analyze.cost(compiled.program, budget.sizes, rebuild=False)  # type: ignore[attr-defined]
         assert budget.stored.kept == budget.stored.peak == found.saved
         assert budget.schedule(budget.stored) == ()
@@ -260,5 +327,9 @@ def test_a_block_that_is_opened_counts_what_it_gives() -> None:
     """Evaluated again as a whole, though its parts have choices of their own."""
     text = "block net(x: [B, 8]) { return x -> f: (linear(8) -> layernorm -> relu) -> g: linear(3) }"
     budget = Budget(archlang.compile(text, "net").program, {"B": 50})
-    whole = next(c for c in budget.course.choices if c.what.kind == "again" and c.what.level.units[c.what.first].opened)
+    whole = next(
+        c
+        for c in budget.layouts[0].course.choices
+        if c.what.kind == "again" and c.what.level.units[c.what.first].opened
+    )
     assert whole.extra == 2 * 4 * 50 * 8 + 2 * 4 * 50  # what layernorm takes and measures, and what relu gives

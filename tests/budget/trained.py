@@ -102,7 +102,7 @@ def memory(module: nn.Module, inputs: Sequence[Any]) -> tuple[int, int]:
     found = Memory(module)
     with _followed(found), torch.backends.mkldnn.flags(enabled=False):
         results = [t for t in flat(module(*inputs)) if t.requires_grad]
-        kept = found.now()
+        kept = found.most = found.now()  # what is gone by now was no one's
         torch.autograd.backward(results, [slope(t) for t in results])
     return kept, found.most
 

@@ -379,7 +379,8 @@ class Region(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         wanted = ctx.needs_input_grad[1:]
         count = len(wanted) - len(ctx.inputs)
-        weights, saved = ctx.saved_tensors[:count], iter(ctx.saved_tensors[count:])
+        saved = iter(ctx.saved_tensors)  # a checkpoint gives them once
+        weights = [next(saved) for _ in range(count)]
         weights = weights if ctx.again is None else ctx.again.weights
         values = {i: next(saved) for i in ctx.known}
         needed = {i for i, need in zip(ctx.inputs, wanted, strict=False) if need}
