@@ -308,10 +308,12 @@ class Work:
         for i in reversed(range(len(place.above))):
             graph, path = place.above[i]
             calls = [n for n in graph.nodes if n.path == path]
-            if len(calls) > 1:
-                fixed(join(Place(graph, path, None, place.above[:i]).prefix, path), "is applied several times", span)
+            prefix = Place(graph, path, None, place.above[:i]).prefix
+            if len(calls) != 1:
+                many = "is applied several times" if calls else "is lent to a block that runs it"
+                fixed(join(prefix, path), many, span)
             (call,) = calls
-            self.refuse_special(call, Place(graph, path, None, place.above[:i]).prefix, span)
+            self.refuse_special(call, prefix, span)
             call.outputs = tuple(Value(v.type.at(call.sizes), v.name) for v in values)
             values = call.outputs
             graph.outputs = [Output((v,)) for v in values]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import archlang
+from archlang.report.diagnostic import ArchError
 from tests.transform.same import applied, randomised
 
 GENERATOR = torch.Generator().manual_seed(1)
@@ -96,3 +97,16 @@ def test_sizes_that_only_what_is_gone_needs() -> None:
     """
     assert archlang.compile(spec).program.root.constraints
     assert not archlang.apply(spec, 'at("a")').program.root.constraints
+
+
+def test_what_is_lent_to_a_block_is_no_end() -> None:
+    spec = """
+    block twice(_ layer: module)(x) { return x -> layer -> layer }
+    block net(x: [B, 4]) {
+        let inner = "inner": (linear(4) -> relu)
+        return x -> twice(inner) -> head: linear(2)
+    }
+    """
+    with pytest.raises(ArchError) as error:
+        archlang.apply(spec, 'at("inner.0")', entry="net")
+    assert [d.code for d in error.value.diagnostics] == ["ARC0866"]
