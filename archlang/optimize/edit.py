@@ -131,7 +131,8 @@ class Editor:
         others = [n for n in self.readers(new) if n is not past]
         if not others and not self.is_result(new):
             return True
-        readers = [*others, *self.readers(old)]
+        many = len(self.readers(new)) - len(others)  # as often as `past` reads it, what reads `old` will
+        readers = [*others, *self.readers(old) * max(1, many)]
         results = self.is_result(new) or self.is_result(old)
         if results or len(readers) > 2 or any(n.op not in registry() for n in readers):
             return False

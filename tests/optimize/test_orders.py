@@ -49,6 +49,7 @@ CASES = {  # what is made of x, [B, 8, 6, 8], and how many nodes of which op are
     "concat([x, y])[:, 2:10] * concat([y, z])[:, 4:12]": {"concat": 1, "index": 2},
     "concat([x, y])[:, 2:10] * tanh(concat([x, y, z]))[:, 8:16]": {"concat": 1, "index": 2, "tanh": 2},
     "relu(concat([x, y])[:, 2:10]) * tanh(concat([y, z]))[:, :8]": {"concat": 2, "index": 2, "tanh": 2},
+    "concat([x, x])[:, 4:12] * concat([y, x * 1, x])[:, 12:20]": {"concat": 1, "index": 1},
     # functions that others need, too
     "(relu(x) -> global_maxpool(keepdim=true)) * relu(relu(x))": {"relu": 2, "global_maxpool": 1},
     "relu(x)[:, 0:4] * sigmoid(relu(x))[:, 4:8]": {"relu": 1},
@@ -81,6 +82,7 @@ def test_orders_agree(text: str, wanted: dict[str, int]) -> None:
 TRAINED = (  # of x, [B, 8, 6, 8], where gradients are added in an order that counts
     "y = x * 0.3; z = (y -> transpose(1, 2) -> transpose(2, 1)) / 1; return relu(z), z -> conv(4, 1), y + 0.5",
     "y = x * 0.3; z = (y / 1) -> flip([1]) -> flip([1]); return relu(z), tanh(z), y + 0.5",
+    "y = x * 0.3; return concat([concat([y, y, y]), y[:, :2]]) -> conv(4, 3)",
     "y = x * 0.3; z = y + 0; return (tanh(x) * z) * tanh(x), relu(y), tanh(y), x + 0.5",
     'y = x * 0.3; z = y -> cast("float"); return (y + tanh(x)) + z, z / 3, relu(z)',
 )

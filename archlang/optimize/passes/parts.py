@@ -24,6 +24,7 @@ def parts_of_concats(edit: Editor) -> None:
     for node in edit.nodes("split", "chunk", "halves", "index"):
         _inputs_for(edit, node)
     for concat in edit.nodes("concat"):
+        _forwards(edit, concat)
         cuts = _cuts(edit, concat)
         if cuts is not None and not _narrow(edit, concat, cuts):
             _unite(edit, concat)
@@ -134,6 +135,20 @@ def _even(concat: Node) -> bool:
 
 def _length(values: Sequence[Value], dim: int) -> Size:
     return sum((v.type.shape[dim] for v in values), start=0)
+
+
+def _forwards(edit: Editor, concat: Node) -> None:
+    """Of inputs that come again, slices take those that come first: so equal slices are of equal elements."""
+    dim, given = concat.attrs["dim"], list(concat.inputs)
+    for cut in (_cuts(edit, concat) or ()) if len(set(given)) < len(given) else ():
+        ends = [_length(given[:i], dim) for i in range(len(given) + 1)]
+        first = max(i for i, end in enumerate(ends[:-1]) if i == 0 or at_least(cut.start, end))
+        last = min(i for i, end in enumerate(ends) if i == len(given) or at_least(end, cut.stop))
+        run = given[first:last]
+        place = next(i for i in range(first + 1) if given[i : i + len(run)] == run)
+        if run and place < first:
+            edit.did(cut.node, "the same elements come before in `concat`")
+            cut.move(edit, concat, ends[place] - ends[first])
 
 
 def _narrow(edit: Editor, concat: Node, cuts: Sequence[_Cut]) -> bool:
