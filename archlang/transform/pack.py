@@ -199,7 +199,10 @@ class _Packing:
             return
         if how is not None and not how.through:
             ins = [(v, axis, batched) for v, (axis, batched) in zip(node.inputs, self._ins[id(node)], strict=True)]
-            self.side.one_by_one(edit, node, ins, how.axes)
+            first, *_ = self.side.one_by_one(edit, node, ins, how.axes)
+            if first.type.shape[how.axes[0]] != wide:
+                why = f"runs `{node.op}`, which has a number of channels of its own: members must be whole for it"
+                self.members.refuse(node.path or f"({node.op})", why, node.span)
             return
         if self._meets(node, attrs):
             edit.rewire(node, [self._repeated(edit, v, node) for v in node.inputs])

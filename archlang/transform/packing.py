@@ -194,7 +194,7 @@ class Side:
     # -- ops without weights -----------------------------------------------------------------------------------------
     def one_by_one(
         self, edit: Editor, node: Node, ins: Sequence[tuple[Value, int | None, bool]], outs: Sequence[int]
-    ) -> None:
+    ) -> list[Value]:
         """Runs an op on each member for itself, as if members were samples.
 
         ins: each input, the axis of its members' channels (None: all see the same), and whether it has a batch; outs:
@@ -215,9 +215,12 @@ class Side:
         at = {batch.as_symbol: batch * self.count}
         attrs = {key: attr_at(value, at) for key, value in node.attrs.items()}
         made = edit.add(node.op, inputs, attrs, at=node, path=node.path)
-        for old, new, axis in zip(node.outputs, made.outputs, outs, strict=True):
-            edit.replace(old, unfolded(edit, new, axis, self.count, batch, node))
+        pairs = zip(made.outputs, outs, strict=True)
+        results = [unfolded(edit, new, axis, self.count, batch, node) for new, axis in pairs]
+        for old, result in zip(node.outputs, results, strict=True):
+            edit.replace(old, result)
         edit.remove(node)
+        return results
 
 
 _LAYERS = {  # the layers that an attention becomes, before and behind it: a path, and the tensors that each is made of

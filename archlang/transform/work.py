@@ -108,6 +108,8 @@ class Work:
         graph, child = place.graph, place.child
         assert child is not None and child.graph is not None
         callers = [n for n in graph.nodes if n.path == place.path]
+        if any(place.path in n.modules.values() for n in graph.nodes):
+            fixed(join(place.prefix, place.path), "is lent to a block that runs it", span)
         if any(n.op in CONTRACTIONS for n in callers):
             fixed(join(place.prefix, place.path), "is a branch that must contract", span)
         if any(n.callee is not child.graph for n in callers):

@@ -136,6 +136,7 @@ def test_narrow_members_of_a_transformer_keep_apart(gamma: int) -> None:
             "queries",
         ),
         ("x -> a: conv(8, 1) -> transpose(0, 1)", "pack(2)", "samples"),
+        ("x -> a: conv(8, 1) -> pad([0, 0, 0, 0, 2, 2]) -> b: conv(4, 1)", "pack(2, alpha=1)", "channels of its own"),
     ],
 )
 def test_which_op_and_why(body: str, call: str, said: str) -> None:

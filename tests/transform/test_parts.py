@@ -110,3 +110,6 @@ def test_what_is_lent_to_a_block_is_no_end() -> None:
     with pytest.raises(ArchError) as error:
         archlang.apply(spec, 'at("inner.0")', entry="net")
     assert [d.code for d in error.value.diagnostics] == ["ARC0866"]
+    with pytest.raises(ArchError) as error:
+        archlang.apply(spec, 'word("inner", [0])', entry="net")
+    assert [d.code for d in error.value.diagnostics] == ["ARC0866"]
