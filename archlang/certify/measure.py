@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from archlang.inputs import random_inputs
 from archlang.ir.graph import Program
 
-__all__ = ["Calls", "Fake", "Saved", "begin", "flat", "macs_by_module", "saved"]
+__all__ = ["Calls", "Fake", "Saved", "begin", "flat", "macs_by_module", "saved", "saved_by_module"]
 
 
 class Calls:
@@ -100,8 +101,19 @@ def _key(tensor: torch.Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)  # fake tensors have no address
 
 
+class _Stepwise(TorchFunctionMode):
+    """torch's own LSTM instead of oneDNN's, which keeps a workspace whose size depends on the processor."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        fused = getattr(func, "__name__", "") != "lstm"
+        with nullcontext() if fused else torch.backends.mkldnn.flags(enabled=False):
+            return func(*args, **(kwargs or {}))
+
+
 def saved(run: Callable[[], Any], own: Iterable[torch.Tensor], calls: Calls | None = None) -> tuple[Saved, Any]:
-    """Runs a forward computation without oneDNN (whose LSTM has a workspace); gives what it saved, and its result."""
+    """Runs a forward computation, an LSTM without oneDNN; gives what it saved, and its result."""
     found = Saved(own, calls)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -110,11 +122,19 @@ def saved(run: Callable[[], Any], own: Iterable[torch.Tensor], calls: Calls | No
     return found, result
 
 
+@contextmanager
+def _several_threads() -> Iterator[None]:
+    """As nearly everybody runs torch, which chooses kernels by it."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(max(count, 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
+
+
 def _hooked(run: Callable[[], Any], found: Saved) -> Any:
-    with (
-        torch.backends.mkldnn.flags(enabled=False),
-        torch.autograd.graph.saved_tensors_hooks(found.pack, lambda t: t),
-    ):
+    with _Stepwise(), torch.autograd.graph.saved_tensors_hooks(found.pack, lambda t: t):
         return run()
 
 
@@ -130,13 +150,17 @@ class Fake:
 
     def saved_by_module(self, program: Program, sizes: dict[str, int]) -> dict[str, int]:
         """Bytes that one forward pass saves, for each path of the module ("" is all of it)."""
-        calls = Calls(self.module)
         with self.mode:
-            own = [*self.module.parameters(), *self.module.buffers()]
-            inputs = random_inputs(program, sizes)
-            with calls.follow():
-                found, _ = saved(lambda: self.module(*inputs), own, calls)
-        return {"": 0, **found.charged}
+            return saved_by_module(self.module, program, sizes)
+
+
+def saved_by_module(module: nn.Module, program: Program, sizes: dict[str, int]) -> dict[str, int]:
+    """Bytes that one forward pass saves, for each path of the module ("" is all of it)."""
+    calls, own = Calls(module), [*module.parameters(), *module.buffers()]
+    inputs = random_inputs(program, sizes)
+    with calls.follow(), _several_threads():
+        found, _ = saved(lambda: module(*inputs), own, calls)
+    return {"": 0, **found.charged}
 
 
 def begin(module: nn.Module) -> None:

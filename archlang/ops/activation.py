@@ -45,7 +45,8 @@ def _not_negative(name: str) -> Callable[[str, Attrs], None]:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """An activation: name, class in torch.nn, parameters, what they must satisfy, function if not F's, what is kept."""
+    """An activation: name, class in torch.nn, parameters, what they must satisfy, function if not F's, what is kept,
+    the order of the result (`Op.memory`)."""
 
     name: str
     torch_class: str
@@ -53,6 +54,7 @@ class _Entry:
     check: Callable[[str, Attrs], None] | None = None
     function: str = ""
     saves: str = "in"
+    memory: str = ""
 
 
 def _float(name: str, default: Any = REQUIRED) -> Param:
@@ -63,7 +65,7 @@ _DIM = (Param("dim", "int"),)
 
 _TABLE = (
     _Entry("relu", "ReLU", saves="out"),
-    _Entry("relu6", "ReLU6"),
+    _Entry("relu6", "ReLU6", memory="copy"),
     _Entry("leaky_relu", "LeakyReLU", (_float("negative_slope", 0.01),)),
     _Entry("elu", "ELU", (_float("alpha", 1.0),)),
     _Entry("selu", "SELU"),
@@ -73,7 +75,13 @@ _TABLE = (
     _Entry("mish", "Mish"),
     _Entry("hardswish", "Hardswish"),
     _Entry("hardsigmoid", "Hardsigmoid"),
-    _Entry("hardtanh", "Hardtanh", (_float("min_val", -1.0), _float("max_val", 1.0)), _below("min_val", "max_val")),
+    _Entry(
+        "hardtanh",
+        "Hardtanh",
+        (_float("min_val", -1.0), _float("max_val", 1.0)),
+        _below("min_val", "max_val"),
+        memory="copy",
+    ),
     _Entry("hardshrink", "Hardshrink", (_float("lambd", 0.5),)),
     _Entry("softshrink", "Softshrink", (_float("lambd", 0.5),), _not_negative("lambd")),
     _Entry("tanhshrink", "Tanhshrink", saves=""),
@@ -81,10 +89,10 @@ _TABLE = (
     _Entry("softsign", "Softsign"),
     _Entry("sigmoid", "Sigmoid", function="torch.sigmoid", saves="out"),
     _Entry("tanh", "Tanh", function="torch.tanh", saves="out"),
-    _Entry("logsigmoid", "LogSigmoid"),
-    _Entry("softmax", "Softmax", _DIM, saves="out"),
-    _Entry("log_softmax", "LogSoftmax", _DIM, saves="out"),
-    _Entry("softmin", "Softmin", _DIM, saves="out"),
+    _Entry("logsigmoid", "LogSigmoid", memory="rows"),
+    _Entry("softmax", "Softmax", _DIM, saves="out", memory="rows"),
+    _Entry("log_softmax", "LogSoftmax", _DIM, saves="out", memory="rows"),
+    _Entry("softmin", "Softmin", _DIM, saves="out", memory="rows"),
     _Entry("threshold", "Threshold", (_float("threshold"), _float("value"))),
 )
 
@@ -135,10 +143,9 @@ class _Activation(Elementwise):
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
-        (x,), (out,) = ins, outs
-        y = tape.pointwise(ins, out.shape, out.dtype, self.entry.saves)
+        (y,) = super().trace(tape, ins, weights, outs, attrs)
         if self.name in ("softsign", "logsigmoid", "tanhshrink"):  # |x| + 1; a buffer; tanh(x)
-            tape.extra(y, x.shape, x.dtype)
+            tape.extra(y, y.shape, y.dtype)
         return (y,)
 
     def _kwargs(self, attrs: Attrs) -> tuple[Kw, ...]:
@@ -172,6 +179,7 @@ for _entry in _TABLE:
         "local": not any(p.name == "dim" for p in _entry.params),
         "elementwise": not any(p.name == "dim" for p in _entry.params),
         "saves": _entry.saves,
+        "memory": _entry.memory,
         "__doc__": f"torch's {_entry.name}.",
     }
     register(cast("type[Op]", type(_entry.torch_class, (_Activation,), _members)))
@@ -183,7 +191,7 @@ class RReLU(Op):
 
     name = "rrelu"
     random = True
-    local, elementwise, saves, per_element = True, True, "in", 1
+    local, elementwise, saves, per_element, memory = True, True, "in", 1, "rows"
     params = (_float("lower", 1 / 8), _float("upper", 1 / 3))
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
@@ -216,7 +224,7 @@ class GLU(Op):
     """The first half along `dim` times the sigmoid of the second."""
 
     name = "glu"
-    saves, per_element = "in", 3
+    per_element = 3
     params = (Param("dim", "int", -1),)
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
@@ -238,6 +246,13 @@ class GLU(Op):
         cx.tie(half, gate)
         return cx.says((*x[:dim], half, *x[dim + 1 :]))
 
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (x,), (out,) = ins, outs
+        half = tape.view(x, out.shape, x.strides)
+        return (tape.pointwise((half, half), out.shape, out.dtype, "in"),)
+
     def module(self, attrs: Attrs) -> Call:
         return Call("nn.GLU", (), kwargs(("dim", attrs["dim"], -1)))
 
@@ -255,7 +270,7 @@ class PReLU(Op):
     """Leaky relu with a learned slope, one for all or one a channel. `init` is the slope's (0.25 by default)."""
 
     name = "prelu"
-    local, saves, per_element = True, "in", 2
+    local, saves, per_element, memory = True, "in", 2, "copy"
     params = (Param("num_parameters", "int", 1), Param("init", "init?", None))
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:

@@ -110,7 +110,7 @@ class ActNorm(Op):
     ) -> tuple[Ghost, ...]:
         (x,) = ins
         moved = tape.pointwise((x, weights["loc"]), x.shape, x.dtype)
-        return (tape.mul(moved, weights["scale"], x.shape, x.dtype),)
+        return (tape.mul(weights["scale"], moved, x.shape, x.dtype),)
 
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         (x,) = ins

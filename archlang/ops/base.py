@@ -235,6 +235,7 @@ class Op(ABC):
     over_batch: ClassVar[bool] = False  # in training, a sample's result depends on the batch
     carries: ClassVar[bool] = False  # in training, it reads buffers that it changes in every forward
     saves: ClassVar[str] = ""  # what autograd keeps for the backward pass: "in", "out"; `trace` says more
+    memory: ClassVar[str] = ""  # order of results: "rows", that of the first input's "format" or a "copy"
     per_element: ClassVar[int] = 0  # floating-point operations an element of the output, beside the MACs
     local: ClassVar[bool] = False  # an element depends on the inputs' elements at its own position only
     left_fold: ClassVar[bool] = False  # any number of inputs, joined two by two from the left
@@ -325,10 +326,15 @@ class Op(ABC):
     ) -> tuple[Ghost, ...]:
         """The results as tensors without values (views share a storage), and on the tape what autograd keeps.
 
-        Default: fresh results of one step, which keeps what `saves` says.
+        Default: fresh results of one step, which keeps what `saves` says, ordered as `memory` says.
         """
-        step = tape.pointwise if self.local else tape.apply
-        return tuple(step((*ins, *weights.values()), out.shape, out.dtype, self.saves) for out in outs)
+        given, memory = (*ins, *weights.values()), self.memory
+        if memory == "copy":
+            return tuple(tape.copy(given, out.dtype, self.saves) for out in outs)
+        if self.local and not memory:
+            return tuple(tape.pointwise(given, out.shape, out.dtype, self.saves) for out in outs)
+        last = memory == "format" and ins[0].channels_last
+        return tuple(tape.apply(given, out.shape, out.dtype, self.saves, last) for out in outs)
 
     # -- channels ----------------------------------------------------------------------------------------------------
     def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:

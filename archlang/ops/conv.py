@@ -12,14 +12,15 @@ from archlang.ops._args import spelled as written_once
 from archlang.ops._args import window_fits as fits
 from archlang.ops.base import Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Helper, Kw, Lit
-from archlang.ops.eager import Ghost, Tape, dense, is_contiguous
+from archlang.ops.eager import Ghost, Tape
+from archlang.ops.strides import sample
 from archlang.ops.window import Window
 from archlang.shapes.dim import Size, ceil_div
 
 if TYPE_CHECKING:
     from archlang.ops.channels import Axes, Tied, Ties
 
-__all__: list[str] = []
+__all__ = ["convolved"]
 
 _SAME = '''\
 class Conv{n}dSame(nn.Conv{n}d):
@@ -146,15 +147,29 @@ def _same_padding(size: Size, k: int, s: int, d: int) -> Size:
     return total
 
 
-def _convolved(tape: Tape, x: Ghost, weights: Mapping[str, Ghost], out: TensorType) -> Ghost:
-    """The result; its memory has the channels last where the input's has."""
-    y = tape.apply((x, *weights.values()), out.shape, out.dtype, "in")
-    if x.strides[1] == 1 and x.shape[1] != 1 and not is_contiguous(x):
-        first = (0, *range(2, x.rank), 1)
-        inverse = (0, x.rank - 1, *range(1, x.rank - 1))
-        strides = tuple(dense([y.shape[d] for d in first])[i] for i in inverse)
-        return tape.view(y, y.shape, strides)
-    return y
+def convolved(tape: Tape, ins: Sequence[Ghost], out: TensorType, attrs: Attrs) -> Ghost:
+    """The result; its memory has the channels last where those of the input or of the kernel are."""
+    x, kernel, shape, lone = ins[0], ins[1], out.shape, ins[0].rank == 3
+    if lone:  # two dimensions, the first of size 1, and a row-major copy of the input
+        x, kernel = tape.unsqueeze(tape.contiguous(x), 2), tape.unsqueeze(kernel, 2)
+        shape = (*shape[:2], 1, *shape[2:])
+    last = (x.channels_last or kernel.channels_last) and (x.rank < 5 or _is_fused(x, attrs))
+    y = tape.apply(ins, shape, out.dtype, last=last)
+    if y.grad:
+        tape.keep(*ins[:2])
+    return tape.squeeze(y, 2) if lone else y
+
+
+def _is_fused(x: Ghost, attrs: Attrs) -> bool:
+    """Whether torch has oneDNN convolve three dimensions, on more than one thread; its own kernel does not know of
+    channels that are last."""
+    groups, kernel = attrs["groups"], attrs["kernel_size"]
+    if "output_padding" in attrs:
+        over = any(more >= step for more, step in zip(attrs["output_padding"], attrs["stride"], strict=True))
+        if over or x.shape[1] == groups > 1:
+            return False
+    large = x.shape[0] != 1 or sample(prod(x.shape[:4], start=1)) > 20480
+    return groups > 1 or large or min(kernel[-2:]) > 3
 
 
 @register
@@ -258,8 +273,8 @@ class Conv(Op):
         added = self._added(x.shape[2:], attrs)
         if added is not None:
             shape = (*x.shape[:2], *(size + more for size, more in zip(x.shape[2:], added, strict=True)))
-            x = tape.pad(x, shape, attrs["padding_mode"])
-        return (_convolved(tape, x, weights, outs[0]),)
+            x = tape.pad(x, shape, attrs["padding_mode"], not any(added))
+        return (convolved(tape, (x, *weights.values()), outs[0], attrs),)
 
     def _added(self, sizes: Sequence[Size], attrs: Attrs) -> list[Size] | None:
         """By how much a copy of the input is padded before the kernel runs; None where the kernel does it itself."""
@@ -396,7 +411,7 @@ class ConvTranspose(Op):
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
-        return (_convolved(tape, ins[0], weights, outs[0]),)
+        return (convolved(tape, (*ins, *weights.values()), outs[0], attrs),)
 
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         per_input = attrs["out_channels"] // attrs["groups"] * prod(attrs["kernel_size"])

@@ -10,6 +10,7 @@ from archlang.ir.graph import Attrs, TensorType
 from archlang.ops._args import in_range, kwargs, per_dim, spatial_rank, window_fits, wires
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Call
+from archlang.ops.conv import convolved
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import require_float
 from archlang.shapes.dim import Size
@@ -73,10 +74,7 @@ class Convolve(Op):
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
-        y = tape.apply(ins, outs[0].shape, outs[0].dtype)
-        if y.grad:
-            tape.keep(*ins[:2])
-        return (y,)
+        return (convolved(tape, ins, outs[0], attrs),)
 
     def call(self, attrs: Attrs, inputs: int) -> Call:
         names = (("stride", 1), ("padding", 0), ("dilation", 1), ("groups", 1))

@@ -142,8 +142,9 @@ class DropPath(Op):
         (x,) = ins
         if not tape.training or not attrs["p"]:
             return (x,)
-        y = tape.pointwise(ins, x.shape, x.dtype)
-        tape.extra(y, (x.shape[0] if attrs["mode"] == "row" else 1, *(1,) * (x.rank - 1)), x.dtype)
+        noise = tape.new((x.shape[0] if attrs["mode"] == "row" else 1, *(1,) * (x.rank - 1)), x.dtype)
+        y = tape.pointwise((x, noise), x.shape, x.dtype)
+        tape.keep(*(noise,) * y.grad)
         return (y,)
 
     def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:

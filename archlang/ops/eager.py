@@ -13,10 +13,20 @@ from math import prod
 from typing import Any
 
 from archlang.ops.code import Call, Expr, In, Lit, Method
+from archlang.ops.strides import (
+    channels_last,
+    contiguous,
+    copied,
+    dense,
+    iterated,
+    ordered,
+    reshaped,
+    suggests_channels_last,
+)
 from archlang.records import dataclass
-from archlang.shapes.dim import Size, substitute, symbols
+from archlang.shapes.dim import Size
 
-__all__ = ["BYTES", "FLOATS", "Ghost", "Storage", "Tape", "dense", "is_contiguous", "nbytes"]
+__all__ = ["BYTES", "FLOATS", "Ghost", "Storage", "Tape", "is_contiguous", "nbytes"]
 
 BYTES = {
     "bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8,
@@ -50,29 +60,23 @@ class Ghost:
     def rank(self) -> int:
         return len(self.shape)
 
+    @property
+    def channels_last(self) -> bool:
+        """Whether kernels that heed the format of their input take its channels to be innermost."""
+        return suggests_channels_last(self.shape, self.strides)
+
+    @property
+    def lies_last(self) -> bool:
+        """The same for kernels that first ask what the memory is, whatever the strides of sizes of 1."""
+        if is_contiguous(self):
+            return False
+        last = self.rank in (4, 5) and ordered(self.shape, self.strides, channels_last(self.shape))
+        return last or self.channels_last
+
 
 def nbytes(shape: Sequence[Size], dtype: str) -> Size:
     """Bytes of a tensor of its own."""
     return prod(shape, start=BYTES[dtype])
-
-
-def dense(shape: Sequence[Size]) -> Shape:
-    """The strides of row-major memory."""
-    strides: list[Size] = []
-    step: Size = 1
-    for size in reversed(shape):
-        strides.append(step)
-        step = step * size
-    return tuple(reversed(strides))
-
-
-def _sample(size: Size) -> int:
-    """A number that stands for a symbolic size where two must be ordered: sizes of tensors are mostly not small."""
-    if isinstance(size, int):
-        return size
-    value = substitute(size, dict.fromkeys(symbols(size), 2**14 * 3**4))
-    assert isinstance(value, int)
-    return value
 
 
 class Tape:
@@ -113,9 +117,16 @@ class Tape:
         if y.grad:
             self.keep(self.new(shape, dtype))
 
-    def apply(self, ins: Sequence[Ghost], shape: Sequence[Size], dtype: str = "float", saves: str = "") -> Ghost:
-        """One step of autograd with a fresh row-major result. saves: "in" and "out", what it keeps of them."""
-        return self._saved(ins, self.new(shape, dtype, ins), saves)
+    def apply(
+        self, ins: Sequence[Ghost], shape: Sequence[Size], dtype: str = "float", saves: str = "",
+        last: bool = False,
+    ) -> Ghost:  # fmt: skip
+        """One step of autograd with a fresh result. saves: "in" and "out", what it keeps of them. last: its channels
+        are innermost; else it is row-major."""
+        return self._saved(ins, self._formatted(self.new(shape, dtype, ins), last), saves)
+
+    def _formatted(self, y: Ghost, last: bool) -> Ghost:
+        return self.view(y, y.shape, channels_last(y.shape)) if last else y
 
     def _saved(self, ins: Sequence[Ghost], y: Ghost, saves: str) -> Ghost:
         if y.grad:
@@ -124,15 +135,20 @@ class Tape:
 
     # -- element by element --------------------------------------------------------------------------------------------
     def pointwise(self, ins: Sequence[Ghost], shape: Sequence[Size], dtype: str = "float", saves: str = "") -> Ghost:
-        """A function of each element; the result's memory is ordered as that of the first input of its shape."""
+        """A function of each element; the result's memory is ordered as that of the inputs."""
         y = self.new(shape, dtype, ins)
-        model = next((x for x in ins if x.shape == y.shape), None)
-        if model is not None and not is_contiguous(model) and 0 not in model.strides:
-            order = sorted(range(y.rank), key=lambda d: (-_sample(model.strides[d]), d))
-            packed = dense([y.shape[d] for d in order])
-            strides = tuple(packed[order.index(d)] for d in range(y.rank))
-            y = Ghost(y.shape, strides, y.dtype, y.storage, y.grad)
-        return self._saved(ins, y, saves)
+        strides = iterated(y.shape, [(x.shape, x.strides) for x in ins])
+        return self._saved(ins, self.view(y, y.shape, strides), saves)
+
+    def copy(self, ins: Sequence[Ghost], dtype: str = "float", saves: str = "") -> Ghost:
+        """A function of each element whose result has the strides of the first input, without its gaps."""
+        (x, *_) = ins
+        y = self.new(x.shape, dtype, ins)
+        return self._saved(ins, self.view(y, y.shape, copied(x.shape, x.strides)), saves)
+
+    def scaled(self, x: Ghost, dtype: str = "float") -> Ghost:
+        """A function of each element and a number, which torch has as a tensor without dimensions."""
+        return self.pointwise((x, self.new(())), x.shape, dtype)
 
     def mul(self, a: Ghost, b: Ghost, shape: Sequence[Size], dtype: str = "float") -> Ghost:
         y = self.pointwise((a, b), shape, dtype)
@@ -162,13 +178,21 @@ class Tape:
     def reshape(self, x: Ghost, shape: Sequence[Size]) -> Ghost:
         """A view where the memory allows it, else a copy. No -1 in `shape`."""
         shape = tuple(shape)
-        strides = dense(shape) if is_contiguous(x) else _reshaped(x, shape)
+        rows = x.strides == dense(x.shape)
+        strides = dense(shape) if rows else reshaped(x.shape, x.strides, shape)
         if strides is None:
             return self.new(shape, x.dtype, (x,))
         return self.view(x, shape, strides)
 
-    def contiguous(self, x: Ghost) -> Ghost:
-        return x if is_contiguous(x) else self.new(x.shape, x.dtype, (x,))
+    def contiguous(self, x: Ghost, last: bool = False) -> Ghost:
+        """Row-major, or with the channels last: a copy where it is not."""
+        if ordered(x.shape, x.strides, channels_last(x.shape)) if last else is_contiguous(x):
+            return x
+        return self._formatted(self.new(x.shape, x.dtype, (x,)), last)
+
+    def cat(self, ins: Sequence[Ghost], shape: Sequence[Size], dtype: str) -> Ghost:
+        """Joined end to end; the channels lie last where they do in all."""
+        return self.apply(ins, shape, dtype, last=all(x.channels_last for x in ins))
 
     def flatten(self, x: Ghost, start: int = 0, end: int = -1) -> Ghost:
         stop = end % x.rank + 1
@@ -256,17 +280,26 @@ class Tape:
         first, second = (self.reshape(x, (count, *x.shape[-2:])) if x.rank != 3 else x for x in full)
         return first, second
 
+    # -- windows -------------------------------------------------------------------------------------------------------
+    def pool(self, x: Ghost, shape: Sequence[Size], saves: str = "in", volumes: bool = False) -> Ghost:
+        """One step of pooling. torch sees one spatial dimension as two; the kernels for two heed the memory format of
+        the input. volumes: so does that for three."""
+        lone = x.rank == 3
+        x = self.unsqueeze(x, 2) if lone else x
+        last = x.channels_last and (x.rank == 4 or volumes)
+        y = self.apply((x,), (*shape[:2], *(1,) * lone, *shape[2:]), x.dtype, saves, last)
+        return self.squeeze(y, 2) if lone else y
+
     # -- attention -----------------------------------------------------------------------------------------------------
     def sdpa(self, q: Ghost, k: Ghost, v: Ghost, mask: Ghost | None = None, p: float = 0.0, gqa: bool = False) -> Ghost:
         """torch's scaled_dot_product_attention: the fused kernel where it applies, else step by step."""
         p = p if self.training else 0.0
         ins = (q, k, v)
-        shape = (*q.shape[:-1], v.shape[-1])
         fused = q.rank == 4 and not p and q.shape[-1] == v.shape[-1] and not (mask is not None and mask.grad)
         fused = fused and all(x.strides[-1] == 1 for x in ins)
         if not fused:
             return self._attention(q, k, v, mask, p, gqa)
-        y = self.pointwise(ins, shape, q.dtype, "in out")
+        y = self.copy(ins, q.dtype, "in out")
         if y.grad:
             self.extra(y, q.shape[:-1], "float32" if q.dtype != "float64" else "float64")
             if mask is not None:
@@ -288,8 +321,9 @@ class Tape:
         """torch's dropout: a product with noise of the shape `kept` (None: that of `x`)."""
         if not self.training or not p:
             return x
-        y = self.pointwise((x,), x.shape, x.dtype)
-        self.extra(y, () if p == 1 else x.shape if kept is None else kept, x.dtype)
+        noise = x if kept is None else self.new(kept)
+        y = self.pointwise((x, noise), x.shape, x.dtype)
+        self.extra(y, () if p == 1 else noise.shape, x.dtype)
         return y
 
     # -- normalisation -------------------------------------------------------------------------------------------------
@@ -302,38 +336,20 @@ class Tape:
                 self.extra(y, (*x.shape[: x.rank - dims], *(1,) * dims), x.dtype)
         return y
 
-    def pad(self, x: Ghost, shape: Sequence[Size], mode: str = "constant") -> Ghost:
-        return self.apply((x,), shape, x.dtype, "in" if mode in ("reflect", "replicate") else "")
+    def pad(self, x: Ghost, shape: Sequence[Size], mode: str = "constant", crops: bool = False) -> Ghost:
+        """crops: nothing is added, so that a part is copied."""
+        if crops and mode in ("constant", "zeros"):
+            return self.copy((self.view(x, shape, x.strides),), x.dtype)
+        saves = "in" if mode in ("reflect", "replicate") else ""
+        return self.apply((x,), shape, x.dtype, saves, mode != "circular" and x.channels_last)
 
 
 def is_contiguous(x: Ghost) -> bool:
     """Whether the memory is row-major, as torch says it: sizes of 1 may have any stride."""
-    return all(size == 1 or a == b for size, a, b in zip(x.shape, x.strides, dense(x.shape), strict=True))
+    return contiguous(x.shape, x.strides)
 
 
 def _filled(total: Size, sizes: Sequence[Size]) -> Shape:
     """`sizes` with its -1 worked out."""
     rest = prod((s for s in sizes if s != -1), start=1)
     return tuple(total // rest if s == -1 else s for s in sizes)
-
-
-def _reshaped(x: Ghost, shape: Shape) -> Shape | None:
-    """The strides under which the memory of `x` shows `shape`; None where only a copy does."""
-    strides: list[Size] = [1] * len(shape)
-    place = len(shape) - 1
-    base: Size = x.strides[-1] if x.rank else 1
-    here: Size = 1
-    there: Size = 1
-    for d in reversed(range(x.rank)):
-        here = here * x.shape[d]
-        if d and (x.shape[d - 1] == 1 or x.strides[d - 1] == here * base):
-            continue
-        while place >= 0 and (shape[place] == 1 or (there != here and _sample(there) < _sample(here))):
-            strides[place] = there * base
-            there = there * shape[place]
-            place -= 1
-        if there != here:
-            return None
-        if d:
-            base, here, there = x.strides[d - 1], 1, 1
-    return tuple(strides) if place < 0 else None

@@ -113,7 +113,7 @@ class Binary(Op):
 
     def scalar(self, tape: Tape, x: Ghost, out: TensorType, reverse: bool) -> Ghost:
         """The application to a wire and a number."""
-        return tape.pointwise((x,), out.shape, out.dtype)
+        return tape.scaled(x, out.dtype)
 
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
@@ -217,10 +217,9 @@ class Div(Binary):
         return tape.div(a, b, shape, dtype)
 
     def scalar(self, tape: Tape, x: Ghost, out: TensorType, reverse: bool) -> Ghost:
-        y = super().scalar(tape, x, out, reverse)
         if reverse:  # torch multiplies by the reciprocal
-            tape.extra(y, y.shape, y.dtype)
-        return y
+            x = tape.pointwise((x,), x.shape, out.dtype, "out")
+        return super().scalar(tape, x, out, reverse)
 
 
 class _NoBool(Binary):
@@ -258,7 +257,9 @@ class Pow(_NoBool):
         return tape.pointwise((a, b), shape, dtype, "in out" if b.grad else "in")
 
     def scalar(self, tape: Tape, x: Ghost, out: TensorType, reverse: bool) -> Ghost:
-        return tape.pointwise((x,), out.shape, out.dtype, "in out" if reverse else "in")
+        if reverse:
+            return tape.apply((x,), out.shape, out.dtype, "in out")
+        return tape.pointwise((x,), out.shape, out.dtype, "in")
 
     def check(self, ins: Sequence[TensorType], other: Any, promoted: str) -> None:
         super().check(ins, other, promoted)
@@ -325,6 +326,12 @@ class Mean(Op):
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         dtype = reduce(promote, (x.dtype for x in ins))
         return (TensorType(broadcast(self.name, ins, cx), floating(dtype)),)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        dtype = outs[0].dtype
+        return (tape.scaled(reduce(lambda a, b: tape.pointwise((a, b), together(a, b), dtype), ins), dtype),)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Bin("/", fold(range(inputs), lambda a, b: Bin("+", a, b)), Lit(inputs))

@@ -118,10 +118,8 @@ class TakeAlong(_Gather):
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
-        (x, index), (out,) = ins, outs
-        if index.shape != out.shape:  # torch writes the repeated index out
-            index = tape.new(out.shape, index.dtype)
-        return super().trace(tape, (x, index), weights, outs, attrs)
+        index = tape.new(outs[0].shape, ins[1].dtype)  # torch writes it out, repeated
+        return super().trace(tape, (ins[0], index), weights, outs, attrs)
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         self._check(ins)

@@ -196,8 +196,8 @@ class GDN(Op):
             tape.extra(bounded, bounded.shape, "bool")  # where the bound does not hold
             read.append(tape.apply((bounded,), bounded.shape, saves="in"))
         squares = tape.pointwise((x,), x.shape, x.dtype, "in")
-        norm = tape.apply((squares, read[0]), x.shape, x.dtype, "in")
-        root = tape.apply((norm,), x.shape, x.dtype, "out")
+        norm = tape.apply((squares, read[0]), x.shape, x.dtype, "in", squares.channels_last)
+        root = tape.pointwise((norm,), x.shape, x.dtype, "out")
         return (tape.mul(x, root, x.shape, x.dtype),)
 
     def read(self, name: str, weights: Mapping[str, Any]) -> Any:

@@ -10,6 +10,7 @@ from archlang.ops.base import Bijection, Context, Input, Op, OpError, Param, reg
 from archlang.ops.code import Call, Expr, Fixed, In, Item, Lit, Method
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import as_dims, broadcast, kind_of_scalar, promote, promote_scalar
+from archlang.ops.strides import sample
 from archlang.ops.window import Window
 from archlang.shapes.dim import Dim, Size, ceil_div, size_str
 
@@ -108,7 +109,7 @@ class Index(Op):
         dim = 0
         for item in attrs["items"]:
             if item is None:
-                strides.append(1)
+                strides.append(x.shape[dim] * x.strides[dim] if dim < x.rank else 1)
                 continue
             if isinstance(item, tuple):
                 strides.append(x.strides[dim] * (item[2] or 1))
@@ -258,7 +259,7 @@ class MaskedFill(Op):
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
-        y = tape.pointwise(ins, outs[0].shape, outs[0].dtype)
+        y = tape.apply(ins, outs[0].shape, outs[0].dtype)
         if y.grad:
             tape.keep(ins[1])
         return (y,)
@@ -334,6 +335,7 @@ class Flip(Op):
     """Reverses the order along `dims`."""
 
     name = "flip"
+    memory = "copy"
     params = (Param("dims", "ints"),)
 
     def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
@@ -392,6 +394,17 @@ class Roll(Op):
     def bijection(self, ins: Sequence[TensorType], attrs: Attrs) -> Bijection:
         shifts = tuple(-shift for shift in attrs["shifts"])
         return Bijection(inverse=(self.name, {**attrs, "shifts": shifts}), volume=True)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (x,) = ins
+        for shift, dim in zip(attrs["shifts"], attrs["dims"], strict=True):  # two parts change places, one may be empty
+            size = sample(x.shape[dim])
+            start = -shift % size
+            parts = [tape.view(x, (*x.shape[:dim], n, *x.shape[dim + 1 :]), x.strides) for n in (size - start, start)]
+            x = tape.cat(parts, x.shape, x.dtype)
+        return (x,)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         shifts, dims = attrs["shifts"], attrs["dims"]

@@ -10,6 +10,7 @@ from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops._args import channels, kwargs, same_channels
 from archlang.ops.base import Bijection, Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Helper, Lit
+from archlang.ops.conv import convolved
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.guard import REQUIRE
 from archlang.ops.rules import require_float
@@ -239,7 +240,8 @@ class _ChannelMatrix(Op):
                 tape.keep(matrix)
             return (y,)
         flat = tape.flatten(x, 2)
-        y = tape.apply((flat, matrix), flat.shape, x.dtype, "in")
+        kernel = tape.unsqueeze(matrix, 2)
+        y = convolved(tape, (flat, kernel), TensorType(flat.shape, x.dtype), {"groups": 1, "kernel_size": (1,)})
         return (tape.reshape(y, x.shape),)
 
     def mix(self, x: Any, matrix: Any) -> Any:

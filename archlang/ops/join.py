@@ -81,6 +81,11 @@ class Concat(Op):
         rest = cx.pointwise([(*x[:dim], *x[dim + 1 :]) for x in ins])
         return cx.says((*rest[:dim], cx.cat(*(x[dim] for x in ins)), *rest[dim:]))
 
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.cat(ins, outs[0].shape, outs[0].dtype),)
+
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Call("torch.cat", (Ins(),), (Kw("dim", Lit(attrs["dim"])),))
 
@@ -114,6 +119,15 @@ class Stack(Op):
     def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
         rest, dim = cx.pointwise(ins), attrs["dim"]
         return cx.says((*rest[:dim], cx.fixed(len(ins), "`stack` makes it of wires"), *rest[dim:]))
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        (out,), dim, shape = outs, attrs["dim"], ins[0].shape
+        if dim == len(shape):
+            return (tape.cat([tape.unsqueeze(x, dim) for x in ins], out.shape, out.dtype),)
+        joined = tape.cat(ins, (*shape[:dim], shape[dim] * len(ins), *shape[dim + 1 :]), out.dtype)
+        return (tape.reshape(joined, out.shape),)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         return Call("torch.stack", (Ins(),), (Kw("dim", Lit(attrs["dim"])),))

@@ -115,13 +115,14 @@ class RMSNorm(_LastDims):
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
         (x,), dims = ins, len(attrs["normalized_shape"])
-        y = tape.pointwise((x, *weights.values()), x.shape, x.dtype)
-        if y.grad:
-            tape.keep(x)
-            tape.extra(y, (*x.shape[: x.rank - dims], *(1,) * dims), x.dtype)
-            if weights:
-                tape.extra(y, x.shape, x.dtype)  # before the weight
-        return (y,)
+        given = (x, *weights.values())
+        scale = tape.new((*x.shape[: x.rank - dims], *(1,) * dims), x.dtype, given)
+        y = tape.pointwise((x, scale), x.shape, x.dtype)
+        if scale.grad:
+            tape.keep(x, scale)
+        if weights:
+            y = tape.mul(y, weights["weight"], x.shape, x.dtype)
+        return (tape.contiguous(y, x.channels_last),)
 
     def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
         if not attrs["elementwise_affine"]:

@@ -89,7 +89,6 @@ class Bilinear(Op):
     """`x1 @ weight[k] @ x2 + bias[k]` over the last dimensions; both widths are inferred."""
 
     name = "bilinear"
-    saves = "in"
     inputs = (Input("x1"), Input("x2"))
     params = Linear.params
 
@@ -126,6 +125,12 @@ class Bilinear(Op):
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return prod(outs[0].shape, start=attrs["in1_features"] * attrs["in2_features"])
 
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        flat = [tape.reshape(x, (prod(x.shape[:-1], start=1), x.shape[-1])) for x in ins]
+        return (tape.apply((*flat, *weights.values()), outs[0].shape, outs[0].dtype, "in"),)
+
     def layers(self, attrs: Attrs) -> int:
         return 1
 
@@ -144,7 +149,6 @@ class Embedding(Op):
     """Rows of a learned table, picked by whole numbers: int64[...] -> [..., embedding_dim]."""
 
     name = "embedding"
-    saves = "in"
     params = (
         Param("num_embeddings", "int"),
         Param("embedding_dim", "int"),
@@ -166,6 +170,12 @@ class Embedding(Op):
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
         require_index(self.name, ins[0], 0)
         return (TensorType((*ins[0].shape, attrs["embedding_dim"])),)
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        index = ins[0] if attrs["max_norm"] is None else tape.contiguous(ins[0])
+        return (tape.apply((index, *weights.values()), outs[0].shape, outs[0].dtype, "in"),)
 
     def weights(self, attrs: Attrs) -> tuple[WeightDecl, ...]:
         return (WeightDecl("weight", (attrs["num_embeddings"], attrs["embedding_dim"]), attrs["init"]),)

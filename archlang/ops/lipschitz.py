@@ -251,7 +251,7 @@ class _Bounded(Op):
             tape.extra(norm, ())
         scaled = tape.new(weight.shape, parents=(weight,))
         if weight.rank > 2:
-            return (tape.apply((x, scaled, weights["bias"]), outs[0].shape, outs[0].dtype, "in"),)
+            return (tape.apply((x, scaled, weights["bias"]), outs[0].shape, outs[0].dtype, "in", x.channels_last),)
         y = tape.linear(x, scaled, weights["bias"])
         if x.grad:
             tape.keep(scaled)

@@ -139,7 +139,7 @@ class BatchNorm(_RunningNorm):
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
         (x,) = ins
-        y = tape.pointwise((x, *weights.values()), x.shape, x.dtype, "in")
+        y = tape.apply((x, *weights.values()), x.shape, x.dtype, "in", x.lies_last)
         for _ in range(2):  # mean, inverse deviation
             tape.extra(y, (attrs["num_features"],))
         return (y,)
@@ -241,8 +241,9 @@ class GroupNorm(_ChannelNorm):
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
-        x = tape.contiguous(ins[0])
-        y = tape.apply((x, *weights.values()), x.shape, x.dtype, "in")
+        last = ins[0].channels_last
+        x = tape.contiguous(ins[0], last)
+        y = tape.apply((x, *weights.values()), x.shape, x.dtype, "in", last)
         for _ in range(2):
             tape.extra(y, (x.shape[0], attrs["num_groups"]), x.dtype)
         return (y,)
@@ -346,7 +347,8 @@ class LocalResponseNorm(Op):
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
         (x,) = ins
-        y = tape.pointwise(ins, x.shape, x.dtype, "in")
+        y = tape.pointwise((x, tape.new(x.shape)), x.shape, x.dtype)
+        tape.keep(*(x,) * y.grad)
         tape.extra(y, (x.shape[0], x.shape[1] + attrs["size"] - 1, *x.shape[2:]), x.dtype)  # squares, padded
         for _ in range(2):  # before and after the power
             tape.extra(y, x.shape, x.dtype)
@@ -392,12 +394,10 @@ class Normalize(Op):
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
-        (x,) = ins
-        y = tape.pointwise(ins, x.shape, x.dtype, "in")
-        dim = attrs["dim"] % x.rank
+        (x,), dim = ins, attrs["dim"] % len(ins[0].shape)
         for _ in range(2):  # the length, and what it is limited to
-            tape.extra(y, (*x.shape[:dim], 1, *x.shape[dim + 1 :]), x.dtype)
-        return (y,)
+            length = tape.apply(ins, (*x.shape[:dim], 1, *x.shape[dim + 1 :]), x.dtype, "in out")
+        return (tape.pointwise((x, tape.expand(length, *x.shape)), x.shape, x.dtype),)
 
     def window(self, attrs: Attrs) -> tuple[Window, ...] | None:
         return () if attrs["dim"] == 1 else None

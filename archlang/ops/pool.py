@@ -70,6 +70,9 @@ class _Pool(Op):
             pooled(self.name, size, k, s, p, d, attrs["ceil_mode"], cx)
             for size, (k, s, p, d) in zip(x.shape[2:], windows, strict=True)
         ]
+        if len(sizes) == 3 and not self.maximum:  # torch's avg_pool3d has it fit without its padding
+            for size, k in zip(x.shape[2:], attrs["kernel_size"], strict=True):
+                window_fits(self.name, size, k, cx)
         return (TensorType((*x.shape[:2], *sizes), x.dtype),)
 
     def flops(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
@@ -134,7 +137,7 @@ class MaxPool(_Pool):
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
-        y = tape.apply(ins, outs[0].shape, outs[0].dtype, "in")
+        y = tape.pool(ins[0], outs[0].shape, volumes=True)
         tape.extra(y, y.shape, "int64")
         return (y,)
 
@@ -174,6 +177,11 @@ class AvgPool(_Pool):
                 raise OpError("ARC0222", message, param="divisor_override", help=help)
         return attrs
 
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.pool(ins[0], outs[0].shape),)
+
     def averages(self, attrs: Attrs) -> bool:
         padded = any(attrs["padding"]) and attrs["count_include_pad"]
         return not padded and attrs["divisor_override"] is None
@@ -211,11 +219,11 @@ class LPPool(_Pool):
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
-        y = tape.apply(ins, outs[0].shape, outs[0].dtype, "in")
-        tape.extra(y, ins[0].shape, y.dtype)  # powers
+        (x,) = ins
+        y = tape.pool(tape.pointwise(ins, x.shape, x.dtype, "in"), outs[0].shape)  # means of powers
         for _ in range(4):  # their mean, its sign, its absolute value, the sum
             tape.extra(y, y.shape, y.dtype)
-        return (y,)
+        return (tape.pointwise((y,), y.shape, y.dtype),)
 
     def leading(self, attrs: Attrs) -> tuple[Lit, ...]:
         return (Lit(attrs["norm_type"]), collapsed(attrs["kernel_size"]))
@@ -230,8 +238,8 @@ class LPPool(_Pool):
 
 def _adaptive(tape: Tape, x: Ghost, out: TensorType, kind: str) -> Ghost:
     """torch's adaptive pooling; to one mean it is a plain reduction."""
-    saves = "" if kind == "Avg" and all(size == 1 for size in out.shape[2:]) else "in"
-    y = tape.apply((x,), out.shape, out.dtype, saves)
+    mean = kind == "Avg" and all(size == 1 for size in out.shape[2:])
+    y = tape.pool(x, out.shape, "" if mean else "in", volumes=mean)
     if kind == "Max":
         tape.extra(y, y.shape, "int64")
     return y
@@ -334,7 +342,8 @@ class _Global(Op):
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
         ones = TensorType((*outs[0].shape[:2], *(1,) * attrs["spatial"]), outs[0].dtype)
-        return (tape.reshape(_adaptive(tape, ins[0], ones, self.torch_name), outs[0].shape),)
+        y = _adaptive(tape, ins[0], ones, self.torch_name)
+        return (y if attrs["keepdim"] else tape.flatten(y, 1),)
 
     def resolve(self, ins: Sequence[TensorType], args: Mapping[str, Attr], cx: Context) -> dict[str, Attr]:
         return {**args, "spatial": spatial_rank(self.name, ins[0])}

@@ -362,7 +362,9 @@ def _trace_sorted(
     attrs: Attrs,
 ) -> tuple[Ghost, ...]:
     """Values and indices; autograd keeps the latter."""
-    values, indices = (tape.apply(ins, out.shape, out.dtype) for out in outs)
+    values, indices = (
+        tape.copy(ins, out.dtype) if self.name == "sort" else tape.apply(ins, out.shape, out.dtype) for out in outs
+    )
     if values.grad:
         tape.keep(indices)
     return values, indices

@@ -100,7 +100,7 @@ class Pad(Op):
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
-        return (tape.pad(ins[0], outs[0].shape, attrs["mode"]),)
+        return (tape.pad(ins[0], outs[0].shape, attrs["mode"], max(attrs["pad"]) <= 0),)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         named = (Kw("mode", Lit(attrs["mode"]), "constant"), Kw("value", Lit(attrs["value"]), None))

@@ -161,8 +161,10 @@ class Interpolate(Op):
     def trace(
         self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
     ) -> tuple[Ghost, ...]:
-        area = attrs["mode"] == "area" and any(size != 1 for size in outs[0].shape[2:])
-        return (tape.apply(ins[:1], outs[0].shape, outs[0].dtype, "in" if area else ""),)
+        (x, *_), shape = ins, outs[0].shape
+        if attrs["mode"] == "area":  # adaptive pooling
+            return (tape.pool(x, shape, "in" if any(size != 1 for size in shape[2:]) else ""),)
+        return (tape.apply((x,), shape, x.dtype, last=x.channels_last),)
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
         named = self._rest(attrs)
@@ -189,6 +191,7 @@ class PixelShuffle(Op):
     """[..., C * r * r, H, W] -> [..., C, H * r, W * r]."""
 
     name = "pixel_shuffle"
+    memory = "format"
 
     def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
         return bool(attrs["upscale_factor"] == 1)
@@ -241,6 +244,7 @@ class PixelUnshuffle(Op):
     """[..., C, H * r, W * r] -> [..., C * r * r, H, W]."""
 
     name = "pixel_unshuffle"
+    memory = "format"
 
     def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
         return bool(attrs["downscale_factor"] == 1)
@@ -303,7 +307,7 @@ class ChannelShuffle(Op):
             return None
         return Bijection(inverse=(self.name, {"groups": count // attrs["groups"]}), volume=True)
 
-    local = True
+    local, memory = True, "format"
     params = (Param("groups", "int"),)
 
     def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:

@@ -450,6 +450,7 @@ class _Shuffle(Op):
     """Moves block x block patches between space and channels; channel c of a patch element (i, j) is c*block² + i*block
     + j, as in nn.PixelShuffle."""
 
+    memory = "format"
     params = (Param("block", "int"),)
     function: ClassVar[str]
     other: ClassVar[str]

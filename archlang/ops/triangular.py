@@ -184,7 +184,7 @@ class TriangularConv(Op):
             exponential = tape.apply((weights["weight"],), kernel.shape, saves="out")
             kernel = tape.apply((kernel, exponential), kernel.shape)
         own = [weights["bias"]] if attrs["bias"] else []
-        return (tape.apply((padded, kernel, *own), x.shape, x.dtype, "in"),)
+        return (tape.apply((padded, kernel, *own), x.shape, x.dtype, "in", padded.channels_last),)
 
     def kernel(self, weights: Mapping[str, Any], attrs: Attrs) -> Any:
         """The weight as the convolution uses it."""

@@ -7,11 +7,9 @@ from collections.abc import Callable, Sequence
 from archlang.ir.graph import Node, Value
 from archlang.ops.base import registry
 from archlang.ops.eager import Ghost, Tape, is_contiguous
-from archlang.shapes.dim import Size, substitute, symbols
+from archlang.ops.strides import sample
 
 __all__ = ["Layouts", "traced"]
-
-_USUAL = 2**14 * 3**4  # what a symbolic size is taken for where strides are ordered
 
 
 class Layouts:
@@ -65,14 +63,8 @@ class Layouts:
 
 def _in_order(ghost: Ghost) -> bool:
     """Whether later dimensions lie closer together: parts of row-major tensors do."""
-    steps = [_number(step) for step, size in zip(ghost.strides, ghost.shape, strict=True) if size != 1]
+    steps = [sample(step) for step, size in zip(ghost.strides, ghost.shape, strict=True) if size != 1]
     return steps == sorted(steps, reverse=True) and 0 not in steps
-
-
-def _number(size: Size) -> int:
-    value = substitute(size, dict.fromkeys(symbols(size), _USUAL))
-    assert isinstance(value, int)
-    return value
 
 
 def traced(node: Node, ins: Sequence[Ghost]) -> tuple[Ghost, ...]:

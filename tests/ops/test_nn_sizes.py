@@ -139,6 +139,13 @@ def test_pool(op: str) -> None:
             _check(one, 2)
 
 
+@pytest.mark.parametrize("rank", [1, 3])
+@pytest.mark.parametrize("op", ["maxpool", "avgpool", "lppool"])
+def test_pool_of_other_ranks(op: str, rank: int) -> None:
+    for one in [c for c in pool_cases() if c.op == op][::5]:
+        _check(one, rank)
+
+
 @pytest.mark.parametrize("one", resize_cases(), ids=str)
 def test_interpolate(one: Case) -> None:
     _check(one, 2)
