@@ -55,6 +55,7 @@ CASES = {  # what is made of x, [B, 8, 6, 8], of y, z and w, and how many nodes 
     "relu(x)[:, 0:4] * sigmoid(relu(x))[:, 4:8]": {"relu": 1},
     "maxpool(relu(x), 2) * relu(maxpool(x, 2)) - relu(x)[:, :, ::2, ::2]": {"relu": 1, "maxpool": 1},
     "(interpolate(x, scale_factor=2) -> relu) * (interpolate(x, scale_factor=2) -> tanh)": {"interpolate": 1},
+    "(x - 0) * 3 * 0.5": {"mul": 1, "sub": 0},
     # shifts before or after
     "x -> conv(8, 3, padding=1, bias=false) -> batchnorm -> conv(4, 1, bias=false) -> relu": {"bias": 1},
     "x -> conv(8, 3, padding=1) -> dropout(0.1) -> batchnorm -> conv(4, 1) -> relu": {"bias": 1},

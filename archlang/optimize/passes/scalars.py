@@ -29,9 +29,11 @@ def scalar_chains(edit: Editor) -> None:
         first = None if before is None else _number(before)
         if before is None or first is None or (edit.training and not edit.sole(x)):
             continue
+        if (before.op in _SCALES) != (node.op in _SCALES):
+            continue
         kind = "mul" if node.op in _SCALES else "add"
         both = _together(kind, first if before.op == kind else _inverse(kind, first), node, number)
-        if (before.op in _SCALES) != (node.op in _SCALES) or both is None:
+        if both is None:
             continue
         if edit.turn(node, kind, {"other": both, "reverse": False}, before.inputs):
             edit.did(node, f"`{before.op}` by {first} and `{node.op}` by {number} are `{kind}` by {both}")
