@@ -136,14 +136,15 @@ class Tracer:
         self.inverse = self if backwards else Tracer(plans, training, grad, backwards=True)
         self._memo: dict[Any, Trace] = {}
 
-    def graph(self, graph: Graph, env: Env, ins: Sequence[Ghost]) -> Trace:
+    def graph(self, graph: Graph, env: Env, ins: Sequence[Ghost], unread: frozenset[int] = frozenset()) -> Trace:
+        """unread: the places of results that the caller does nothing with."""
         plan = self.plans.plan(graph, env)
-        key = (plan.key, signature(ins))
+        key = (plan.key, signature(ins), unread)
         if key not in self._memo:
             walk = _Walk(self, plan, ins)
             trace = walk.run()
-            vain = walk.in_vain() if self.grad else {}
-            self._memo[key] = _Walk(self, plan, ins, vain).run() if vain else trace
+            vain = walk.in_vain(unread) if self.grad else None
+            self._memo[key] = trace if vain is None else _Walk(self, plan, ins, vain).run()
         return self._memo[key]
 
 
@@ -172,14 +173,20 @@ def _moved(ghosts: Sequence[Ghost], old: Sequence[Storage], new: Sequence[Storag
     return tuple(moved[id(g)] for g in ghosts)
 
 
-class _Walk:
-    """One graph, node by node. vain: by the ids of nodes whose gradients no result needs, whether they ask for any
-    storage."""
+@dataclass(frozen=True, slots=True)
+class _Vain:
+    """By the ids of nodes. whole: those whose gradients no result needs, and whether they ask for any storage; parts:
+    of calls, the places of such results."""
 
-    def __init__(
-        self, tracer: Tracer, plan: Plan, ins: Sequence[Ghost], vain: Mapping[int, bool] | None = None
-    ) -> None:
-        self.vain = vain or {}
+    whole: Mapping[int, bool] = field(default_factory=dict)
+    parts: Mapping[int, frozenset[int]] = field(default_factory=dict)
+
+
+class _Walk:
+    """One graph, node by node."""
+
+    def __init__(self, tracer: Tracer, plan: Plan, ins: Sequence[Ghost], vain: _Vain | None = None) -> None:
+        self.vain = vain or _Vain()
         self.tracer = tracer
         self.plan = plan
         self.tape = Tape(tracer.training, tracer.grad)
@@ -209,7 +216,7 @@ class _Walk:
                 continue
             row = Row(node)
             trace.rows.append(row)
-            self.tape.grad = self.tracer.grad and id(node) not in self.vain
+            self.tape.grad = self.tracer.grad and id(node) not in self.vain.whole
             outs = self.node(index, node, row)
             self.values.update((id(v), g) for v, g in zip(present(node, self.tracer.training), outs, strict=True))
             trace.work += row.work
@@ -218,24 +225,30 @@ class _Walk:
         )
         return trace
 
-    def in_vain(self) -> dict[int, bool]:
-        """After a walk, the nodes whose gradients no result needs."""
+    def in_vain(self, unread: Collection[int]) -> _Vain | None:
+        """After a walk, what asks for storages and whose gradients no result needs; None where nothing does."""
         asking = {id(step.node) for step in self.trace.steps if step.asked or step.work.saved}
-        needed = {id(v) for o in self.plan.graph.outputs for v in o.values}
-        found: dict[int, bool] = {}
+        values = [v for o in self.plan.graph.outputs for v in o.values if self.tracer.training or not o.training]
+        needed = {id(v) for i, v in enumerate(values) if i not in unread}
+        whole: dict[int, bool] = {}
+        parts: dict[int, frozenset[int]] = {}
         for node, row in reversed([*zip(self.plan.graph.nodes, self.trace.rows, strict=True)]):
             outs = [] if row is None else present(node, self.tracer.training)
-            if any(id(v) in needed and self.values[id(v)].grad for v in outs):
+            wanted = [id(v) in needed for v in outs if self.values[id(v)].grad]
+            plain = not node.inverted and id(node) not in self.regions
+            if any(wanted):
+                if not all(wanted) and node.op == "call" and node.count == 1 and plain and id(node) in asking:
+                    parts[id(node)] = frozenset(i for i, v in enumerate(outs) if id(v) not in needed)
                 needed.update(id(v) for v in node.inputs)
-            elif any(self.values[id(v)].grad for v in outs) and not node.inverted and id(node) not in self.regions:
-                found[id(node)] = id(node) in asking
-        return found if any(found.values()) else {}
+            elif wanted and plain:
+                whole[id(node)] = id(node) in asking
+        return _Vain(whole, parts) if any(whole.values()) or parts else None
 
     def node(self, index: int, node: Node, row: Row) -> Sequence[Ghost]:
         if node.op == "phase":
             return (self.values[id(node.inputs[0 if self.tracer.training else 1])],)
         ins = [self.values[id(v)] for v in node.inputs]
-        if id(node) in self.vain:
+        if id(node) in self.vain.whole:
             ins = _bare(ins)
         if node.op == "weight":
             return (self.weight(node, row),)
@@ -311,10 +324,10 @@ class _Walk:
         callee, env = runs(node), self.plan.sizes[index]
         assert callee is not None
         within = tracer or (self.tracer.inverse if node.inverted else self.tracer)
-        within = self.tracer.unrecorded if id(node) in self.vain else within
+        within = self.tracer.unrecorded if id(node) in self.vain.whole else within
 
         def step(given: list[Ghost], place: int) -> tuple[Sequence[Ghost], Trace]:
-            trace = within.graph(callee, env, given)
+            trace = within.graph(callee, env, given, self.vain.parts.get(id(node), frozenset()))
             mine = _distinct(g.storage for g in given)
             for here, there in zip(mine, trace.inputs, strict=True):
                 here.kept = there.kept
@@ -363,7 +376,7 @@ class _Walk:
         part.by_op = {"log_det" if node.log_det else node.op: (1, part.work)}
         kept = tuple(self.tape.asked[asked:])
         step = Step(_storages(ins), _storages(results), None, node, place, kept, part.work)
-        step.vain = self.vain.get(id(node), False)
+        step.vain = self.vain.whole.get(id(node), False)
         if decls and self.tracer.training:
             written = [weights[name] for name in registry()[node.op].written(attrs)]
             own = {id(s) for s in kept if s.own}

@@ -12,6 +12,7 @@ from archlang.analyze.active import active
 from archlang.analyze.cost import Cost
 from archlang.analyze.largest import Largest
 from archlang.analyze.report import as_dict, as_text
+from archlang.certify.measure import saved
 from archlang.loading import instantiate
 from archlang.shapes.dim import symbol
 
@@ -48,6 +49,24 @@ def test_what_no_gradient_reaches_keeps_nothing() -> None:
     assert kept == 2 * one  # what the convolution takes, and the gate
     assert of("y = x -> conv(8, 1)\n unread = y -> tanh\n return y -> relu").saved == 2 * one
     assert of("y = x -> conv(8, 1)\n gate = y -> tanh -> exp\n return y * gate").saved == 4 * one
+
+
+def test_a_result_of_a_block_that_nobody_reads_keeps_nothing() -> None:
+    """As torch says it, of the same block with both results and with one."""
+    text = """
+    block pair(x) { return x -> a: linear(8) -> sigmoid, x -> b: linear(8) -> tanh -> exp }
+    block one(x: [B, 8]) { a, b = x -> pair: pair()
+        return a -> fc: linear(3) }
+    block both(x: [B, 8]) { a, b = x -> pair: pair()
+        return a * b }
+    """
+    kept = {}
+    for entry in ("one", "both"):
+        compiled = archlang.compile(text, entry=entry)
+        kept[entry] = cost(compiled.program, {"B": 4}).saved
+        module = instantiate(compiled)
+        assert kept[entry] == saved(lambda module=module: module(torch.randn(4, 8)), module.parameters())[0].total
+    assert kept == {"one": 2 * 4 * 4 * 8, "both": 4 * 4 * 4 * 8}
 
 
 def test_bounded_layers_measure_and_scale_their_weights() -> None:
