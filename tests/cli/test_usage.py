@@ -62,7 +62,7 @@ def test_python_m_archlang() -> None:
         ("--versoin", "archc has no option `--versoin`|did you mean `--version`?"),
         ("compile", "the following arguments are required: SPEC|usage: archc compile"),
         ("compile net.arch --entyr net", "`archc compile` has no option `--entyr`|did you mean `--entry`?"),
-        ("compile net.arch --zzz", "`archc compile` has no option `--zzz`|its options are --at, --emit, --entry"),
+        ("compile net.arch --zzz", "`archc compile` has no option `--zzz`|its options are --at, --dtype, --emit"),
         ("compile net.arch --emit=pyy", "--emit: there is no `pyy`; did you mean `py`?"),
         ("compile net.arch --emit tree", "--emit: there is no `tree`; it is one of `py`, `ir`, `json`"),
         ("compile net.arch --max-bytes many", "--max-bytes: `many` is not a whole number above 0"),

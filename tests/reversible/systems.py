@@ -40,11 +40,11 @@ SYSTEMS = {
     "Reformer": """
         use zoo.reformer: attend, think
         use std.reversible: coupling
-        fn attention(kind: str) => attend(kind, 2, 4, 8, 8, true, 0.1, 0.1)
+        fn attention(kind: str) => attend(kind, 2, 4, 8, 8, true, 0.1, 0.1, 1, [])
         block net(a: [B, 8, 12], b: [B, 8, 12]) {
             return (a, b) -> layers: chain([
                 coupling(attention("local"), think(16, 0.1)), coupling(attention("lsh"), think(16, 0.1)),
-                coupling(attend("local", 2, 4, 2, 8, false, 0.0, 0.0), think(16, 0.0)),
+                coupling(attend("local", 2, 4, 2, 8, false, 0.0, 0.0, 1, []), think(16, 0.0)),
             ])
         }""",
     "Rev-ViT": """
