@@ -70,10 +70,11 @@ def _constraints(of: Domain) -> list[Constraint]:
 
 
 def lenient(of: Domain, sizes: Mapping[str, int], root: Graph) -> bool:
-    """Whether torch refuses none of the constraints that the sizes break, so that running them proves nothing.
+    """Whether torch refuses not all of the constraints that the sizes break, so that running them proves nothing: after
+    what it lets pass, tensors have other sizes than predicted, at which the other constraints may hold.
 
-    Those are sizes that inner blocks declare, slices and chunks that torch would shorten, and extents of 1 that it
-    would broadcast.
+    What it lets pass are sizes that inner blocks declare, slices and chunks that it would shorten, and extents of 1
+    that it would broadcast.
     """
 
     looked_at = {c.key for c in declared(root)}  # as promises are, by the module itself
@@ -83,7 +84,7 @@ def lenient(of: Domain, sizes: Mapping[str, int], root: Graph) -> bool:
             return 1 not in (evaluate(c.left, sizes), evaluate(c.right, sizes))
         return c.rule in ("torch", "promise") or c.key in looked_at
 
-    return not any(refused(c) for c in _constraints(of) if not c.holds(sizes))
+    return not all(refused(c) for c in _constraints(of) if not c.holds(sizes))
 
 
 def usual(program: Program) -> list[dict[str, int]]:

@@ -10,7 +10,7 @@ import torch
 
 import archlang
 from archlang.analyze import cost
-from archlang.certify.certificate import Certificate, certify
+from archlang.certify.certificate import Certificate, Runner, certify
 from archlang.certify.measure import Calls, Fake
 from archlang.certify.places import deepest, span_at
 from archlang.certify.sample import usual
@@ -18,6 +18,7 @@ from archlang.ir.graph import TensorType
 from archlang.loading import instantiate
 from archlang.ops.base import registry
 from archlang.ops.eager import Tape
+from archlang.verify.sets import domain
 
 LAYERS = {
     "attention": "x: [B, T, 16]) { return x -> attn: multihead_attention(4, dropout=0.1) -> fc: linear(3)",
@@ -35,6 +36,20 @@ LAYERS = {
     "regrouped": 'x: [B, 8, H, W]) { y = rearrange(x, "b (g c) h w -> (b g) (h w) c", g=2)\n'
     '    return rearrange(y -> relu -> fc: linear(6), "n p c -> c (n p)") -> gelu',
 }  # fmt: skip
+
+
+def test_nothing_is_proved_after_a_sum_that_torch_broadcasts() -> None:
+    """At H = 3, a sum of 2 and 1 has 2, and not 1: what is computed of it fits, though its formula does not."""
+    compiled = archlang.compile(
+        """block net(x: [B, 4, H, W]) {
+            s = (x -> a: conv(4, 3, stride=2, padding=1)) + (x -> avgpool(2))
+            return (s -> b: conv(4, 3, stride=2, padding=1)) + (s -> avgpool(2))
+        }""",
+        "net",
+    )
+    run = Runner(compiled)
+    found = run.sizes(domain(compiled.program, "eval"), [{"B": 1, "H": h, "W": 4} for h in (3, 4, 9)])
+    assert (found.inside, found.lenient, found.outside, found.wrong) == (1, 1, 1, 0)
 
 
 def made(text: str, sizes: int = 6) -> Certificate:
