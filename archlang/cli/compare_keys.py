@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from archlang.cli.arguments import Parser, add_design, choice, design, limits
-from archlang.cli.files import must_read
-from archlang.cli.guard import UsageError, show
+from archlang.cli.guard import show
+from archlang.cli.weights import reading
 from archlang.report.diagnostic import Diagnostic, Span
 
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ def configure(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     from archlang.elaborate import elaborate
     from archlang.ir.walk import parameters
+    from archlang.keys.checkpoint import read
     from archlang.keys.compare import compare
 
     module, entry, values = design(args)
-    checkpoint = _read(args.checkpoint)
+    with reading(args.checkpoint):
+        checkpoint = read(args.checkpoint)
     entries = list(parameters(elaborate(module, entry, values, limits(args)).program))
     shapes = {key.removeprefix(args.prefix): shape for key, shape in checkpoint.shapes.items()}
     result = compare(entries, shapes)
@@ -45,22 +47,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(result, checkpoint, entries, args)
     return 0 if result.equal else 1
-
-
-def _read(path: str) -> Checkpoint:
-    from archlang.keys.checkpoint import CheckpointError, read
-
-    must_read(path)
-    try:
-        return read(path)
-    except CheckpointError as error:
-        raise UsageError("ARC0930", f"cannot read `{path}`: {error}", error.help) from None
-    except ModuleNotFoundError as error:
-        from archlang.loading import TORCH_HELP
-
-        if error.name != "torch":
-            raise
-        raise UsageError("ARC0920", f"reading `{path}` needs torch, which is not installed", TORCH_HELP) from None
 
 
 # -- text --------------------------------------------------------------------------------------------------------------

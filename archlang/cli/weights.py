@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from archlang.cli.files import must_read
@@ -10,22 +12,17 @@ from archlang.cli.guard import UsageError
 if TYPE_CHECKING:
     from archlang.ir.graph import Program
 
-__all__ = ["trained_state"]
+__all__ = ["reading", "trained_state"]
 
 
-def trained_state(path: str, program: Program) -> tuple[dict[str, Any], bool]:
-    """The tensors of a checkpoint that has those of the network, and whether it is a safetensors file. Imports torch.
-
-    Raises UsageError for a file that cannot be read, or that lacks a tensor or has one of another shape.
-    """
-    from archlang.ir.walk import parameters
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """While a checkpoint is read: UsageError for a file that cannot be, or not without torch."""
     from archlang.keys.checkpoint import CheckpointError
 
     must_read(path)
     try:
-        from archlang.keys.tensors import read_tensors
-
-        state, safetensors = read_tensors(path)
+        yield
     except CheckpointError as error:
         raise UsageError("ARC0930", f"cannot read `{path}`: {error}", error.help) from None
     except ModuleNotFoundError as error:
@@ -34,6 +31,19 @@ def trained_state(path: str, program: Program) -> tuple[dict[str, Any], bool]:
         if error.name != "torch":
             raise
         raise UsageError("ARC0920", f"reading `{path}` needs torch, which is not installed", TORCH_HELP) from None
+
+
+def trained_state(path: str, program: Program) -> tuple[dict[str, Any], bool]:
+    """The tensors of a checkpoint that has those of the network, and whether it is a safetensors file. Imports torch.
+
+    Raises UsageError for a file that cannot be read, or that lacks a tensor or has one of another shape.
+    """
+    from archlang.ir.walk import parameters
+
+    with reading(path):
+        from archlang.keys.tensors import read_tensors
+
+        state, safetensors = read_tensors(path)
     for entry in parameters(program):
         found = state.get(entry.key)
         if found is None and (not entry.decl.persistent or entry.key.endswith("num_batches_tracked")):
