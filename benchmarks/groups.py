@@ -27,7 +27,7 @@ from archlang.ir.walk import counts
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from scripts.specs_table import entries, read  # noqa: E402
+from scripts.specs_table import chosen, entries  # noqa: E402
 
 EXTENTS = (32, 48, 64, 96, 128, 224, 256, 299, 16, 8, 4)
 
@@ -103,10 +103,7 @@ def main() -> int:
     parser.add_argument("--only", help="a design")
     args = parser.parse_args()
     bad = 0
-    for path in sorted((ROOT / "specs").glob("*.arch")):
-        if args.specs and path.stem not in args.specs:
-            continue
-        spec = read(path)
+    for path, spec in chosen(args.specs):
         for entry in entries(spec.module):
             if args.only and entry != args.only:
                 continue

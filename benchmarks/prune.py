@@ -39,7 +39,7 @@ from archlang.unparse import to_arch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from benchmarks.groups import doubled, flat, random_state, small_sizes  # noqa: E402
-from scripts.specs_table import entries, read  # noqa: E402
+from scripts.specs_table import chosen, entries  # noqa: E402
 
 
 def masked(state: dict[str, Any], groups: Groups, kept: dict[int, list[int]], consumers: bool) -> dict[str, Any]:
@@ -147,10 +147,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     bad = tried = 0
-    for path in sorted((ROOT / "specs").glob("*.arch")):
-        if args.specs and path.stem not in args.specs:
-            continue
-        spec = read(path)
+    for path, spec in chosen(args.specs):
         for entry in entries(spec.module):
             program = elaborate(spec.module, entry).program
             before = counts(program).parameters

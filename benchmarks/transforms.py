@@ -31,7 +31,7 @@ from archlang.report.diagnostic import ArchError
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from benchmarks.groups import doubled, flat, small_sizes  # noqa: E402
-from scripts.specs_table import entries, read  # noqa: E402
+from scripts.specs_table import chosen, entries  # noqa: E402
 
 CHAINS = 2  # of a design, to which transforms of chains are applied
 REFUSED = re.compile(r"ARC08[67]\d")
@@ -187,10 +187,7 @@ def main() -> int:
     parser.add_argument("--compile", action="store_true")
     args = parser.parse_args()
     bad = tried_all = 0
-    for path in sorted((ROOT / "specs").glob("*.arch")):
-        if args.specs and path.stem not in args.specs:
-            continue
-        spec = read(path)
+    for path, spec in chosen(args.specs):
         found = [(entry, elaborate(spec.module, entry).program) for entry in entries(spec.module)]
         sized = sorted(((counts(program).parameters, entry, program) for entry, program in found), key=lambda s: s[:2])
         sized = [s for s in sized if s[0] <= args.largest]

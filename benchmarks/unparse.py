@@ -16,16 +16,13 @@ from archlang.unparse import to_arch
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from scripts.specs_table import entries, read  # noqa: E402
+from scripts.specs_table import chosen, entries  # noqa: E402
 from tests.unparse.same import differences  # noqa: E402
 
 
 def main(names: list[str]) -> int:
     tried = equal = 0
-    for path in sorted((ROOT / "specs").glob("*.arch")):
-        if names and path.stem not in names:
-            continue
-        spec = read(path)
+    for path, spec in chosen(names):
         for entry in entries(spec.module):
             tried += 1
             program = elaborate(spec.module, entry).program

@@ -12,7 +12,7 @@ import ast
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -86,6 +86,13 @@ def read(path: Path) -> Spec:
     module = load(read_file(str(path)), files=files)
     others = [name for name in files.read if Path(name).parent == SPECS and Path(name) != path]
     return Spec(path, module, [source for name in others if (source := files.read[name]) is not None])
+
+
+def chosen(names: Collection[str] = ()) -> Iterator[tuple[Path, Spec]]:
+    """The files of specs/ of these names, without endings (none: all), in order."""
+    for path in sorted(SPECS.glob("*.arch")):
+        if not names or path.stem in names:
+            yield path, read(path)
 
 
 # -- figures -----------------------------------------------------------------------------------------------------------
