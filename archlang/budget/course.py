@@ -129,13 +129,14 @@ def moments(course: Course, choices: Iterable[Choice]) -> tuple[Moment, ...]:
     """The times in a plan's backward pass at which it may hold the most, where tensors that are `lasting` may be there
     anyway: of those, what is kept, and the bytes of all else."""
     found: list[Moment] = []
+    sizes = [0 if t in course.lasting else size for t, size in enumerate(course.sizes)]
     kept = 0
     there: set[int] = set()
     for choice in choices:
         for keeps, held in (*choice.moments, (choice.keeps, choice.inner + choice.extra)):
-            rest = kept + held + sum(course.sizes[t] for t in keeps - there if t not in course.lasting)
+            rest = kept + held + sum(sizes[t] for t in keeps - there)
             found.append((frozenset((keeps | there) & course.lasting), rest))
-        kept += choice.inner + sum(course.sizes[t] for t in choice.keeps - there if t not in course.lasting)
+        kept += choice.kept(sizes, there)
         there |= choice.keeps
     found = list(dict.fromkeys(found))
     return tuple(m for m in found if not any(m != o and m[0] <= o[0] and m[1] <= o[1] for o in found))
