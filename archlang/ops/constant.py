@@ -17,8 +17,7 @@ from archlang.ir.graph import Attr, Attrs, TensorType, WeightDecl
 from archlang.ops.base import Context, Input, Op, OpError, Param, register
 from archlang.ops.code import Buffer, Call, Expr, Fixed, Get, Helper, In, Kw, Lit, Method, Self
 from archlang.ops.eager import Ghost, Tape
-from archlang.ops.rules import DTYPES, kind_of_scalar, torch_dtype
-from archlang.ops.shape import check_sizes
+from archlang.ops.rules import DTYPES, check_sizes, kind_of_scalar, torch_dtype
 from archlang.shapes.dim import Dim, Size, ceil_div, size_str
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ _SECTIONS = (  # title, files of archlang/ops
     ("Normalisation", ("norm", "layernorm")),
     ("Activations", ("activation",)),
     ("Bijections", ("actnorm", "invertible", "permutation", "triangular", "gdn", "lipschitz", "guard")),
-    ("Pooling and resizing", ("pool", "resize")),
+    ("Pooling and resizing", ("pool", "resize", "shuffle")),
     ("Dropout", ("dropout",)),
     ("Attention", ("attention", "multihead")),
     ("Recurrent layers", ("rnn", "scan")),
@@ -26,7 +26,7 @@ _SECTIONS = (  # title, files of archlang/ops
     ("Reductions", ("reduce",)),
     ("Products", ("einsum",)),
     ("Joining and splitting", ("join",)),
-    ("Shape", ("shape", "einops", "repeat")),
+    ("Shape", ("shape", "transpose", "einops", "repeat")),
     ("Indexing", ("index", "gather")),
     ("Constants and random tensors", ("constant",)),
 )

@@ -1,4 +1,4 @@
-"""Making wires larger: pad, tile, repeat_interleave."""
+"""Making wires larger: pad, expand, tile, repeat_interleave."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from archlang.ir.graph import Attr, Attrs, TensorType
 from archlang.ops.base import Bijection, Context, Op, OpError, Param, register
 from archlang.ops.code import Call, Expr, In, Kw, Lit, Method
 from archlang.ops.eager import Ghost, Tape
-from archlang.ops.rules import dim_of, promote_scalar, require_float
+from archlang.ops.rules import agree, check_sizes, dim_of, promote_scalar, require_float, sizes_str
 from archlang.shapes.dim import Size, size_str
 
 if TYPE_CHECKING:
@@ -128,6 +128,71 @@ class Pad(Op):
             if mode == "constant":
                 x = x.masked_fill(outside.reshape([-1 if d == dim else 1 for d in range(x.dim())]), attrs["value"] or 0)
         return x
+
+
+@register
+class Expand(Op):
+    """Repeats dimensions of size 1 up to `sizes`; -1 keeps a size; further sizes in front add dimensions."""
+
+    name = "expand"
+    params = (Param("sizes", "sizes"),)
+
+    def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
+        return ins[0] == outs[0]
+
+    def moves(self, attrs: Attrs) -> bool:
+        return True
+
+    def resolve(self, ins: Sequence[TensorType], args: Attrs, cx: Context) -> dict[str, Attr]:
+        return {"sizes": args["sizes"] if isinstance(args["sizes"], tuple) else (args["sizes"],)}
+
+    def infer(self, ins: Sequence[TensorType], attrs: Attrs, cx: Context) -> tuple[TensorType, ...]:
+        (x,) = ins
+        sizes = attrs["sizes"]
+        new = len(sizes) - x.rank
+        if new < 0:
+            message = f"`expand` of {x} needs at least {x.rank} sizes, and {sizes_str(sizes)} has {len(sizes)}"
+            raise OpError("ARC0353", message, param="sizes", inputs=(0,))
+        check_sizes(self.name, [s for i, s in enumerate(sizes) if i < new or s != -1], free=False, param="sizes")
+        shape = list(sizes[:new])
+        for dim, (have, want) in enumerate(zip(x.shape, sizes[new:], strict=True)):
+            if want == -1 or have == want:
+                shape.append(have)
+            elif have == 1:
+                shape.append(want)
+            else:
+                clash = f"`expand`: dimension {dim} of {x} is {size_str(have)}, and only a 1 becomes {size_str(want)}"
+                what = f"`expand` keeps dimension {dim}"
+                shape.append(agree(cx, have, want, what, clash, inputs=(0,), code="ARC0357", rule="broadcast"))
+        return (TensorType(tuple(shape), x.dtype),)
+
+    def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
+        shape, (x,) = outs[0].shape, ins
+        grown = [cx.free(size) for size in shape[: len(shape) - len(x)]]  # copies, in any order
+        grown += [
+            axis if axis.size != 1 or size == 1 else cx.free(size)
+            for axis, size in zip(x, shape[len(shape) - len(x) :], strict=True)
+        ]
+        return cx.says(tuple(grown), sizes={"sizes": tuple(grown)})
+
+    def trace(
+        self, tape: Tape, ins: Sequence[Ghost], weights: Mapping[str, Ghost], outs: Sequence[TensorType], attrs: Attrs
+    ) -> tuple[Ghost, ...]:
+        return (tape.expand(ins[0], *attrs["sizes"]),)
+
+    def call(self, attrs: Attrs, inputs: int) -> Expr:
+        return Method(In(0), "expand", tuple(Lit(s) for s in attrs["sizes"]) or (Lit(()),))
+
+    def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
+        import torch
+
+        (x,) = ins
+        new = len(attrs["sizes"]) - x.dim()
+        sizes = [
+            *attrs["sizes"][:new],
+            *(h if w == -1 else w for h, w in zip(x.shape, attrs["sizes"][new:], strict=True)),
+        ]
+        return torch.broadcast_to(x, sizes)
 
 
 @register

@@ -1,4 +1,4 @@
-"""Rules that several tensor functions share: dtype promotion, broadcasting, dimension arguments."""
+"""Rules that several tensor functions share: dtype promotion, broadcasting, arguments that are dimensions or sizes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ __all__ = [
     "agree",
     "as_dims",
     "broadcast",
+    "check_sizes",
     "dim_of",
     "floating",
     "is_float",
@@ -28,6 +29,7 @@ __all__ = [
     "require_index",
     "same_dtype",
     "same_rank",
+    "sizes_str",
     "torch_dtype",
 ]
 
@@ -140,7 +142,22 @@ def as_dims(op: str, dims: Any, x: TensorType, *, param: str = "dim") -> tuple[i
     return result
 
 
+def sizes_str(sizes: Sequence[Size]) -> str:
+    """`[B, 3, H // 2]`."""
+    return "[" + ", ".join(size_str(s) for s in sizes) + "]"
+
+
+def check_sizes(op: str, sizes: Sequence[Size], *, free: bool, param: str = "shape") -> None:
+    """Sizes an author wrote: none negative, at most one -1 (none where `free` is false)."""
+    for size in sizes:
+        if isinstance(size, int) and (size < -1 or (size == -1 and not free)):
+            raise OpError("ARC0354", f"`{op}`: {size} is not a size", param=param)
+    if sum(1 for s in sizes if s == -1) > 1:
+        raise OpError("ARC0354", f"`{op}`: {sizes_str(sizes)} has more than one -1", param=param)
+
+
 def numel(shape: Sequence[Size]) -> Size:
+    """The number of elements."""
     return prod(shape, start=1)
 
 
