@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from archlang.elaborate.errors import fail
@@ -20,7 +19,7 @@ from archlang.elaborate.values import (
     describe,
     expand,
 )
-from archlang.ops.base import Op, Param, registry
+from archlang.ops.base import registry
 from archlang.records import dataclass
 from archlang.report.diagnostic import Fix, Span
 from archlang.report.suggest import nearest
@@ -34,8 +33,6 @@ __all__ = [
     "as_template",
     "bind",
     "coerce",
-    "op_argument",
-    "op_parameters",
     "type_text",
 ]
 
@@ -256,7 +253,7 @@ def _coerce_named(cx: Activation, value: Any, type: tree.NamedType, span: Span, 
 
 
 def _module(cx: Activation, value: Any, type: tree.Type, span: Span, what: str) -> Any:
-    from archlang.elaborate.calls import to_module
+    from archlang.elaborate.instances import to_module
 
     if isinstance(value, Wire):
         fail(
@@ -294,102 +291,3 @@ def _refuse(value: Any, type: tree.Type, span: Span, what: str) -> Any:
 
 def _article(text: str) -> str:
     return f"an `{text}`" if text[0] in "aeiou" else f"a `{text}`"
-
-
-# -- parameters of ops -------------------------------------------------------------------------------------------------
-@cache
-def op_parameters(op: Op) -> Mapping[str, Param]:
-    """The parameters of an op that have names, in order."""
-    return {p.name: p for p in op.params if p.kind != "axes"}
-
-
-def op_argument(op: Op, name: str, value: Any, span: Span) -> Any:
-    """Checks an argument against the op's declared kind; lists become tuples."""
-    param = op_parameters(op)[name]
-    kind = param.kind
-    if kind in _AS_THEY_ARE.get(value.__class__, ()) and not param.choices:
-        return value
-    if kind[-1] == "?":
-        kind = kind[:-1]
-        if value is None:
-            return None
-    checked = _checked(kind, value)
-    if checked is _WRONG and kind == "dtype" and isinstance(value, str):
-        close = nearest(value, DTYPES)
-        help = f'did you mean "{close}"?' if close else 'such as "float32", "int64", "bool"'
-        fail("ARC0243", f'"{value}" is not an element type', span, help=help)
-    if checked is _WRONG:
-        wanted = _KINDS.get(kind, f"`{kind}`")
-        fail(
-            "ARC0201",
-            f"`{name}` of `{op.name}` takes {wanted}, not {describe(value)}",
-            span,
-            f"this is {describe(value)}",
-        )
-    if param.choices and checked not in param.choices:
-        listed = ", ".join(f'"{c}"' for c in param.choices)
-        close = nearest(str(checked), param.choices)
-        fail(
-            "ARC0208",
-            f'`{name}` of `{op.name}` cannot be "{checked}"',
-            span,
-            help=f'did you mean "{close}"?' if close else f"it is one of {listed}",
-        )
-    return checked
-
-
-_WRONG = object()  # what a check gives for a value that does not fit; None is a value
-
-_KINDS = {
-    "int": "an int",
-    "float": "a number",
-    "bool": "a bool",
-    "str": "a string",
-    "dtype": 'a dtype such as "int64"',
-    "size": "a size",
-    "ints": "an int or a list of ints",
-    "sizes": "a size or a list of sizes",
-    "floats": "a number or a list of numbers",
-    "init": "an initialiser",
-}
-
-
-_ACCEPTED: dict[str, tuple[Any, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "size": (int, Dim)}
-_ELEMENTS = {"ints": "int", "sizes": "size", "floats": "float"}
-_AS_THEY_ARE = {  # most arguments
-    bool: ("bool",),
-    int: ("int", "ints", "float", "floats", "size", "sizes", "any"),
-    float: ("float", "floats", "any"),
-}
-
-
-def _checked(kind: str, value: Any) -> Any:
-    """The value in the form that op entries expect, or _WRONG where it does not fit."""
-    if kind == "init":
-        from archlang.ops.init import as_init
-
-        return as_init(value) or _WRONG
-    element = _ELEMENTS.get(kind)
-    if element is not None:
-        if isinstance(value, (list, tuple)):
-            items = tuple(_checked(element, v) for v in expand(value))
-            return _WRONG if any(v is _WRONG for v in items) else items
-        return _checked(element, value)
-    if kind == "any":
-        return _plain(value)
-    if isinstance(value, bool):
-        return value if kind == "bool" else _WRONG
-    if kind == "dtype":
-        return DTYPES.get(value, _WRONG) if isinstance(value, str) else _WRONG
-    if isinstance(value, _ACCEPTED.get(kind, ())):
-        return value
-    if kind == "float" and isinstance(value, Dim):
-        return value
-    return _WRONG
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        items = tuple(_plain(v) for v in expand(value))
-        return _WRONG if any(v is _WRONG for v in items) else items
-    return value if value is None or isinstance(value, (bool, int, float, str, Dim)) else _WRONG

@@ -138,7 +138,7 @@ def _log(cx: Activation, args: Sequence[Arg], span: Span) -> Any:
 
 def _chain(cx: Activation, args: Sequence[Arg], span: Span) -> Any:
     """`chain(modules)`: one after the other; context that it gets is handed to every part that takes context."""
-    from archlang.elaborate.calls import to_module
+    from archlang.elaborate.instances import to_module
 
     items: list[Any] = []
     for arg in args:

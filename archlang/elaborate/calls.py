@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from archlang.elaborate.apply import apply
-from archlang.elaborate.arguments import Arg, Args, arguments_text, bind, coerce, fits, op_argument, op_parameters
+from archlang.elaborate.arguments import Arg, Args
 from archlang.elaborate.bounds import charge
 from archlang.elaborate.builtins import call_builtin
-from archlang.elaborate.copying import op_key, plain_keys
 from archlang.elaborate.dispatch import evaluate
 from archlang.elaborate.errors import fail
-from archlang.elaborate.scope import Binding, Scope
+from archlang.elaborate.instances import call_function, instantiate
+from archlang.elaborate.op_arguments import op_instance
 from archlang.elaborate.session import Activation
 from archlang.elaborate.values import (
     BlockInstance,
     BlockTemplate,
     Builtin,
-    ExternInstance,
     ExternTemplate,
     Fn,
     Instance,
@@ -35,22 +33,12 @@ from archlang.elaborate.values import (
     settled,
 )
 from archlang.ir.graph import Init
-from archlang.ops.base import REQUIRED, Op, OpError, registry
+from archlang.ops.base import Op, OpError, registry
 from archlang.ops.init import make
 from archlang.report.diagnostic import Span
-from archlang.report.suggest import nearest
 from archlang.syntax import tree
 
-__all__ = [
-    "call_function",
-    "call_value",
-    "evaluate_args",
-    "evaluate_call",
-    "instantiate",
-    "labelled",
-    "op_instance",
-    "to_module",
-]
+__all__ = ["call_value", "evaluate_args", "evaluate_call", "labelled"]
 
 _NO_ARGS = Args((), {})
 
@@ -148,207 +136,6 @@ def labelled(value: Any, label: LabelText | None) -> Any:
     if label is not None and isinstance(value, Instance):
         value.label = label
     return value
-
-
-# -- functions ---------------------------------------------------------------------------------------------------------
-def call_function(cx: Activation, fn: Fn, args: Args, span: Span) -> Any:
-    """Runs a function of the elaboration language in the caller's graph."""
-    from archlang.elaborate.statements import run_function
-
-    bound = bind(cx, fn.name, fn.params, args, span)
-    scope = Scope(fn.scope, frame=True)
-    callee = Activation(cx.session, cx.module, scope, cx.builder, cx.block)
-    cx.session.enter(fn.name, span)
-    try:
-        for param in fn.params:
-            value, where = _argument(callee, param, bound, span)
-            if not fits(value, param.type):
-                what = f"`{param.name}` of `{fn.name}`"
-                value = coerce(callee, value, param.type, where, what, bound.get(param.name))
-            scope.names[param.name] = Binding(value, param.name_span, True, "parameter")
-        if isinstance(fn.body, tuple):
-            return run_function(callee, fn, span)
-        return evaluate(callee, fn.body)
-    finally:
-        cx.session.leave()
-
-
-def _argument(callee: Activation, param: tree.Param, bound: Mapping[str, Arg], span: Span) -> tuple[Any, Span]:
-    """The argument given, or the default evaluated where the parameter stands (earlier parameters are visible)."""
-    if param.name in bound:
-        return bound[param.name].value, bound[param.name].span
-    if param.default is None:
-        return None, span
-    return evaluate(callee, param.default), param.default.span
-
-
-# -- instances ---------------------------------------------------------------------------------------------------------
-def to_module(cx: Activation, value: Any, span: Span, what: str = "this") -> Any:
-    """A module where one is expected: templates give a fresh instance, modules are themselves."""
-    if isinstance(value, (Instance, Run)):
-        return value
-    if isinstance(value, (OpTemplate, BlockTemplate, ExternTemplate)):
-        return instantiate(cx, value, _NO_ARGS, span)
-    if isinstance(value, Builtin) and value.name in registry():
-        return instantiate(cx, OpTemplate(registry()[value.name]), _NO_ARGS, span)
-    if isinstance(value, Builtin) and value.name == "chain":
-        return call_builtin(cx, "chain", _NO_ARGS, span)
-    if isinstance(value, Fn):
-        return to_module(cx, call_function(cx, value, _NO_ARGS, span), span, what)
-    if isinstance(value, Wire):
-        fail(
-            "ARC0215",
-            "a wire cannot stand where a module is expected",
-            span,
-            "this is a wire",
-            help="wires flow from the left: `wire -> module`",
-        )
-    fail("ARC0201", f"{what} takes a module, not {describe(value)}", span, f"this is {describe(value)}")
-
-
-def instantiate(cx: Activation, template: Any, args: Args, span: Span) -> Instance:
-    """A fresh instance of an op, block or extern block. Arguments are parameters only."""
-    if isinstance(template, OpTemplate):
-        return op_instance(cx, template.op, args, span)
-    assert isinstance(template, (BlockTemplate, ExternTemplate))
-    values = block_arguments(cx, template, args, span)
-    if isinstance(template, ExternTemplate):
-        return ExternInstance(span=span, extern=template, args=values)
-    if template.tree.alias is not None:
-        return _alias_instance(cx, template, values, span)
-    return BlockInstance(span=span, block=template, args=values)
-
-
-def block_arguments(cx: Activation, template: BlockTemplate | ExternTemplate, args: Args, span: Span) -> dict[str, Any]:
-    """Every parameter's value, in order of declaration, checked against its type."""
-    params = template.tree.params
-    bound = bind(cx, template.name, params, args, span)
-    scope = Scope(template.module.scope, frame=True)
-    callee = Activation(cx.session, template.module, scope)
-    values: dict[str, Any] = {}
-    for param in params:
-        value, where = _argument(callee, param, bound, span)
-        if not fits(value, param.type):
-            what = f"`{param.name}` of `{template.name}`"
-            value = coerce(callee, value, param.type, where, what, bound.get(param.name))
-        value = settled(value)
-        if isinstance(value, Wire):
-            fail(
-                "ARC0216",
-                f"`{param.name}` of `{template.name}` is a parameter, not an input",
-                where,
-                "this is a wire",
-                related=[(param.span, "declared here")],
-            )
-        values[param.name] = value
-        scope.names[param.name] = Binding(value, param.name_span, True, "parameter")
-    return values
-
-
-def _alias_instance(cx: Activation, template: BlockTemplate, values: dict[str, Any], span: Span) -> Instance:
-    """`block large(...) = net([3, 4, 6, 3], ...)`: what stands right of `=`, with the parameters bound."""
-    scope = Scope(template.module.scope, frame=True)
-    for param in template.tree.params:
-        scope.bind(param.name, values[param.name], param.name_span, fixed=True, kind="parameter")
-    callee = Activation(cx.session, template.module, scope)
-    cx.session.enter(template.name, span)
-    try:
-        assert template.tree.alias is not None
-        value = evaluate(callee, template.tree.alias)
-        module = to_module(callee, value, template.tree.alias.span, f"`{template.name}`")
-    finally:
-        cx.session.leave()
-    assert isinstance(module, Instance)
-    return module
-
-
-def op_instance(cx: Activation, op: Op, args: Args, span: Span) -> OpInstance:
-    """A fresh instance of an op. Arguments are checked once for each choice of them."""
-    named, spans = args.named, {}
-    given: Any = op.name
-    if args.positional or named:
-        params = op_parameters(op)
-        spans = {name: arg.span for name, arg in zip(params, args.positional, strict=False)}
-        spans.update((name, arg.span) for name, arg in named.items() if name in params)
-        given = (op.name, *named, *plain_keys([arg.value for arg in (*args.positional, *named.values())]))
-    known = cx.session.arguments.get(given)
-    if known is None:
-        values = _op_arguments(op, args, span)
-        known = cx.session.arguments[given] = (values, op_key(op, values))
-    return OpInstance(span=span, op=op, args=known[0], arg_spans=spans, key=known[1])
-
-
-def _op_arguments(op: Op, args: Args, span: Span) -> dict[str, Any]:
-    """Every argument, in order, those given first; checked against the parameters that the op declares."""
-    values: dict[str, Any] = {}
-    spans: dict[str, Span] = {}
-    params = op_parameters(op)
-    if len(args.positional) > len(params):
-        extra = args.positional[len(params)]
-        if args.positional[0].value == [] and any(p.variadic for p in op.inputs):
-            fail("ARC0210", f"`{op.name}` gets no wires", args.positional[0].span, "this list is empty")
-        fail(
-            "ARC0202",
-            f"`{op.name}` takes {arguments_text(len(params))}, not {len(args.positional)}",
-            extra.span,
-            "one too many",
-            help=f"its parameters are {', '.join(params)}" if params else None,
-        )
-    collects = next(p for p in op.params if p.kind == "axes") if len(op.params) > len(params) else None
-    axes: list[tuple[str, Any]] = []
-    for name, arg in (*zip(params, args.positional, strict=False), *args.named.items()):
-        if name not in params:
-            if collects is not None:
-                axes.append((name, arg.value))
-                continue
-            _unknown_parameter(op, name, list(params), arg)
-        if name in values:
-            fail("ARC0204", f"`{op.name}` gets `{name}` twice", arg.span, related=[(spans[name], "first here")])
-        values[name] = op_argument(op, name, arg.value, arg.span)
-        spans[name] = arg.span
-    for name, param in params.items():
-        if name not in values:
-            if param.default is REQUIRED:
-                fail(
-                    "ARC0205",
-                    f"`{op.name}` needs `{name}`",
-                    span,
-                    "missing in this call",
-                    help=f"its parameters are {_signature(op)}",
-                )
-            values[name] = param.default
-    if collects is not None:
-        values[collects.name] = tuple(axes)
-    return values
-
-
-def _signature(op: Op) -> str:
-    parts = [p.name if p.default is REQUIRED else f"{p.name}={_literal(p.default)}" for p in op.params]
-    return ", ".join(parts)
-
-
-def _literal(value: Any) -> str:
-    """A default as a spec writes it."""
-    if isinstance(value, str):
-        return f'"{value}"'
-    if value is None or isinstance(value, bool):
-        return {True: "true", False: "false", None: "none"}[value]
-    return repr(value)
-
-
-def _unknown_parameter(op: Op, name: str, names: list[str], arg: Arg) -> None:
-    from archlang.report.diagnostic import Fix
-
-    close = nearest(name, names)
-    span = arg.name_span or arg.span
-    fail(
-        "ARC0203",
-        f"`{op.name}` has no parameter `{name}`",
-        span,
-        "unknown name",
-        help=f"did you mean `{close}`?" if close else f"its parameters are {_signature(op)}",
-        fix=Fix(span, close) if close else None,
-    )
 
 
 # -- wires among the arguments -----------------------------------------------------------------------------------------

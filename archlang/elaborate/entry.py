@@ -11,10 +11,10 @@ from archlang.elaborate.apply import apply
 from archlang.elaborate.arguments import Arg, Args
 from archlang.elaborate.bounds import deep_stack
 from archlang.elaborate.builder import Builder
-from archlang.elaborate.calls import instantiate, to_module
 from archlang.elaborate.copying import free_names, structure_key
 from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.expressions import evaluate
+from archlang.elaborate.instances import instantiate, to_module
 from archlang.elaborate.loader import LoadedModule
 from archlang.elaborate.patterns import declared_type
 from archlang.elaborate.scope import Scope

@@ -9,10 +9,11 @@ from archlang.elaborate.apply import apply
 from archlang.elaborate.arguments import Args
 from archlang.elaborate.bounds import bounded, charge
 from archlang.elaborate.builtins import check_length, floor_of_quotient, text_of
-from archlang.elaborate.calls import call_value, evaluate_args, evaluate_call, labelled, to_module
+from archlang.elaborate.calls import call_value, evaluate_args, evaluate_call, labelled
 from archlang.elaborate.comprehension import comprehension
 from archlang.elaborate.dispatch import EVALUATE, evaluate
 from archlang.elaborate.errors import Poisoned, fail
+from archlang.elaborate.instances import to_module
 from archlang.elaborate.names import lookup
 from archlang.elaborate.session import Activation, NeedConcrete
 from archlang.elaborate.streams import streams_of

@@ -8,12 +8,12 @@ from typing import TypeVar
 from archlang.elaborate.apply import apply
 from archlang.elaborate.bounds import deep_stack
 from archlang.elaborate.builder import Builder
-from archlang.elaborate.calls import to_module
 from archlang.elaborate.dispatch import evaluate
 from archlang.elaborate.entry import Elaborated, elaborate_expression
 from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.finish import finish
 from archlang.elaborate.graph_calls import flat
+from archlang.elaborate.instances import to_module
 from archlang.elaborate.loader import LoadedModule
 from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation, Limits, Session

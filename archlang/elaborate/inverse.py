@@ -40,7 +40,7 @@ Types = list[Any]  # one item per stream: a TensorType, or a list of them for `t
 
 def inverse(cx: Activation, value: Any, span: Span) -> Any:
     """The value of `~value`."""
-    from archlang.elaborate.calls import to_module
+    from archlang.elaborate.instances import to_module
 
     if has_wire(value):
         fail(

@@ -21,7 +21,7 @@ __all__ = ["apply_log_det", "log_det"]
 
 def log_det(cx: Activation, args: Sequence[Arg], span: Span) -> Any:
     """The value of `logdet(module)`."""
-    from archlang.elaborate.calls import to_module
+    from archlang.elaborate.instances import to_module
 
     value = args[0].value
     if has_wire(value):

@@ -9,10 +9,10 @@ from typing import Any
 from archlang.elaborate.apply import apply
 from archlang.elaborate.arguments import Arg, Args
 from archlang.elaborate.bounds import MOST_BITS, bounded
-from archlang.elaborate.calls import op_instance
 from archlang.elaborate.copying import op_key
 from archlang.elaborate.dispatch import evaluate
 from archlang.elaborate.errors import fail
+from archlang.elaborate.op_arguments import op_instance
 from archlang.elaborate.session import Activation, Split
 from archlang.elaborate.values import (
     IndexRange,

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from archlang.ir.graph import Attr, TensorType
-from archlang.ops.base import REQUIRED, Context, Input, Op, OpError, Param, registry
+from archlang.ops.base import REQUIRED, Context, Op, OpError, Param, registry
 from archlang.ops.find import home
 from archlang.ops.init import INITIALISERS
+from archlang.ops.signature import parameter_text, signature
 
 __all__ = ["main", "reference"]
 
@@ -77,35 +78,11 @@ def _body() -> Iterator[str]:
 
 
 def _row(op: Op) -> str:
-    inputs = ", ".join(_input(i) for i in op.inputs)
-    params = ", ".join(_param(p) for p in op.params)
-    signature = f"`{op.name}({'; '.join(p for p in (inputs, params) if p)})`"
     doc = (type(op).__doc__ or "").strip().splitlines()
     if not doc:
         raise ValueError(f"op {op.name} has no docstring")
     text = doc[0] + (" *random*" if op.random else "")
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in (signature, _weights(op), text)) + " |"
-
-
-def _input(i: Input) -> str:
-    return i.name + ("..." if i.variadic else "") + ("?" if i.optional else "")
-
-
-def _param(p: Param) -> str:
-    if p.kind == "axes":
-        return "axis=size, ..."
-    return p.name if p.default is REQUIRED else f"{p.name}={literal(p.default)}"
-
-
-def literal(value: Any) -> str:
-    """A default as it is written in a spec."""
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "true", False: "false"}[value]
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(map(literal, value)) + "]"
-    return repr(value)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in (f"`{signature(op)}`", _weights(op), text)) + " |"
 
 
 def _weights(op: Op) -> str:
@@ -146,7 +123,7 @@ def _initialisers() -> str:
     ]
     rows += ["| initialiser | fills |", "| --- | --- |"]
     for name, entry in sorted(INITIALISERS.items()):
-        params = "initialisers..." if entry.variadic else ", ".join(_param(p) for p in entry.params)
+        params = "initialisers..." if entry.variadic else ", ".join(parameter_text(p) for p in entry.params)
         least = f"dimensions: {entry.least_rank} or more" if entry.least_rank else "any shape"
         rows.append(f"| `{name}({params})` | {least} |" if params else f"| `{name}` | {least} |")
     return "\n".join(rows) + "\n"
