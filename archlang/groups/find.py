@@ -8,7 +8,7 @@ from itertools import product
 from archlang.groups.walk import Walk
 from archlang.ir.graph import Program
 from archlang.ir.walk import parameters
-from archlang.ops.channels import Axis, Var, arranged, count, factors, parts
+from archlang.ops.axes import Axis, Var, arranged, count, factors, parts
 from archlang.records import dataclass
 
 __all__ = ["Group", "Groups", "Member", "find"]

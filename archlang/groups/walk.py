@@ -7,8 +7,9 @@ from typing import Any
 
 from archlang.ir.graph import CONTRACTIONS, Graph, Node, Program, TensorType, Value, WeightDecl, attr_at
 from archlang.ir.paths import Paths, join
+from archlang.ops.axes import Axes
 from archlang.ops.base import Context, registry
-from archlang.ops.channels import Axes, Tied, Ties
+from archlang.ops.channels import Tied, Ties
 from archlang.records import dataclass, field
 from archlang.shapes.dim import Size, substitute
 

@@ -15,7 +15,8 @@ from archlang.ops.rules import is_float, require_float
 from archlang.shapes.dim import Size, exact_div
 
 if TYPE_CHECKING:
-    from archlang.ops.channels import Axes, Tied, Ties
+    from archlang.ops.axes import Axes
+    from archlang.ops.channels import Tied, Ties
 
 __all__ = ["check_heads", "check_mask", "check_tokens"]
 

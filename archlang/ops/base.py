@@ -18,7 +18,8 @@ from archlang.records import dataclass, field
 from archlang.shapes.dim import Size, non_negative, size_str
 
 if TYPE_CHECKING:
-    from archlang.ops.channels import Axes, Tied, Ties
+    from archlang.ops.axes import Axes
+    from archlang.ops.channels import Tied, Ties
 
 __all__ = [
     "REQUIRED",

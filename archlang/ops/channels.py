@@ -1,82 +1,34 @@
-"""How indices of dimensions are tied to each other: axes as terms over index variables, and what ties them.
+"""How ops tie the indices of dimensions to each other.
 
-An *axis* is one dimension of a wire or a weight. Its indices are those of
-
-* a `Var`: n indices that may be reordered together, wherever the variable occurs;
-* a `Cat`: those of its parts, one after the other (a concatenation);
-* a `Prod`: pairs, the last factor running fastest (heads times width, groups times channels, a flattened image).
-
-An op says in `Op.channels` what axes its outputs and weights have for those of its inputs, so that reordering each
-variable's indices, in the inputs and in the weights alike, reorders the outputs in the same way and does nothing else.
-Where two axes must be reordered alike, they are tied: variables are bound to each other, or taken apart until they
-match. What cannot be matched is *fixed*: its indices keep their places. That is always sound.
-
-A *held* variable may be reordered, but not made smaller without a change of the function: something depends on how many
-indices there are (a mean over them), or takes them all into account (a softmax). A *measured* one has norms over it:
-with fewer indices they take their statistics over those that are left.
+An op says in `Op.channels` what axes (`axes.py`) its outputs and weights have for those of its inputs, so that
+reordering each variable's indices, in the inputs and in the weights alike, reorders the outputs in the same way and
+does nothing else. Where two axes must be reordered alike, they are tied: variables are bound to each other, or taken
+apart until they match. What cannot be matched is fixed: its indices keep their places. That is always sound.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
-from typing import Union
 
-from archlang.ir.graph import Attr, TensorType, WeightDecl
+from archlang.ir.graph import TensorType, WeightDecl
+from archlang.ops.axes import (
+    Axes,
+    Axis,
+    Cat,
+    Sizes,
+    Var,
+    equally_long,
+    factors,
+    joined,
+    leaves,
+    parts,
+    product,
+)
 from archlang.records import dataclass, field
 from archlang.shapes.dim import Size, exact_div
 
-__all__ = [
-    "Axes",
-    "Axis",
-    "Cat",
-    "Prod",
-    "Sizes",
-    "Tied",
-    "Ties",
-    "Var",
-    "arranged",
-    "count",
-    "factors",
-    "filled",
-    "leaves",
-    "length",
-    "parts",
-]
-
-
-@dataclass(eq=False, slots=True)
-class Var:
-    """Indices that go together. `fixed`, `held` and `measured` say why they keep their places, or their number."""
-
-    size: Size
-    fixed: str | None = None
-    held: str | None = None
-    measured: str | None = None
-    bound: Axis | None = None  # what it was found to be
-
-
-@dataclass(eq=False, slots=True)
-class Cat:
-    """Axes end to end."""
-
-    parts: tuple[Axis, ...]
-    size: Size
-
-
-@dataclass(eq=False, slots=True)
-class Prod:
-    """All combinations of the factors' indices, the last factor's running fastest."""
-
-    factors: tuple[Axis, ...]
-    size: Size
-
-
-Axis = Union[Var, Cat, Prod]
-Axes = tuple[Axis, ...]
-Sizes = Union[Axis, int, None, str, tuple["Sizes", ...]]  # an argument that holds sizes: axes stand for their lengths
+__all__ = ["Tied", "Ties"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,117 +38,6 @@ class Tied:
     outs: tuple[Axes, ...]
     weights: Mapping[str, Axes] = field(default_factory=dict)
     sizes: Mapping[str, Sizes] = field(default_factory=dict)
-
-
-# -- reading terms -----------------------------------------------------------------------------------------------------
-def _known(axis: Axis) -> Axis:
-    """The term with what its variable is bound to put in."""
-    found = axis
-    while isinstance(found, Var) and found.bound is not None:
-        found = found.bound
-    while isinstance(axis, Var) and axis.bound is not None and axis.bound is not found:  # the way is walked once
-        axis.bound, axis = found, axis.bound
-    return found
-
-
-def parts(axis: Axis) -> list[Axis]:
-    """The axis as pieces end to end, none of which is a `Cat`."""
-    axis = _known(axis)
-    if isinstance(axis, Cat):
-        return [piece for part in axis.parts for piece in parts(part)]
-    if isinstance(axis, Prod):
-        outer, *inner = factors(axis)
-        pieces = parts(outer) if isinstance(outer, Cat) else []
-        if pieces:
-            return [piece for part in pieces for piece in parts(_product((part, *inner)))]
-        return [_product((outer, *inner))]
-    return [axis]
-
-
-def factors(axis: Axis) -> list[Axis]:
-    """The axis as a product, outermost first, of terms that are no products; sizes of 1 are left out."""
-    axis = _known(axis)
-    if isinstance(axis, Prod):
-        return [factor for part in axis.factors for factor in factors(part)]
-    if isinstance(axis, Cat) and len(pieces := parts(axis)) == 1:
-        return factors(pieces[0])
-    return [] if axis.size == 1 else [axis]
-
-
-def leaves(axis: Axis) -> Iterator[Var]:
-    """The unbound variables of a term, each as often as it occurs."""
-    axis = _known(axis)
-    if isinstance(axis, Var):
-        yield axis
-    else:
-        for part in axis.parts if isinstance(axis, Cat) else axis.factors:
-            yield from leaves(part)
-
-
-def length(axis: Axis, of: Callable[[Var], Size]) -> Size:
-    """How many indices the axis has where each variable has as many as `of` says."""
-    axis = _known(axis)
-    if isinstance(axis, Var):
-        return of(axis)
-    if isinstance(axis, Cat):
-        return sum((length(part, of) for part in axis.parts), start=0)
-    return prod((length(factor, of) for factor in axis.factors), start=1)
-
-
-def count(axis: Axis) -> int:
-    """The size of an axis whose size is a number, as those of weights are."""
-    assert isinstance(axis.size, int)
-    return axis.size
-
-
-def filled(sizes: Sizes, of: Callable[[Var], Size]) -> Attr:
-    """The argument with numbers for its axes, where each variable has as many indices as `of` says."""
-    if isinstance(sizes, tuple):
-        return tuple(filled(item, of) for item in sizes)
-    return length(sizes, of) if isinstance(sizes, (Var, Cat, Prod)) else sizes
-
-
-def arranged(axis: Axis, picked: Callable[[Var], Sequence[int] | None]) -> list[int]:
-    """The old indices of an axis in their new order, for what is picked of each variable (None: all, as they are)."""
-    rows: list[int] = []
-    start = 0
-    for piece in parts(axis):
-        whole = [0]
-        for factor in factors(piece):
-            size = count(factor)
-            chosen = picked(factor) if isinstance(factor, Var) else arranged(factor, picked)
-            here = range(size) if chosen is None else chosen
-            whole = [place * size + index for place in whole for index in here]
-        rows += [start + place for place in whole]
-        start += count(piece)
-    return rows
-
-
-def _polynomial(axis: Axis) -> Counter[tuple[int, ...]]:
-    """The length as a sum of products of variables (by id; fixed ones as numbers)."""
-    axis = _known(axis)
-    if isinstance(axis, Var):
-        number = isinstance(axis.size, int) and (axis.fixed is not None or axis.size == 1)
-        return Counter({(): axis.size}) if number else Counter({(id(axis),): 1})
-    if isinstance(axis, Cat):
-        return sum((_polynomial(part) for part in axis.parts), start=Counter())
-    total: Counter[tuple[int, ...]] = Counter({(): 1})
-    for factor in axis.factors:
-        product: Counter[tuple[int, ...]] = Counter()
-        for (a, m), (b, n) in itertools.product(total.items(), _polynomial(factor).items()):
-            product[tuple(sorted((*a, *b)))] += m * n
-        total = product
-    return total
-
-
-def _product(items: Iterable[Axis]) -> Axis:
-    kept = tuple(item for item in items if item.size != 1)
-    return kept[0] if len(kept) == 1 else Prod(kept, prod((item.size for item in kept), start=1)) if kept else Var(1)
-
-
-def _joined(items: Iterable[Axis]) -> Axis:
-    kept = tuple(item for item in items if item.size != 0)
-    return kept[0] if len(kept) == 1 else Cat(kept, sum((item.size for item in kept), start=0)) if kept else Var(0)
 
 
 class _Mismatch(Exception):
@@ -220,11 +61,11 @@ class Ties:
 
     def cat(self, *items: Axis) -> Axis:
         """The axes end to end."""
-        return _joined(items)
+        return joined(items)
 
     def product(self, *items: Axis) -> Axis:
         """Combinations of the axes' indices, the last one's running fastest."""
-        return _product(items)
+        return product(items)
 
     def says(
         self, *outs: Axes, weights: Mapping[str, Axes] | None = None, sizes: Mapping[str, Sizes] | None = None
@@ -329,7 +170,7 @@ class Ties:
     def settle(self) -> None:
         """To be called at the end: axes that must be of one size are held unless their ties see to it."""
         for axes, reason in self._even:
-            if len({frozenset(_polynomial(axis).items()) for axis in axes}) > 1:
+            if not equally_long(axes):
                 self.hold(axes, reason)
 
     def opaque(
@@ -406,14 +247,14 @@ class Ties:
             else:
                 raise _Mismatch
             got.append(piece)
-        return _joined(got)
+        return joined(got)
 
     def _halve(self, piece: Axis, at: Size) -> tuple[Axis, Axis]:
         """What stands before and after an index."""
         after = piece.size - at
         if isinstance(piece, Var):
             two = (Var(at), Var(after))
-            self._bind(piece, _joined(two))
+            self._bind(piece, joined(two))
             return two
         outer, *inner = factors(piece)
         place = exact_div(at, prod((f.size for f in inner), start=1))
@@ -421,7 +262,7 @@ class Ties:
             self.fix((piece,), "it is cut where its parts are not")
             return self.fixed(at, "a piece of what cannot be cut there"), self.fixed(after, "a piece of the same")
         before, behind = self.cut(outer, (place, outer.size - place))
-        return _product((before, *inner)), _product((behind, *inner))
+        return product((before, *inner)), product((behind, *inner))
 
     def _factored(self, rest: list[Axis], sizes: Sequence[Size]) -> list[Axis]:
         found: list[Axis] = []
@@ -437,7 +278,7 @@ class Ties:
                     whole = 1
                 got.append(first)
                 need = whole
-            found.append(_product(got))
+            found.append(product(got))
         if any(factors(axis) for axis in rest):
             raise _Mismatch
         return found
@@ -457,7 +298,7 @@ class Ties:
             raise _Mismatch
         if isinstance(axis, Var):
             two = (Var(outer), Var(inner))
-            self._bind(axis, _product(two))
+            self._bind(axis, product(two))
             return two
         assert isinstance(axis, Cat)
         counts = [exact_div(part.size, inner) for part in parts(axis)]
@@ -468,4 +309,4 @@ class Ties:
             pairs.append(self._factored([part], (count, inner)))
         for _, other in pairs[1:]:
             self.tie(pairs[0][1], other)
-        return _joined(outside for outside, _ in pairs), pairs[0][1]
+        return joined(outside for outside, _ in pairs), pairs[0][1]

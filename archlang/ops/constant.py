@@ -21,7 +21,8 @@ from archlang.ops.rules import DTYPES, check_sizes, kind_of_scalar, torch_dtype
 from archlang.shapes.dim import Dim, Size, ceil_div, size_str
 
 if TYPE_CHECKING:
-    from archlang.ops.channels import Axes, Tied, Ties
+    from archlang.ops.axes import Axes
+    from archlang.ops.channels import Tied, Ties
 
 __all__ = ["REFERENCE"]
 

@@ -21,7 +21,8 @@ from archlang.records import dataclass
 from archlang.shapes.dim import Dim, Size, size_str
 
 if TYPE_CHECKING:
-    from archlang.ops.channels import Axes, Axis, Tied, Ties
+    from archlang.ops.axes import Axes, Axis
+    from archlang.ops.channels import Tied, Ties
 
 __all__ = ["Pattern", "parse_pattern"]
 

@@ -15,7 +15,8 @@ from archlang.ops.rules import agree, broadcast, numel, same_dtype
 from archlang.shapes.dim import Size, size_str
 
 if TYPE_CHECKING:
-    from archlang.ops.channels import Axes, Tied, Ties
+    from archlang.ops.axes import Axes
+    from archlang.ops.channels import Tied, Ties
 
 __all__: list[str] = []
 

@@ -15,7 +15,8 @@ from archlang.ops.window import Window
 from archlang.shapes.dim import Dim, Size, ceil_div, size_str
 
 if TYPE_CHECKING:
-    from archlang.ops.channels import Axes, Axis, Tied, Ties
+    from archlang.ops.axes import Axes, Axis
+    from archlang.ops.channels import Tied, Ties
 
 __all__: list[str] = []
 

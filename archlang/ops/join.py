@@ -15,7 +15,8 @@ from archlang.ops.window import Window
 from archlang.shapes.dim import Size, ceil_div, exact_div, size_str
 
 if TYPE_CHECKING:
-    from archlang.ops.channels import Axes, Tied, Ties
+    from archlang.ops.axes import Axes
+    from archlang.ops.channels import Tied, Ties
 
 __all__: list[str] = []
 

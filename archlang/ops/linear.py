@@ -15,7 +15,8 @@ from archlang.ops.rules import require_float, require_index
 from archlang.shapes.dim import Size
 
 if TYPE_CHECKING:
-    from archlang.ops.channels import Axes, Tied, Ties
+    from archlang.ops.axes import Axes
+    from archlang.ops.channels import Tied, Ties
 
 __all__: list[str] = []
 

@@ -15,7 +15,8 @@ from archlang.ops.rules import dim_of, require_float
 from archlang.ops.window import Window
 
 if TYPE_CHECKING:
-    from archlang.ops.channels import Axes, Tied, Ties
+    from archlang.ops.axes import Axes
+    from archlang.ops.channels import Tied, Ties
 
 __all__: list[str] = []
 

@@ -14,7 +14,8 @@ from archlang.ops.window import Window
 from archlang.shapes.dim import Size
 
 if TYPE_CHECKING:
-    from archlang.ops.channels import Axes, Tied, Ties
+    from archlang.ops.axes import Axes
+    from archlang.ops.channels import Tied, Ties
 
 __all__: list[str] = []
 

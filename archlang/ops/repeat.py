@@ -13,7 +13,8 @@ from archlang.ops.rules import agree, check_sizes, dim_of, promote_scalar, requi
 from archlang.shapes.dim import Size, size_str
 
 if TYPE_CHECKING:
-    from archlang.ops.channels import Axes, Tied, Ties
+    from archlang.ops.axes import Axes
+    from archlang.ops.channels import Tied, Ties
 
 __all__: list[str] = []
 

@@ -15,7 +15,8 @@ from archlang.ops.monotone import Elementwise
 from archlang.ops.rules import DTYPES, floating, promote_scalar, refuse_bool, torch_dtype
 
 if TYPE_CHECKING:
-    from archlang.ops.channels import Axes, Tied, Ties
+    from archlang.ops.axes import Axes
+    from archlang.ops.channels import Tied, Ties
 
 __all__: list[str] = []
 

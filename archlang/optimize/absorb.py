@@ -7,7 +7,8 @@ from math import prod
 from typing import Any
 
 from archlang.ir.graph import Graph, Node, Value
-from archlang.ops.channels import Ties, Var, factors
+from archlang.ops.axes import Var, factors
+from archlang.ops.channels import Ties
 from archlang.optimize.affine import Affine, Keys, affine_keys, axis_made, scale_after, take
 from archlang.optimize.edit import Editor, plain
 from archlang.optimize.taps import kernel

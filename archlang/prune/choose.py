@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from archlang.groups import Group, Groups
-from archlang.ops.channels import factors, leaves, parts
+from archlang.ops.axes import factors, leaves, parts
 from archlang.report.diagnostic import ArchError, Diagnostic
 from archlang.report.suggest import did_you_mean
 

@@ -21,8 +21,9 @@ from archlang.ir.graph import (
     WeightDecl,
 )
 from archlang.ir.paths import Paths, join
+from archlang.ops.axes import Axes, Sizes, Var, filled, length
 from archlang.ops.base import Context, OpError, registry
-from archlang.ops.channels import Axes, Sizes, Tied, Var, filled, length
+from archlang.ops.channels import Tied
 from archlang.optimize.clone import copy_proof
 from archlang.records import dataclass, replace
 from archlang.shapes.dim import Size

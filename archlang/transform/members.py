@@ -16,8 +16,9 @@ from archlang.elaborate.errors import fail
 from archlang.groups.walk import Walk
 from archlang.ir.graph import Attrs, Graph, Node, TensorType, Value, attr_at
 from archlang.ir.paths import join
+from archlang.ops.axes import Axes, Axis, Var, factors, leaves, parts
 from archlang.ops.base import registry
-from archlang.ops.channels import Axes, Axis, Ties, Var, factors, leaves, parts
+from archlang.ops.channels import Ties
 from archlang.prune.shrink import respelled
 from archlang.records import dataclass
 from archlang.report.diagnostic import Span

@@ -16,8 +16,9 @@ from test_tensor_ops import SIZES, concrete
 
 import archlang.ops  # noqa: F401
 from archlang.ir.graph import Attr, TensorType
+from archlang.ops.axes import Axes, Axis, Var, arranged, filled, leaves
 from archlang.ops.base import Context, Op, registry
-from archlang.ops.channels import Axes, Axis, Tied, Ties, Var, arranged, filled, leaves
+from archlang.ops.channels import Tied, Ties
 
 Case = tuple[str, Sequence[TensorType], Mapping[str, Any]]
 CASES: list[Case] = [(case.op, case.ins, case.args) for case in NN_CASES] + [
