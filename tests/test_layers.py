@@ -44,7 +44,10 @@ TORCH = {
     "certify/measure.py",
     "certify/remember.py",
     "certify/report.py",
+    "codegen/runtime/again.py",
     "codegen/runtime/rebuild.py",
+    "codegen/runtime/rewind.py",
+    "codegen/runtime/steps.py",
     "optimize/runtime/weights.py",
 }
 FILES = sorted(ROOT.rglob("*.py"))

@@ -5,15 +5,12 @@ A function for each graph under which something changes, called for each of its 
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 
+from archlang.codegen.carried import Carried
 from archlang.codegen.exprs import Call, Kwarg, Leaf, Py, Raw, Seq
 from archlang.codegen.names import Scope, identifier
 from archlang.codegen.printer import Printer, string
-from archlang.codegen.rebuilding import Definition, reached
 from archlang.ir.graph import Child, Program
 from archlang.ir.paths import split_index
 from archlang.optimize.weights import DROP, MOVE, Change
@@ -22,6 +19,7 @@ __all__ = ["IMPORTS", "conversion"]
 
 IMPORTS = {"Callable": "collections.abc", "Mapping": "collections.abc"}
 _NAME = "convert_state_dict"
+_RUNTIME = Carried("archlang.optimize.runtime", "weights")
 _BANNER = """\
 # -- Weights -------------------------------------------------------------------------
 # The state of this module from that of the network which was trained."""
@@ -120,23 +118,7 @@ def _inside(path: str) -> str:
 
 
 # -- functions of tensors ----------------------------------------------------------------------------------------------
-@cache
-def _definitions() -> dict[str, Definition]:
-    """The functions of `optimize/runtime/weights.py` by name."""
-    return {n.name: n for n in ast.parse(_text()).body if isinstance(n, ast.FunctionDef)}
-
-
-@cache
-def _text() -> str:
-    return files("archlang.optimize.runtime").joinpath("weights.py").read_text(encoding="utf-8")
-
-
 def _functions(used: set[str]) -> dict[str, str]:
-    """The texts of these functions, and of those that they need, by name and in the order of the file."""
-    wanted = reached(_definitions(), [*used, *(["rewrite"] if used - {MOVE, DROP} else [])])
-    lines = _text().splitlines()
-    return {
-        name: "\n".join(lines[node.lineno - 1 : node.end_lineno])
-        for name, node in _definitions().items()
-        if name in wanted
-    }
+    """The texts of these functions of `optimize/runtime/weights.py`, and of those that they need, by name, in order."""
+    wanted = [*used, *(["rewrite"] if used - {MOVE, DROP} else [])]
+    return {name: _RUNTIME.text(name) for name in _RUNTIME.reached(wanted)}

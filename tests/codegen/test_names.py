@@ -10,10 +10,10 @@ import torch
 
 import archlang
 from archlang.codegen.names import FILE_NAMES
-from archlang.codegen.rebuilding import imports, names
+from archlang.codegen.rebuilding import defined, imports
 from archlang.elaborate.reserved import MODULE_ATTRIBUTES
 
-HELD = sorted({*FILE_NAMES, *imports(), *names(), "Sequence", "Optional"} - {"annotations", "self"})
+HELD = sorted({*FILE_NAMES, *imports(), *defined(), "Sequence", "Optional"} - {"annotations", "self"})
 # Every import that there is: a region of rebuilt values, and a NamedTuple.
 NET = """
 reversible block pair(f: module, g: module)(a, b) { a += f(b); b += g(a) }
