@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from archlang.codegen.body import LAYER, Body, Loop, Step, Target, TwoWay
-from archlang.codegen.checks import check_lines
+from archlang.codegen.body import Body, Loop, Step, Target, TwoWay
 from archlang.codegen.classes import Unit
-from archlang.codegen.exprs import Abst, Apply, Bin, Call, Get, Kwarg, Leaf, Py, Raw, Seq, Var
+from archlang.codegen.exprs import Apply, Bin, Call, Get, Kwarg, Leaf, Py, Raw, Seq, Var
 from archlang.codegen.flow import (
-    Groups,
     Line,
     all_steps,
     inline,
@@ -21,10 +19,11 @@ from archlang.codegen.flow import (
     without_dead,
 )
 from archlang.codegen.names import Scope, identifier
-from archlang.codegen.naming import Names, allocate, preferred
+from archlang.codegen.naming import allocate, preferred
 from archlang.codegen.outputs import Result
 from archlang.codegen.printer import WIDTH, Printer
 from archlang.codegen.shapes import Shapes
+from archlang.codegen.variables import Variables
 
 __all__ = ["Forward", "print_forward"]
 
@@ -69,106 +68,45 @@ class _Forward:
     def __init__(
         self, unit: Unit, shapes: Shapes, found: list[Result], scope: Scope, typed: frozenset[str], kind: str
     ) -> None:
-        assert unit.body is not None and unit.arguments is not None
-        self.unit, self.shapes, self.results = unit, shapes, found
+        assert unit.body is not None
         self.body: Body = unit.body
-        self.arguments = unit.arguments
-        self.global_names = scope
-        self.typed = typed
-        self.kind = kind
+        self.shapes, self.results, self.typed, self.kind = shapes, found, typed, kind
         self.indent = 4 if unit.function else 8
-        self.stored: dict[str, None] = {}
-        self.used: set[str] = set()
-        self.elements: dict[int, str] = {}  # values of list ports: `xs[0]`
-        self.scalars: Names = {}
-        self.parameters: list[str] = []
-        self.notes: list[str] = []
-        self.fixed = Scope()
-        self._ports()
-        self.sizes = self._size_names()
-        self.names: Names = {}
-        self.members: list[str] = []  # what a loop's pass calls the modules that it goes over
+        self.variables = Variables(unit, shapes, scope)
+        self.groups = self.variables.groups
         self.streams = {v for s in self.body.steps if isinstance(s, Loop) and s.inner for v in s.streams}
-        self.printer = Printer(self._value, self._argument, lambda s: self.sizes.get(s, s))
+        self._value = self.variables.value
+        self.printer = Printer(self._value, self.variables.argument, self.variables.size)
         self.counts = use_counts(self.body)
-
-    # -- names -------------------------------------------------------------------------------------------------------
-    def _ports(self) -> None:
-        for lent in self.body.lent:
-            self.fixed.take(lent.slot)
-        for argument in self.arguments.all if self.unit.function else ():
-            self.fixed.take(argument.name)
-        for sig in self.body.ports:
-            wish = identifier(sig.port.name or "x")
-            while wish in self.global_names:
-                wish += "_"
-            name = self.fixed.take(wish)
-            if sig.kind == "tensors":
-                self.parameters.append(f"{name}: list[Tensor]")
-                for i, v in enumerate(sig.values):
-                    self.elements[v] = f"{name}[{i}]"
-            else:
-                self.parameters.append(f"{name}: Tensor")
-                self.scalars[sig.values[0]] = name
-            shapes = dict.fromkeys(self.shapes.of(v) for v in sig.values)
-            if all(shapes):
-                self.notes.append(f"{name}: {', '.join(shapes)}" if shapes else f"{name}: []")
-        for lent in self.body.lent:
-            self.parameters.append(f"{lent.slot}: {'nn.ModuleList' if lent.many else 'nn.Module'}")
-        if self.unit.function:
-            self.parameters += [a.parameter for a in self.arguments.all]
-
-    def _size_names(self) -> dict[str, str]:
-        local = {identifier(n) for n in self.body.names if n} | {identifier(s.label) for s in all_steps(self.body.steps)
-                                                                 if isinstance(s, Step) and s.label}  # fmt: skip
-        found: dict[str, str] = {}
-        for read in self.body.sizes:
-            name = identifier(read.symbol.lower())
-            busy = name in local or name in self.fixed or name in self.global_names or name in found.values()
-            found[read.symbol] = self.fixed.take(f"size_{name}" if busy else name)
-        return found
-
-    def _taken(self, name: str) -> bool:
-        scalar = name in self.scalars.values()
-        return (name in self.fixed and not scalar) or name in self.global_names
-
-    def _value(self, v: int) -> str:
-        if v <= LAYER.index:
-            place = LAYER.index - v
-            return self.members[place] if place < len(self.members) else "layer"
-        return self.elements.get(v) or self.names.get(self.groups.find(v)) or "_"
-
-    def _argument(self, leaf: Abst) -> str:
-        def reach(name: str) -> str:
-            if self.unit.function:
-                return name
-            self.used.add(name)
-            return f"self.{name}"
-
-        return self.arguments.text(leaf, reach)
 
     # -- plan --------------------------------------------------------------------------------------------------------
     def run(self) -> Forward:
-        self.groups = Groups()
         self.returned_groups: set[int] = set()
-        lowered = lower_selects(self.body, self.groups, self.counts, set(self.scalars))
+        lowered = lower_selects(self.body, self.groups, self.counts, set(self.variables.scalars))
         lowered = without_dead(lowered, self.counts)
         self.returned_groups = {self.groups.find(v) for v in self._returned_values()}
         banned: set[int] = set()
         while True:
             lines = self._plan(lowered, banned)
-            self.used.clear()
+            self.variables.used.clear()
             text = self._print(lines)
             wide = self._too_wide(lines, banned)
             if not wide:
                 break
             banned |= wide
         annotation = " | ".join(dict.fromkeys(r.annotation for r in reversed(self.results)))
-        return Forward(self.parameters, annotation, text, sorted(self.used), self.notes, self._result_note())
+        return Forward(
+            self.variables.parameters,
+            annotation,
+            text,
+            sorted(self.variables.used),
+            self.variables.notes,
+            self._result_note(),
+        )
 
     def _plan(self, lowered: list[Line], banned: set[int]) -> list[Line]:
         wishes = preferred(self.body, lowered, self.groups, self.counts)
-        self.names = {**wishes, **{self.groups.find(v): n for v, n in self.scalars.items()}}
+        self.variables.names = {**wishes, **{self.groups.find(v): n for v, n in self.variables.scalars.items()}}
 
         def candidate(v: int) -> bool:
             single = self.counts.get(v) == 1 and not self.body.names[v]
@@ -182,7 +120,9 @@ class _Forward:
 
         lines = [inside(line) for line in inline(lowered, candidate, self._fits)]
         wishes = preferred(self.body, lines, self.groups, self.counts)
-        self.names = allocate(self.body, lines, self.groups, wishes, self.scalars, self._taken)
+        self.variables.names = allocate(
+            self.body, lines, self.groups, wishes, self.variables.scalars, self.variables.taken
+        )
         return lines
 
     def _fits(self, line: Line, extra: int = 0) -> bool:
@@ -210,21 +150,16 @@ class _Forward:
     def _nested(self, line: Line, left: set[int]) -> int | None:
         """The last value that was nested into a line."""
         original = next((s for s in self.body.steps if not isinstance(s, Loop) and targets(s) == targets(line)), None)
-        gone = [v for v in reads(original) if v not in left and v >= 0 and v not in self.scalars] if original else []
-        gone = [v for v in gone if v not in self.elements and self._made_by_step(v)]
+        made = {v for step in self.body.steps for v in targets(step)}
+        gone = [v for v in reads(original) if v in made and v not in left] if original else []
         return gone[-1] if gone else None
-
-    def _made_by_step(self, v: int) -> bool:
-        return any(v in targets(s) for s in self.body.steps)
 
     # -- lines -------------------------------------------------------------------------------------------------------
     def _print(self, lines: list[Line]) -> list[str]:
-        self.declared = set(self.scalars.values())
+        self.declared = set(self.variables.scalars.values())
         self.returned = self._returned_names(lines)
         self.growing = {v for line in lines if isinstance(line, Loop) for v in line.growing}
-        out = self._size_lines()
-        for check in self.body.checks:
-            out += check_lines(check, self.printer, self.sizes, self.indent)
+        out = self.variables.opening(self.printer, self.indent)
         finish = self._direct_return(lines)
         self.last_note = ""
         closed: set[str] = set()
@@ -323,16 +258,16 @@ class _Forward:
         elif moved:
             out.append(f"{pad}{', '.join(n for n, _ in moved)} = {', '.join(o for _, o in moved)}")
         self.declared.update(new for new, _ in pairs)
-        self.members = []
+        self.variables.members = members = []
         for label in line.labels or (line.label,):
-            self.members.append(self._free(identifier(label)))
+            members.append(self.variables.free(identifier(label)))
         if line.inner:
             out += self._passes(line, indent)
             for step in line.inner:
                 out += self._line(step, indent + 4, returned=False)
             return out
         if line.modules is not None:
-            out.append(f"{pad}for {self.members[0]} in {_order(self.printer.text(line.modules), line)}:")
+            out.append(f"{pad}for {members[0]} in {_order(self.printer.text(line.modules), line)}:")
         elif line.numbered is not None:
             prefix, start = line.numbered
             stop: Py = line.count
@@ -340,7 +275,7 @@ class _Forward:
                 same = isinstance(line.count, Leaf)
                 stop = Leaf(start + line.count.value) if same else Bin("+", Leaf(start), line.count)
             first = f"{start}, " if start else ""
-            self.members[0] = f'self.get_submodule(f"{prefix}{"." if prefix else ""}{{i}}")'
+            members[0] = f'self.get_submodule(f"{prefix}{"." if prefix else ""}{{i}}")'
             out.append(f"{pad}for i in {_order(f'range({first}{self.printer.text(stop)})', line)}:")
         else:
             out.append(f"{pad}for _ in range({self.printer.text(line.count)}):")
@@ -349,27 +284,20 @@ class _Forward:
             *self._noted(line.value, indent + 4, f"{self._unpack(line.target, top=True, whole=True)} = ", note),
         ]
 
-    def _free(self, name: str) -> str:
-        while name in self.names.values() or name in self.fixed or name in self.global_names or name in self.members:
-            name += "_"
-        return name
-
     def _passes(self, line: Loop, indent: int) -> list[str]:
         """`for layer in self.layers:`; `for conv, norm in zip(...):`; `for i in range(12):`."""
         over: Py
         if not line.heads:
             names, over = ["i" if line.labels else "_"], Call(Raw("range"), (line.count,))
         elif len(line.heads) == 1:
-            names, over = self.members[:1], line.heads[0]
+            names, over = self.variables.members[:1], line.heads[0]
         else:
-            names, over = self.members, Call(Raw("zip"), line.heads, (Kwarg("strict", Leaf(True)),))
+            names, over = self.variables.members, Call(Raw("zip"), line.heads, (Kwarg("strict", Leaf(True)),))
         return self.printer.statement(over, indent, f"for {', '.join(names)} in ", ":")
 
     def _two_way(self, line: TwoWay, indent: int, note: str) -> list[str]:
         pad = " " * indent
-        temporary = "out"
-        while temporary in self.names.values() or temporary in self.fixed or temporary in self.global_names:
-            temporary += "_"
+        temporary = self.variables.free("out")
         out = self._noted(line.value, indent, f"{temporary} = ", note)
         test = f"isinstance({temporary}, tuple)" if line.plain else f"len({temporary}) == {line.items}"
         self.declared.update(self._value(v) for v in targets(line))
@@ -380,32 +308,6 @@ class _Forward:
             f"{pad}else:",
             f"{pad}    {self._unpack(line.evaluation, top=True)} = {temporary}",
         ]
-
-    def _size_lines(self) -> list[str]:
-        pad = " " * self.indent
-        out: list[str] = []
-        by_value: dict[int, list[tuple[int, str, int, int]]] = {}
-        for read in self.body.sizes:
-            by_value.setdefault(read.value, []).append((read.dim, self.sizes[read.symbol], read.scale, read.offset))
-        self.names = {**{self.groups.find(v): n for v, n in self.scalars.items()}, **self.names}
-        for v, found in by_value.items():
-            source = self.elements.get(v) or self.scalars[v]
-            rank = self.unit.bodies[0].types[v].rank
-            same_rank = all(b.types[v].rank == rank for b in self.unit.bodies)
-            if len(found) > 1 and same_rank and all((s, o) == (1, 0) for _, _, s, o in found):
-                names = ["_"] * rank
-                for dim, name, _, _ in found:
-                    names[dim] = name
-                out.append(f"{pad}{', '.join(names)} = {source}.shape")
-                continue
-            for dim, name, scale, offset in sorted(found):
-                text = f"{source}.shape[{dim}]"
-                if offset:
-                    text = f"{text} {'-' if offset > 0 else '+'} {abs(offset)}"
-                if scale != 1:
-                    text = f"{f'({text})' if offset else text} // {scale}"
-                out.append(f"{pad}{name} = {text}")
-        return out
 
     # -- results -----------------------------------------------------------------------------------------------------
     def _returned_names(self, lines: list[Line]) -> set[str]:
