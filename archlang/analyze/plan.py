@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from archlang.ir.graph import Attrs, Child, Graph, Node, TensorType, Value, WeightDecl, attr_at
@@ -44,6 +44,18 @@ class Plans:
         if key not in self._plans:
             self._plans[key] = Plan(graph, env)
         return self._plans[key]
+
+    def reached(self, graph: Graph, env: Env) -> Iterator[Plan]:
+        """The plans of a graph and of all that its calls reach, each once."""
+        first = self.plan(graph, env)
+        known, queue = {first.key}, [first]
+        for plan in queue:  # which grows
+            yield plan
+            for node, sizes in zip(plan.graph.nodes, plan.sizes, strict=True):
+                inner = None if node.callee is None else self.plan(node.callee, sizes)
+                if inner is not None and inner.key not in known:
+                    known.add(inner.key)
+                    queue.append(inner)
 
     def child(self, graph: Graph, path: str) -> Child | None:
         return self._of(graph).child(path)

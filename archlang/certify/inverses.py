@@ -11,7 +11,7 @@ from torch import nn
 
 from archlang.analyze.plan import Env, Plans
 from archlang.interpret.extern import Externs
-from archlang.ir.graph import Attrs, Graph, Node, Program, TensorType
+from archlang.ir.graph import Attrs, Node, Program, TensorType
 
 __all__ = ["ALLOWED", "Undone", "undone"]
 
@@ -30,7 +30,7 @@ class Undone:
 def undone(program: Program, sizes: Mapping[str, int]) -> list[Undone]:
     """Every declared inverse at the types of its calls, once each: fresh weights, normal inputs. Runs that code."""
     found: dict[Any, Undone] = {}
-    for node, attrs, types in _calls(program.root, sizes, Plans(), set()):
+    for node, attrs, types in _calls(program, sizes):
         key = (attrs["target"], attrs["inverse"], attrs["args"], tuple(map(str, types)))
         if key not in found:
             with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -39,16 +39,12 @@ def undone(program: Program, sizes: Mapping[str, int]) -> list[Undone]:
     return list(found.values())
 
 
-def _calls(graph: Graph, env: Env, plans: Plans, seen: set[Any]) -> Iterator[tuple[Node, Attrs, list[TensorType]]]:
-    plan = plans.plan(graph, env)
-    if plan.key in seen:
-        return
-    seen.add(plan.key)
-    for node, attrs, inner in zip(graph.nodes, plan.attrs, plan.sizes, strict=True):
-        if node.callee is not None:
-            yield from _calls(node.callee, {**dict.fromkeys(node.callee.symbols, 1), **inner}, plans, seen)
-        elif node.op == "extern" and "inverse" in attrs:
-            yield node, attrs, plan.outs(node) if node.inverted else plan.ins(node)
+def _calls(program: Program, sizes: Env) -> Iterator[tuple[Node, Attrs, list[TensorType]]]:
+    """Calls of blocks that declare an inverse, with the types of what goes in forwards."""
+    for plan in Plans().reached(program.root, sizes):
+        for node, attrs in zip(plan.graph.nodes, plan.attrs, strict=True):
+            if node.op == "extern" and "inverse" in attrs:
+                yield node, attrs, plan.outs(node) if node.inverted else plan.ins(node)
 
 
 def _error(attrs: Attrs, types: list[TensorType]) -> float:

@@ -54,8 +54,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _emit(done: Elaborated, args: argparse.Namespace) -> str:
     """The whole output, before anything is written."""
-    made = optimised(done.program, args, trained=given_weights(done.program, args))
-    if args.memory is not None and (args.emit != "py" or aim(args)[0] == "inference"):
+    asked = aim(args)
+    made = optimised(done.program, asked, trained=given_weights(done.program, args.weights, asked))
+    if args.memory is not None and (args.emit != "py" or asked.purpose == "inference"):
         what = "a module for inference" if args.emit == "py" else f"`--emit {args.emit}`"
         raise UsageError("ARC0901", f"`--memory` plans the training of a module, and this is {what}")
     if args.emit == "ir":

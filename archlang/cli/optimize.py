@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from archlang.cli.arguments import Parser, add_design, choice, design, limits
 from archlang.cli.guard import show
-from archlang.cli.passes import add_passes, given_weights, optimised
+from archlang.cli.passes import add_passes, aim, given_weights, optimised
 from archlang.cli.sizes import add_sizes, check_sizes, given_sizes
 from archlang.records import dataclass
 
@@ -55,8 +55,9 @@ def run(args: argparse.Namespace) -> int:
         show(done.warnings)
     sizes = choose_sizes(done.program.root, given)
     stages = [_stage("as written", 0, done.program, sizes)]
-    trained = given_weights(done.program, args)
-    result = optimised(done.program, args, lambda name, n, now: stages.append(_stage(name, n, now, sizes)), trained)
+    asked = aim(args)
+    trained = given_weights(done.program, args.weights, asked)
+    result = optimised(done.program, asked, lambda name, n, now: stages.append(_stage(name, n, now, sizes)), trained)
     losses = result.losses(trained) if trained is not None else None
     if args.format == "json":
         import json

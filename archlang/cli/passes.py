@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from archlang.cli.arguments import Parser, choice
 from archlang.cli.guard import UsageError
+from archlang.records import dataclass
 from archlang.report.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from archlang.ir.graph import Program
     from archlang.optimize import Optimized
 
-__all__ = ["add_passes", "aim", "given_weights", "optimised"]
+__all__ = ["Aim", "add_passes", "aim", "given_weights", "optimised"]
 
 LEVELS = ("0", "1", "2")
 
@@ -32,29 +33,20 @@ def add_passes(parser: Parser, level: str) -> None:
     parser.set_defaults(default_level=level)
 
 
-def aim(args: argparse.Namespace) -> tuple[str, str]:
-    """What the result is for, and the level of `-O`."""
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a command line asks of the optimiser. names: those of `--passes`; None: all passes of the level."""
+
+    purpose: str
+    level: str
+    names: list[str] | None
+
+
+def aim(args: argparse.Namespace) -> Aim:
+    """What `--for`, `-O` and `--passes` say together."""
     level = args.level or ("2" if args.purpose or args.passes else args.default_level)
-    return args.purpose or ("inference" if level == "2" else "train"), level
-
-
-def optimised(
-    program: Program,
-    args: argparse.Namespace,
-    watch: Callable[[str, int, Program], None] = lambda name, rewrites, program: None,
-    trained: Mapping[str, Any] | None = None,
-) -> Optimized:
-    """The program after the passes that the command line asks for. trained: of `given_weights`."""
-    from archlang.optimize import NeedsWeights, optimize
-
-    purpose, level = aim(args)
-    names = _names(args.passes, purpose) if args.passes is not None else None
-    try:
-        return optimize(program, purpose=purpose, level=int(level), names=names, watch=watch, trained=trained)
-    except NeedsWeights as error:
-        raise UsageError("ARC0901", str(error), "give them with `--weights CHECKPOINT`") from None
-    except ValueError as error:
-        raise UsageError("ARC0901", str(error)) from None
+    purpose = args.purpose or ("inference" if level == "2" else "train")
+    return Aim(purpose, level, None if args.passes is None else _names(args.passes, purpose))
 
 
 def _names(text: str, purpose: str) -> list[str]:
@@ -71,17 +63,35 @@ def _names(text: str, purpose: str) -> list[str]:
     return names
 
 
-def given_weights(program: Program, args: argparse.Namespace) -> dict[str, Any] | None:
+def given_weights(program: Program, checkpoint: str | None, aim: Aim) -> dict[str, Any] | None:
     """The state of `--weights`, which approximate passes look at, and the report of what they lose."""
     from archlang.optimize import known_passes
 
-    if args.weights is None:
+    if checkpoint is None:
         return None
-    names = _names(args.passes or "", aim(args)[0])
     known = known_passes()
-    if not any(known[name.partition("=")[0]].equivalence == "approximate" for name in names if name != "all"):
+    named = [known[name.partition("=")[0]] for name in aim.names or () if name != "all"]
+    if not any(p.equivalence == "approximate" for p in named):
         help = "those that do are named: `--passes all,split-low-rank=0.1`"
         raise UsageError("ARC0901", "no pass looks at `--weights`", help)
     from archlang.cli.weights import trained_state
 
-    return trained_state(args.weights, program)[0]
+    return trained_state(checkpoint, program)[0]
+
+
+def optimised(
+    program: Program,
+    aim: Aim,
+    watch: Callable[[str, int, Program], None] = lambda name, rewrites, program: None,
+    trained: Mapping[str, Any] | None = None,
+) -> Optimized:
+    """The program after the passes that the command line asks for. trained: of `given_weights`."""
+    from archlang.optimize import NeedsWeights, optimize
+
+    level = int(aim.level)
+    try:
+        return optimize(program, purpose=aim.purpose, level=level, names=aim.names, watch=watch, trained=trained)
+    except NeedsWeights as error:
+        raise UsageError("ARC0901", str(error), "give them with `--weights CHECKPOINT`") from None
+    except ValueError as error:
+        raise UsageError("ARC0901", str(error)) from None
