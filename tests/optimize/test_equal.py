@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given, settings
 
 import archlang
@@ -12,8 +13,8 @@ from archlang.ir.check import check
 from archlang.ir.text import to_text
 from archlang.ops.base import Context, registry
 from archlang.optimize import optimize
-from tests.analyze.networks import FILES, compiled, entries
-from tests.optimize.equal import compared, exact
+from tests.analyze.networks import FILES, SPECS, compiled, entries
+from tests.optimize.equal import Given, compared, deviation, exact
 from tests.random_specs.strategy import SIZE, Spec, specs
 
 FIRST = [next(e for e in entries() if e[0] == path.name) for path in FILES]
@@ -70,3 +71,27 @@ def test_random(spec: Spec) -> None:
     assert found <= ROUNDING
     assert compared(program, sizes, exact())[0] == 0
     assert not optimize(made.program).fired
+
+
+def test_constants_stay_as_they_are() -> None:
+    """Buffers that no training changes bound others from below: with numbers at random, results are no numbers."""
+    program = archlang.compile(SPECS / "gdn.arch", "transforms", width=6, latent=8).program
+    given = Given(program, usual(program)[0])
+    assert all(x.isfinite().all() for x in given.expected)
+    assert deviation(given.expected, given.after(optimize(program))) <= ROUNDING
+
+
+def test_weights_that_begin_as_zeros_count() -> None:
+    """What such a layer does would be compared with nothing."""
+    program = archlang.compile("block net(x: [B, 4, H, W]) { return x -> conv(8, 3, init=zeros) }").program
+    given = Given(program, {"B": 2, "H": 8, "W": 8})
+    (result,) = given.expected
+    assert result.std() > 0.1 and 1e-17 < given.moved() < 1e-14
+
+
+def test_infinities_have_to_stay() -> None:
+    a, b, nan = (torch.tensor([1.0, x]) for x in (torch.inf, -torch.inf, torch.nan))
+    assert deviation(a, a) == deviation(nan, nan) == 0
+    for x, y in [(a, b), (a, nan), (nan, a), (a, torch.ones(2)), (torch.ones(2), a)]:
+        with pytest.raises(AssertionError):
+            deviation(x, y)

@@ -10,18 +10,23 @@ import torch
 from archlang.interpret.module import InterpreterModule
 from archlang.ir.graph import Program
 from archlang.optimize import Optimized, optimize
-from tests.optimize.equal import inputs_of, tensors
+from tests.optimize.equal import inputs_of, loaded, tensors
 
 __all__ = ["same_step"]
 
 
-def same_step(program: Program, sizes: Mapping[str, int], names: Sequence[str] | None = None) -> Optimized:
+def same_step(
+    program: Program,
+    sizes: Mapping[str, int],
+    names: Sequence[str] | None = None,
+    state: Mapping[str, torch.Tensor] | None = None,
+) -> Optimized:
     """Optimises for training at -O1 and asserts that a step gives the same bits: results, gradients of weights and
-    inputs (or that there are none), statistics, and the generator's state afterwards."""
+    inputs (or that there are none), statistics, and the generator's state afterwards. state: else fresh weights."""
     made = optimize(program, purpose="train", level=1, names=names)
     torch.manual_seed(0)
-    before, after = InterpreterModule(program, torch.float64), InterpreterModule(made.program, torch.float64)
-    after.load_state_dict(made.convert(before.state_dict()))
+    before = InterpreterModule(program, torch.float64) if state is None else loaded(program, state)
+    after = loaded(made.program, made.convert(before.state_dict()))
     inputs = inputs_of(program, sizes)
     one, two = _step(before, inputs), _step(after, inputs)
     for a, b in zip(one["results"], two["results"], strict=True):
@@ -50,7 +55,7 @@ def _step(module: InterpreterModule, inputs: list[Any]) -> dict[str, Any]:
     return {
         "results": [r.detach() for r in results], "generator": generator,
         "inputs": [_gradient(x) for leaf in leaves for x in (leaf if isinstance(leaf, list) else [leaf])],
-        "state": {k: v.detach().clone() for k, v in module.state_dict().items()},
+        "state": module.state_dict(),
         "gradients": {k: _gradient(module.tensors[module._keys[k]]) for k in module.state_dict()},
     }  # fmt: skip
 
@@ -63,4 +68,4 @@ def _leaf(value: Any) -> Any:
 
 def _gradient(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor's gradient; a lone 7 where it has none."""
-    return torch.tensor(7.0) if tensor.grad is None else tensor.grad.clone()
+    return torch.tensor(7.0) if tensor.grad is None else tensor.grad
