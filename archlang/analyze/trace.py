@@ -349,26 +349,16 @@ class _Walk:
         part = Trace(())
         before, asked = self.tape.kept, len(self.tape.asked)
         given = [*ins, *weights.values()]
-        macs: Size = 0
-        flops: Size = 0
-        results: Sequence[Ghost]
         if node.op in _OUTSIDE or node.inverted or node.log_det:
             if node.op != "extern" or node.inverted or not cost_is_stated(attrs):
                 part.uncounted = frozenset({_uncounted(node, attrs)})
-            results = [self.tape.new(out.shape, out.dtype, given) for out in outs]
+            results: Sequence[Ghost] = [self.tape.new(out.shape, out.dtype, given) for out in outs]
         else:
             results = registry()[node.op].trace(self.tape, ins, weights, outs, attrs)
-        if node.op == "extern":
-            macs = figure(attrs, "macs") or 0
-            flops = 2 * macs
+        if node.op == "extern" and not node.inverted:
             records = self.tape.grad and (any(g.grad for g in ins) or parameters_of(attrs))
-            self.tape.kept += (figure(attrs, "saved") or 0) if records and not node.inverted else 0
-        elif node.op not in _OUTSIDE and not node.log_det:
-            types = [TensorType(g.shape, g.dtype) for g in ins]
-            if node.inverted:  # as much as forward
-                types, outs = outs, types
-            macs = registry()[node.op].macs(types, outs, attrs)
-            flops = registry()[node.op].flops(types, outs, attrs)
+            self.tape.kept += (figure(attrs, "saved") or 0) if records else 0
+        macs, flops = _operations(node, attrs, [TensorType(g.shape, g.dtype) for g in ins], outs)
         sources = {id(g.storage) for g in given}
         moves = not results or any(id(g.storage) not in sources for g in results)
         traffic = sum((_bytes(g) for g in (*given, *results)), start=0) if moves else 0
@@ -383,6 +373,19 @@ class _Walk:
             step.copies = sum((w.storage.bytes for w in written if w.dtype in FLOATS and id(w.storage) in own), 0)
         self.trace.steps.append(step)
         return results, part
+
+
+def _operations(node: Node, attrs: Attrs, ins: Sequence[TensorType], outs: Sequence[TensorType]) -> tuple[Size, Size]:
+    """MACs and floating-point operations of an op; backwards as many as forwards."""
+    if node.op == "extern":
+        macs: Size = figure(attrs, "macs") or 0
+        return macs, 2 * macs
+    if node.op in _OUTSIDE or node.log_det:
+        return 0, 0
+    if node.inverted:
+        ins, outs = outs, ins
+    op = registry()[node.op]
+    return op.macs(ins, outs, attrs), op.flops(ins, outs, attrs)
 
 
 def _bare(ghosts: Iterable[Ghost]) -> list[Ghost]:

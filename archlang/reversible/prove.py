@@ -160,12 +160,7 @@ class Prover(Judge):
             )
         known = new is not None and (id(new) in self.makers or id(new) in self.live)
         if new is not None and id(new) in self.live and new is not old:
-            here = bool(self.steps) and self.steps[-1].span == move.span and any(new is v for v in self.steps[-1].made)
-            if here:
-                self.names[id(new)] = pair.name
-            if here or old is not None:  # a swap; another name for a stream is none
-                self.live[id(new)] = pair.name
-                self.lost.pop(id(new), None)
+            self.rename(move, pair, new)
         if old is None or (not known and new is not None):  # a fresh name; or a value that was folded into a run
             if new is not None:
                 self.origins.setdefault(id(new), (pair.name, move.span))
@@ -194,6 +189,17 @@ class Prover(Judge):
                 return
         if new is not old and all(other.new is not old for other in move.pairs):
             self.lost[id(old)] = move
+
+    def rename(self, move: Move, pair: Pair, stream: Value) -> None:
+        """A statement binds a name to what is a stream: its first one, where its own step made it; in a swap
+        (`a, b = b, a`) its next one; else just another name for it."""
+        made = self.steps[-1] if self.steps and self.steps[-1].span == move.span else None
+        here = made is not None and any(stream is v for v in made.made)
+        if here:
+            self.names[id(stream)] = pair.name
+        if here or pair.old is not None:
+            self.live[id(stream)] = pair.name
+            self.lost.pop(id(stream), None)
 
     def create(self, move: Move, pair: Pair) -> None:
         """`new s = e`."""
