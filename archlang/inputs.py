@@ -125,7 +125,7 @@ class _Search:
 
 
 def _input_types(graph: Graph) -> list[TensorType]:
-    return [value.type for port in graph.inputs for value in port.values]
+    return [value.type for value in graph.entries]
 
 
 def _ordered(size: Size) -> Iterable[str]:

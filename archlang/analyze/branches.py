@@ -73,7 +73,7 @@ def _forks(graph: Graph, macs: Sequence[int]) -> Iterator[Fork]:
     def made_by(values: Sequence[Value]) -> list[int]:
         return [before[place[id(v)]] if id(v) in place else 0 for v in values]
 
-    results = [v for output in graph.outputs for v in output.values]
+    results = graph.results
     joins = [(node, node.inputs) for node in graph.nodes]
     for i, (node, values) in enumerate((*joins, (None, results))):
         sets = made_by(values)

@@ -147,13 +147,13 @@ def recorded(program: Program, plans: Plans, sizes: Mapping[str, int]) -> Trace:
 def _sizes(program: Program, given: Mapping[str, int]) -> dict[str, Size]:
     """Of every symbol of the inputs, the given number or the symbol itself."""
     root = program.root
-    names = dict.fromkeys(n for p in root.inputs for v in p.values for s in v.type.shape for n in sorted(symbols(s)))
+    names = dict.fromkeys(n for v in root.entries for s in v.type.shape for n in sorted(symbols(s)))
     return {name: given.get(name, symbol(name)) for name in (*names, *root.symbols)}
 
 
 def _trace(program: Program, tracer: Tracer, env: Mapping[str, Size]) -> Trace:
     plan = tracer.plans.plan(program.root, env)
     tape = Tape(tracer.training, tracer.grad)
-    types = [plan.types[id(v)] for port in program.root.inputs for v in port.values]
+    types = [plan.types[id(v)] for v in program.root.entries]
     ins: list[Ghost] = [tape.new(t.shape, t.dtype) for t in types]
     return tracer.graph(program.root, env, ins)

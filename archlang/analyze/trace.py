@@ -192,8 +192,7 @@ class _Walk:
         self.tape = Tape(tracer.training, tracer.grad)
         outer = _distinct(g.storage for g in ins)
         own = tuple(Storage(s.bytes, s.own, s.kept) for s in outer)
-        values = (v for port in plan.graph.inputs for v in port.values)
-        self.values = {id(v): g for v, g in zip(values, _moved(ins, outer, own), strict=True)}
+        self.values = {id(v): g for v, g in zip(plan.graph.entries, _moved(ins, outer, own), strict=True)}
         self.trace = Trace(own, plan=plan)
         self.regions = self.places() if tracer.rebuilt else {}
 

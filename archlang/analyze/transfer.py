@@ -74,7 +74,7 @@ class Transfer(Generic[P]):
     def trail(self, graph: Graph, env: Env, measure: Callable[[P], int]) -> list[tuple[Node, int]]:
         """The nodes on the path to the output that measures most, and by how much the measure grows in each."""
         plan = self.plans.plan(graph, env)
-        best: dict[int, P] = {id(v): self.algebra.empty for port in graph.inputs for v in port.values}
+        best: dict[int, P] = {id(v): self.algebra.empty for v in graph.entries}
         trails: dict[int, list[tuple[Node, int]]] = {key: [] for key in best}
         for index, node in enumerate(graph.nodes):
             if node.phase == "train":
@@ -103,8 +103,7 @@ class Transfer(Generic[P]):
 
     def _made(self, plan: Plan) -> Table[P]:
         rows: dict[int, dict[int, P]] = {}
-        values = [v for port in plan.graph.inputs for v in port.values]
-        rows.update((id(v), {i: self.algebra.empty}) for i, v in enumerate(values))
+        rows.update((id(v), {i: self.algebra.empty}) for i, v in enumerate(plan.graph.entries))
         for index, node in enumerate(plan.graph.nodes):
             if node.phase == "train":
                 continue

@@ -90,7 +90,7 @@ def lenient(of: Domain, sizes: Mapping[str, int], root: Graph) -> bool:
 def usual(program: Program) -> list[dict[str, int]]:
     """A small choice of sizes and one as in practice (images of 224), valid in both phases; [] where none is found."""
     root = program.root
-    first = next((v.type.shape[0] for port in root.inputs for v in port.values if v.type.rank > 1), 1)
+    first = next((v.type.shape[0] for v in root.entries if v.type.rank > 1), 1)
     fixed = dict.fromkeys(symbols(first), 2)
     found: list[dict[str, int]] = []
     for extent in (*EXTENTS, None):

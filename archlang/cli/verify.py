@@ -59,7 +59,7 @@ def _designs(module: LoadedModule, entries: list[str], bounds: Limits) -> Iterat
         if design.done is None:
             raise ArchError(design.findings)
         root = design.done.program.root
-        key = repr((root.span, root.params, [v.type for port in root.inputs for v in port.values]))
+        key = repr((root.span, root.params, [v.type for v in root.entries]))
         if key not in seen:
             seen.add(key)
             yield design.done

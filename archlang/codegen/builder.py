@@ -70,7 +70,7 @@ class _Builder:
         self.segments = {s.start: s for s in self.forms.segments.get(id(self.graph), ())}
         for v in (v for n in self.graph.nodes for v in n.inputs):
             self.uses[id(v)] = self.uses.get(id(v), 0) + 1
-        for v in (v for o in self.graph.outputs for v in o.values):
+        for v in self.graph.results:
             self.uses[id(v)] = self.uses.get(id(v), 0) + 1
 
     def body(self, as_module: bool) -> Body:
@@ -200,7 +200,7 @@ class _Builder:
     def named_reads(self, steps: Sequence[StepItem]) -> list[StepItem]:
         """A name for each weight that is a result, a stream of a loop, or an arm of a choice by phase."""
         numbers = {v for step in steps for v in reads(step)}
-        numbers |= {self.index[id(v)] for o in self.graph.outputs for v in o.values}
+        numbers |= {self.index[id(v)] for v in self.graph.results}
         nodes = [n for n in self.graph.nodes if n.op == "weight" and id(n.outputs[0]) in self.direct]
         found: list[StepItem] = []
         for node in nodes:

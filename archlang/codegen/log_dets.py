@@ -150,8 +150,8 @@ def contraction(b: _Builder, node: Node) -> py.Call:
 def _branch(b: _Builder, node: Node) -> py.Py:
     graph = node.callee
     assert graph is not None
-    inputs = [v for port in graph.inputs for v in port.values]
-    (result,) = (v for output in graph.outputs for v in output.values)
+    inputs = graph.entries
+    (result,) = graph.results
     if len(graph.nodes) == 1 and graph.nodes[0].outputs == (result,) and list(graph.nodes[0].inputs) == inputs:
         module = alone(b, graph.nodes[0])
         if module is not None:

@@ -43,7 +43,7 @@ class Statements:
         proof = self.graph.proof
         assert proof is not None
         self.steps = proof.steps
-        self.live = {id(v) for port in self.graph.inputs for v in port.values}
+        self.live = {id(v) for v in self.graph.entries}
         self.jumps = False  # the steps at hand
         self.taken_streams: set[int] = set()  # by the steps at hand
 
@@ -221,7 +221,7 @@ class Statements:
     def check_complete(self) -> None:
         """What no step needs would not run: refused where it could have an effect."""
         used = {id(s.node) for s in self.steps if s.node is not None}
-        live = {id(v) for port in self.graph.inputs for v in port.values}
+        live = {id(v) for v in self.graph.entries}
         for step in self.steps:
             used |= {id(n) for o in self.operands(step) for n in self.closure(o, live)}
             live -= {id(v) for v in step.consumed}

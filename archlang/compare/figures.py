@@ -64,7 +64,7 @@ def sizes_for(old: Graph, new: Graph, given: Mapping[str, int]) -> dict[str, int
 
     for graph in (new, old):
         mine = {name: n for name, n in given.items() if name in graph.symbols}
-        first = next((v.type.shape[0] for p in graph.inputs for v in p.values if v.type.rank > 1), None)
+        first = next((v.type.shape[0] for v in graph.entries if v.type.rank > 1), None)
         name = None if first is None or isinstance(first, int) else first.as_symbol
         for start in ({name: 1, **mine} if name else mine, mine):
             try:

@@ -48,8 +48,8 @@ def _step(x: Node, y: Node, a: _Body, b: _Body, partner: dict[int, int]) -> Iter
 
 
 def _results(a: _Body, b: _Body, partner: dict[int, int]) -> Iterator[Change]:
-    x = [v for o in a.graph.outputs for v in o.values]
-    y = [v for o in b.graph.outputs for v in o.values]
+    x = a.graph.results
+    y = b.graph.results
     if not _same(x, y, a, b, partner):
         yield _rewired("`return`", x, y, a, b)
 

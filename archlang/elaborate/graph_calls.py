@@ -65,7 +65,7 @@ def call_graph(
     builder.fix_graph(inst.path, graph, count, inst.named_at, inst.borrowed, span)
     modules = bind_borrowed(cx, builder, inst, graph, span)
     _lift_constraints(cx, builder, graph, local, wires, span)
-    types = [substituted(v.type, local) for out in graph.outputs for v in out.values]
+    types = [substituted(v.type, local) for v in graph.results]
     results = list(
         builder.node(
             "call",
@@ -208,7 +208,7 @@ def _never(
 def _sides(cx: Activation, graph: Graph, c: Constraint, wires: Sequence[Wire], span: Span) -> list[tuple[Span, str]]:
     """Where the sizes that a callee compares were made, as far as they are sizes of its inputs."""
     found: list[tuple[Span, str]] = []
-    values = [v for port in graph.inputs for v in port.values]
+    values = graph.entries
     for side in (c.left, c.right):
         if isinstance(side, int):
             continue

@@ -72,7 +72,7 @@ class _Walk:
         callee = runs(call)
         if callee is None:
             return False
-        outputs = [v for out in callee.outputs for v in out.values]
+        outputs = callee.results
         self.calls.append((self.graph, call))
         self.value = outputs[next(i for i, v in enumerate(call.outputs) if v is self.value)]
         self.graph = callee
@@ -82,7 +82,7 @@ class _Walk:
     def _leave(self) -> bool:
         """From a graph's input to what its caller gives; False where no caller is known."""
         if self.calls:
-            inputs = [v for port in self.graph.inputs for v in port.values]
+            inputs = self.graph.entries
             self.graph, call = self.calls.pop()
             self.value = call.inputs[next(i for i, v in enumerate(inputs) if v is self.value)]
             return True

@@ -150,7 +150,7 @@ def _read_elsewhere(graph: Graph, steps: Sequence[_Step], at: int, sum: Node | N
     made = {id(step.result) for step in steps[at:]}
     readers = [n for n in graph.nodes if n is not sum and any(id(v) in made for v in n.inputs)]
     on_path = len(made) - 1  # all but the last are read by the next
-    return len(readers) > on_path or any(id(v) in made for o in graph.outputs for v in o.values)
+    return len(readers) > on_path or any(id(v) in made for v in graph.results)
 
 
 # -- the text ----------------------------------------------------------------------------------------------------------

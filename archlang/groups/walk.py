@@ -69,13 +69,13 @@ class Walk:
     # -- graphs ----------------------------------------------------------------------------------------------------
     def _run(self, frame: Frame, ins: Sequence[Axes]) -> list[Axes]:
         graph = frame.graph
-        for value, axes in zip((v for port in graph.inputs for v in port.values), ins, strict=True):
+        for value, axes in zip(graph.entries, ins, strict=True):
             frame.values[id(value)] = axes
         for place, node in enumerate(graph.nodes):
             found = self._node(frame, place, node, [frame.values[id(v)] for v in node.inputs])
             for value, axes in zip(node.outputs, found, strict=True):
                 frame.values[id(value)] = axes
-        return [frame.values[id(v)] for output in graph.outputs for v in output.values]
+        return [frame.values[id(v)] for v in graph.results]
 
     def _node(self, frame: Frame, place: int, node: Node, ins: list[Axes]) -> Sequence[Axes]:
         if node.op == "phase":

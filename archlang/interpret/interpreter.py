@@ -57,7 +57,7 @@ class Interpreter:
         """
         root = self.program.root
         values = _flatten(root.inputs, inputs)
-        types = [v.type for port in root.inputs for v in port.values]
+        types = [v.type for v in root.entries]
         env = solve(types, [tuple(v.shape) for v in values])
         results = _Run(self, state, training).graph(root, env, "", {}, values)
         return _returned(root, results, training)
@@ -102,7 +102,7 @@ class _Run:
     ) -> list[Any]:
         """Values of the graph's outputs, in order; None for those that the mode does not have."""
         frame = _Frame(self.owner.plan(graph, env), prefix, lent, {})
-        for value, tensor in zip((v for port in graph.inputs for v in port.values), inputs, strict=True):
+        for value, tensor in zip(graph.entries, inputs, strict=True):
             self.define(frame, value, tensor, None)
         for i, node in enumerate(graph.nodes):
             if node.phase is None or node.phase == ("train" if self.training else "eval"):

@@ -84,7 +84,7 @@ def _callees(graph: Graph) -> Iterator[Graph]:
 def _check_root(root: Graph) -> None:
     if root.borrowed:
         raise IRError(f"nobody lends the root its module `{next(iter(root.borrowed))}`", root)
-    known = {s for port in root.inputs for v in port.values for size in v.type.shape for s in symbols(size)}
+    known = {s for v in root.entries for size in v.type.shape for s in symbols(size)}
     for name in root.symbols:
         if name not in known:
             raise IRError(f"no input's type tells the size `{name}`", root)
@@ -323,8 +323,8 @@ class _GraphCheck:
         if set(node.sizes) != set(callee.symbols):
             self.fail(f"the sizes given are not the symbols of `{callee.name}`", node)
         self.check_lent(node, callee)
-        ports = [v.type for port in callee.inputs for v in port.values]
-        results = [v.type for output in callee.outputs for v in output.values]
+        ports = [v.type for v in callee.entries]
+        results = [v.type for v in callee.results]
         if node.inverted:
             ports, results = self.backwards(node, callee)
         if node.log_det:

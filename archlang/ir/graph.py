@@ -333,6 +333,16 @@ class Graph:
     proof: Proof | None = None
 
     @property
+    def entries(self) -> list[Value]:
+        """What goes in: the values of all ports, in order."""
+        return [v for port in self.inputs for v in port.values]
+
+    @property
+    def results(self) -> list[Value]:
+        """What comes out: the values of all outputs, in order; those of training, too."""
+        return [v for output in self.outputs for v in output.values]
+
+    @property
     def streams(self) -> tuple[Value, ...]:
         """The inputs that are no context."""
         return tuple(v for port in self.inputs if not port.context for v in port.values)

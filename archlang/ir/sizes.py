@@ -80,7 +80,7 @@ def _rank(mono: Monomial) -> tuple[int, tuple[tuple[str, int], ...]]:
 def fitting(graph: Graph, types: Sequence[TensorType]) -> dict[str, Size] | None:
     """What the graph's symbols stand for where its inputs have these types; None where they cannot, or where a need of
     the graph fails by form."""
-    own = [v.type for port in graph.inputs for v in port.values]
+    own = [v.type for v in graph.entries]
     if len(own) != len(types):
         return None
     sizes: dict[str, Size] = {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from archlang.ir.graph import Graph, Node, Value
+from archlang.ir.graph import Node, Value
 from archlang.ops.axes import Var, factors
 from archlang.ops.channels import Ties
 from archlang.optimize.affine import Affine, Keys, affine_keys, axis_made, scale_after, take
@@ -15,7 +15,7 @@ from archlang.optimize.taps import kernel
 from archlang.records import dataclass, replace
 from archlang.shapes.dim import Size
 
-__all__ = ["Part", "Place", "Sink", "absorb", "before", "behind", "entries", "hand_on", "opened", "results"]
+__all__ = ["Part", "Place", "Sink", "absorb", "before", "behind", "hand_on", "opened"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +81,9 @@ def opened(place: Place, node: Node) -> Place | None:
         return None
     if callee.proof is not None or callee.borrowed or callee.aliases:
         return None
-    if len(node.outputs) != sum(len(o.values) for o in callee.outputs):
+    if len(node.outputs) != len(callee.results):
         return None
     return Place(Editor(callee, edit.training, set(), {}, []), place, node)
-
-
-def entries(graph: Graph) -> list[Value]:
-    """A graph's inputs."""
-    return [v for port in graph.inputs for v in port.values]
-
-
-def results(graph: Graph) -> list[Value]:
-    """A graph's outputs."""
-    return [v for output in graph.outputs for v in output.values]
 
 
 # -- those that make it ------------------------------------------------------------------------------------------------
@@ -105,13 +95,13 @@ def behind(place: Place, value: Value, axis: int | None, part: Part = WHOLE, *, 
     """
     edit = place.edit
     node = edit.maker(value)
-    alone = edit.sole(value) if not edge else not edit.readers(value) and results(edit.graph).count(value) == 1
+    alone = edit.sole(value) if not edge else not edit.readers(value) and edit.graph.results.count(value) == 1
     if not alone:
         return []
     if node is None:
         if place.outer is None or place.call is None:
             return []
-        return behind(place.outer, place.call.inputs[entries(edit.graph).index(value)], axis, part)
+        return behind(place.outer, place.call.inputs[edit.graph.entries.index(value)], axis, part)
     if not plain(node):
         return []
     made = axis_made(edit, node)
@@ -122,7 +112,7 @@ def behind(place: Place, value: Value, axis: int | None, part: Part = WHOLE, *, 
         below = opened(place, node)
         if below is None:
             return []
-        last = results(below.edit.graph)[node.outputs.index(value)]
+        last = below.edit.graph.results[node.outputs.index(value)]
         return [Sink(node, s.part) for s in behind(replace(below, outer=None), last, axis, part, edge=True)]
     if node.op == "concat" and axis is not None and node.attrs["dim"] == axis:
         return _pieces_behind(place, node, axis, part)
@@ -168,7 +158,7 @@ def before(place: Place, value: Value, axis: int | None, part: Part = WHOLE, *, 
     edit = place.edit
     readers = edit.readers(value)
     if edit.is_result(value) and not readers and place.outer is not None and place.call is not None:
-        last = results(edit.graph)
+        last = edit.graph.results
         if last.count(value) > 1:
             return []
         return before(place.outer, place.call.outputs[last.index(value)], axis, part, shifts=shifts)
@@ -190,7 +180,7 @@ def _reader(place: Place, node: Node, value: Value, axis: int | None, part: Part
         below = opened(place, node)
         if below is None:
             return []
-        first = entries(below.edit.graph)[node.inputs.index(value)]
+        first = below.edit.graph.entries[node.inputs.index(value)]
         found = before(replace(below, outer=None), first, axis, part, shifts=shifts)
         return [Sink(node, s.part) for s in found]
     if axis is None and _averages(node):

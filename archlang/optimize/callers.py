@@ -34,7 +34,7 @@ class Callers:
             fixed = graph is program.root or id(graph) in self._frozen or graph.reversible
             self._calls[id(graph)] = None if fixed else []
         for graph in program.graphs:
-            self._read.update(id(v) for output in graph.outputs for v in output.values)
+            self._read.update(id(v) for v in graph.results)
             for node in graph.nodes:
                 self._read.update(map(id, node.inputs))
                 if node.callee is None:

@@ -55,7 +55,7 @@ class Editor:
         self._layouts: Layouts | None = None
         self._makers: dict[int, Node] = {}
         self._readers: dict[int, list[Node]] = {}
-        self._results = Counter(id(v) for output in graph.outputs for v in output.values)
+        self._results = Counter(id(v) for v in graph.results)
         self._uses: Counter[str] = Counter()
         self._gone: dict[int, Node] = {}  # kept, so that no new node has the id of one of them
         for node in graph.nodes:
@@ -285,7 +285,7 @@ class Editor:
         """Puts the callee's nodes in place of a call; its children and weights go under the call's path."""
         callee, path = node.callee, node.path
         assert callee is not None and path is not None and node.count == 1
-        entries = [v for port in callee.inputs for v in port.values]
+        entries = callee.entries
         values = {id(v): given for v, given in zip(entries, node.inputs, strict=True)}
         place = self.graph.nodes.index(node)
         for i, inner in enumerate(callee.nodes):
@@ -295,7 +295,7 @@ class Editor:
             copy.phase = copy.phase or node.phase
             self.graph.nodes.insert(place + i, copy)
             self.enter(copy)
-        results = [values[id(v)] for output in callee.outputs for v in output.values]
+        results = [values[id(v)] for v in callee.results]
         for old, new in zip(node.outputs, results, strict=True):
             self.replace(old, new)
         self.remove(node)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from archlang.ir.graph import Graph, Node, Value
+from archlang.ir.graph import Node, Value
 from archlang.ops.base import registry
 from archlang.ops.eager import Ghost, Tape
 from archlang.optimize.clone import clone
@@ -36,7 +36,7 @@ def overwriting(made: Optimized) -> Optimized:
         own = {id(v) for node in graph.nodes for v in _made(node, fresh)}
         for node in graph.nodes if graph.proof is None else ():
             _mark(edit, node, own)
-        results = [v for output in graph.outputs for v in output.values]
+        results = graph.results
         once = [id(v) in own and not edit.readers(v) and results.count(v) == 1 for v in results]
         fresh[id(graph)] = {place for place, free in enumerate(once) if free}
     return Optimized(program, changes, made.fired, made.deployed)
@@ -61,7 +61,7 @@ def _mark(edit: Editor, node: Node, own: set[int]) -> None:
 def _made(node: Node, fresh: Mapping[int, set[int]]) -> list[Value]:
     """The results of a node that lie in memory of their own, which autograd does not keep."""
     if node.callee is not None:
-        if node.op != "call" or node.inverted or node.log_det or len(node.outputs) != _results(node.callee):
+        if node.op != "call" or node.inverted or node.log_det or len(node.outputs) != len(node.callee.results):
             return []
         return [node.outputs[place] for place in fresh[id(node.callee)]]
     if node.op not in registry() or not plain(node) or node.op == "weight":
@@ -76,10 +76,6 @@ def _made(node: Node, fresh: Mapping[int, set[int]]) -> list[Value]:
         for value, out in zip(node.outputs, outs, strict=True)
         if id(out.storage) not in given and not out.storage.kept and sum(o.storage is out.storage for o in outs) == 1
     ]
-
-
-def _results(graph: Graph) -> int:
-    return sum(len(output.values) for output in graph.outputs)
 
 
 def _tracked(ghost: Ghost) -> Ghost:

@@ -47,7 +47,7 @@ def value_grid(value: Value, makers: dict[int, Node]) -> int | None:
         op = registry().get(node.op)
         return None if op is None or node.inverted else op.grid(node.attrs)
     inner = {id(v): n for n in node.callee.nodes for v in n.outputs}
-    results = [v for output in node.callee.outputs for v in output.values]
+    results = node.callee.results
     place = next(i for i, v in enumerate(node.outputs) if v is value)
     if node.inverted or len(results) != len(node.outputs):
         return None

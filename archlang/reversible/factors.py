@@ -175,10 +175,10 @@ class _Intervals:
     def call(self, node: Node, value: Value, ins: Sequence[Range], depth: int) -> Range:
         callee = node.callee
         assert callee is not None
-        inside = [v for port in callee.inputs for v in port.values]
+        inside = callee.entries
         given = dict(zip(map(id, inside), ins, strict=True)) if node.count == 1 else {id(v): Range() for v in inside}
         makers = {id(v): n for n in callee.nodes for v in n.outputs}
-        results = [v for output in callee.outputs for v in output.values]
+        results = callee.results
         result = results[next(i for i, v in enumerate(node.outputs) if v is value)]
         return self.of(result, makers, callee, given, depth + 1)
 

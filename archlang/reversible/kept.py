@@ -78,7 +78,7 @@ def jump_reads(graph: Graph) -> list[Value]:
     assert graph.proof is not None
     makers = {id(v): node for node in graph.nodes for v in node.outputs}
     context = {id(v) for port in graph.inputs if port.context for v in port.values}
-    live = {id(v): v for port in graph.inputs for v in port.values}
+    live = {id(v): v for v in graph.entries}
     found: dict[int, Value] = {}
     for step in graph.proof.steps:
         nodes, reads = _operands(step, makers, live)

@@ -156,7 +156,7 @@ class _Chain:
     def call(self, node: Node, ins: Sequence[Bounds]) -> Bounds:
         graph = node.callee
         assert graph is not None
-        results = [v for output in graph.outputs for v in output.values]
+        results = graph.results
         if len(graph.streams) != 1 or len(results) != 1 or any(b is not _FIXED for b in ins[1:]):
             return _NONE  # of several inputs, or of its context
         return _repeated(partial(self.through, graph, results[0]), ins[0], node.count)

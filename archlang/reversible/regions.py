@@ -37,7 +37,7 @@ def _plain(graph: Graph) -> bool:
 def uses(graph: Graph) -> dict[int, int]:
     """How often each value is read, results included."""
     found: dict[int, int] = {}
-    read = [v for node in graph.nodes for v in node.inputs] + [v for o in graph.outputs for v in o.values]
+    read = [v for node in graph.nodes for v in node.inputs] + graph.results
     for value in read:
         found[id(value)] = found.get(id(value), 0) + 1
     return found

@@ -60,7 +60,7 @@ class Signals:
 
     def _forward(self, graph: Graph, inputs: Sequence[float]) -> Activation:
         here = Activation(graph)
-        here.rms.update(zip((id(v) for port in graph.inputs for v in port.values), inputs, strict=True))
+        here.rms.update(zip((id(v) for v in graph.entries), inputs, strict=True))
         for node in graph.nodes:
             outs = self.node(here, node, [here.rms[id(v)] for v in node.inputs])
             here.rms.update((id(v), min(out, _MOST)) for v, out in zip(node.outputs, outs, strict=True))
@@ -172,9 +172,9 @@ class Signals:
             return [0.0] * len(node.outputs)
         if node.op == "call" and not node.inverted:
             for inner, weight in here.calls.get(id(node), ()):
-                ports = [v for port in inner.graph.inputs for v in port.values]
+                ports = inner.graph.entries
                 known = {id(v): e for v, e in zip(ports, errors, strict=True)}
-                outs = self.errors(inner, known, [v for output in inner.graph.outputs for v in output.values])
+                outs = self.errors(inner, known, inner.graph.results)
                 rate = _power(math.hypot(*outs) / math.hypot(*errors), weight - 1) if any(errors) else 1.0
                 errors = [e * rate for e in outs] + errors[len(outs) :]
             return errors[: len(node.outputs)]
@@ -202,7 +202,7 @@ def _between(graph: Graph, known: Iterable[int], wanted: Sequence[Value]) -> lis
 
 
 def _results(here: Activation) -> list[float]:
-    return [here.rms[id(v)] for output in here.graph.outputs for v in output.values]
+    return [here.rms[id(v)] for v in here.graph.results]
 
 
 def _next(ins: Sequence[float], context: Sequence[bool], outs: Sequence[float]) -> list[float]:

@@ -32,7 +32,7 @@ def only(work: Work, given: Given, output: str | int) -> str:
     node = makers.get(id(value))
     if node is not None and value in _training(node):
         fail("ARC0867", f"`{output}` exists in training only", where, "what is kept must exist in evaluation, too")
-    count = sum(len(o.values) for o in root.outputs)
+    count = len(root.results)
     root.outputs = [Output((value,))]
     trim(work, given.span)
     return f"one result of {count} is left, {shown([value])}; it is what it was"
@@ -56,7 +56,7 @@ def at(work: Work, given: Given, path: str) -> str:
     that had the name last.
     """
     end(work, path, given.at("path"))
-    kept = [v for o in work.root.outputs for v in o.values]
+    kept = work.root.results
     return f"ends at `{path}`, which gives {shown(kept)}: what followed is gone"
 
 

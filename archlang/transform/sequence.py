@@ -77,7 +77,7 @@ def in_line(found: Layers, span: Span) -> None:
     for node in found.graph.nodes:
         for value in node.inputs:
             uses[id(value)] = uses.get(id(value), 0) + 1
-    results = {id(v) for output in found.graph.outputs for v in output.values}
+    results = {id(v) for v in found.graph.results}
     made: set[int] = set()
     before: tuple[Value, ...] | None = None
     for name, node in zip(found.names, found.nodes, strict=True):

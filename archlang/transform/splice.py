@@ -38,7 +38,7 @@ def elaborated(
     except ArchError as error:
         note = f"in place of `{name}`, on {shown(inputs)}"
         raise ArchError([replace(d, notes=(*d.notes, note)) for d in error.diagnostics]) from None
-    results = [v for output in made.outputs for v in output.values]
+    results = made.results
     if [v.type for v in results] != list(wanted):
         expected = shown([Value(kind) for kind in wanted])
         message = f"`{name}` makes {expected} of {shown(inputs)}, and what is put there {shown(results)}"
@@ -66,7 +66,7 @@ def splice(
 
     named: the paths of children; sizes: of the symbols of `made` here, where they are not the same.
     """
-    values = {id(v): own for v, own in zip((v for p in made.inputs for v in p.values), inputs, strict=True)}
+    values = {id(v): own for v, own in zip(made.entries, inputs, strict=True)}
     for i, inner in enumerate(made.nodes):
         copy = copy_node(inner, values, sizes or {}, {})
         copy.path = None if copy.path is None else named(copy.path)
@@ -79,4 +79,4 @@ def splice(
     graph.weights |= {named(path): replace(decl, name=named(path)) for path, decl in made.weights.items()}
     graph.aliases |= {named(path): named(target) for path, target in made.aliases.items()}
     work.need(graph, [c.at(sizes or {}) for c in made.constraints if c.rule != "promise"])
-    return [values[id(v)] for output in made.outputs for v in output.values]
+    return [values[id(v)] for v in made.results]

@@ -54,7 +54,7 @@ def stitch(work: Work, given: Given, other: str | tree.Expr, cut: str, other_cut
     for graph, prefix, changes in ((root, _FRONT, work.changes), (back, _BACK, behind.changes)):
         _move(graph, prefix)
         changes[id(graph)] = [within(change, prefix) for change in changes.get(id(graph), ())]
-    (result,) = [v for o in root.outputs for v in o.values]
+    (result,) = root.results
     wanted = entry.type.at(sizes)
     expr = layer or _between(result.type, wanted, given)
     made = elaborated(work, expr, [result], ([None], 0), [wanted], f"{cut} -> {other_cut}", given.at("layer"))
@@ -91,7 +91,7 @@ def _other(work: Work, other: str | tree.Expr, where: Span) -> Program:
 
 def _same_inputs(a: Graph, b: Graph, where: Span) -> dict[str, Size]:
     """The other network's sizes in terms of this one's: it takes the same inputs."""
-    ours, theirs = ([v for port in graph.inputs for v in port.values] for graph in (a, b))
+    ours, theirs = (graph.entries for graph in (a, b))
     sizes: dict[str, Size] = {}
     alike = len(ours) == len(theirs)
     for x, y in zip(ours, theirs, strict=False):
@@ -125,7 +125,7 @@ def _behind(work: Work, cut: str, where: Span) -> Value:
     work.editor(root).replace(old, entry)
     root.inputs.append(Port("stitched", (entry,)))
     trim(work, where)
-    read = {id(v) for node in root.nodes for v in node.inputs} | {id(v) for o in root.outputs for v in o.values}
+    read = {id(v) for node in root.nodes for v in node.inputs} | {id(v) for v in root.results}
     for port in root.inputs[:-1]:
         if any(id(v) in read for v in port.values):
             message = f"what follows `{cut}` reads `{port.name}`, the network's input, in another way, too"

@@ -42,7 +42,7 @@ def _unread(graph: Graph, calls: Sequence[Node]) -> set[int]:
     """Places of results that no call's readers need."""
     if any(n.inverted or n.log_det for n in calls):
         return set()
-    used = {id(v) for node in graph.nodes for v in node.inputs} | {id(v) for o in graph.outputs for v in o.values}
+    used = {id(v) for node in graph.nodes for v in node.inputs} | {id(v) for v in graph.results}
     return {i for i in range(len(calls[0].outputs)) if not any(id(n.outputs[i]) in used for n in calls)}
 
 
@@ -59,7 +59,7 @@ def _cut_results(callee: Graph, calls: Sequence[Node], unread: set[int]) -> None
 
 def _cut_inputs(callee: Graph, calls: Sequence[Node]) -> None:
     """Takes away inputs that the callee does not read, and whose sizes others tell."""
-    read = {id(v) for node in callee.nodes for v in node.inputs} | {id(v) for o in callee.outputs for v in o.values}
+    read = {id(v) for node in callee.nodes for v in node.inputs} | {id(v) for v in callee.results}
     ports = [p for p in callee.inputs if any(id(v) in read for v in p.values)]
     told = {s.as_symbol for p in ports for v in p.values for s in v.type.shape if not isinstance(s, int)}
     needed = {name for v in callee.values for s in v.type.shape for name in symbols(s)} & set(callee.symbols)

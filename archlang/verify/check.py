@@ -29,7 +29,7 @@ def check_file(
             if design.verify is not None:
                 found += claims.check(design.verify, design.done.program)
             root = design.done.program.root
-            key = repr((root.block, root.params, [v.type for port in root.inputs for v in port.values]))
+            key = repr((root.block, root.params, [v.type for v in root.entries]))
             if show is not None and key not in shown:
                 shown.add(key)
                 show(design.done)

@@ -78,7 +78,7 @@ class Measured:
     @cached_property
     def batch(self) -> str | None:
         """The symbol of the batch: the first size of the first input, where that is a free size."""
-        shapes = (v.type.shape for port in self.program.root.inputs for v in port.values)
+        shapes = (v.type.shape for v in self.program.root.entries)
         first = self.declared(next((shape[0] for shape in shapes if shape), 1))
         return None if isinstance(first, int) else first.as_symbol
 

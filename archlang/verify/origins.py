@@ -87,7 +87,7 @@ def _carrier(node: Node, value: Value, dim: int) -> Value | None:
 
 def _caller(program: Program, graph: Graph, value: Value) -> tuple[Graph, Value] | None:
     """The first caller, and what it gives for an input of the graph."""
-    inputs = [v for port in graph.inputs for v in port.values]
+    inputs = graph.entries
     index = next((i for i, v in enumerate(inputs) if v is value), None)
     for other in reversed(program.graphs):
         for node in other.nodes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from archlang.ir.graph import Graph, Program, Value
@@ -20,7 +20,7 @@ _LONG = 400  # characters of a set
 
 def shapes_text(program: Program) -> str:
     """The sets of both phases, then every distinct graph's wires in its own symbols, callers first."""
-    lines = [f"{program.root.block}: {_types(v for port in program.root.inputs for v in port.values)}"]
+    lines = [f"{program.root.block}: {_types(program.root.entries)}"]
     for phase, title in (("eval", "evaluation"), ("train", "training")):
         lines += [f"  {title + ':':<12}{line}" for line in sizes_text(program, phase)]
     for graph in reversed(program.graphs):
@@ -55,7 +55,7 @@ def _title(graph: Graph) -> str:
     return f"{graph.name}({inputs})"
 
 
-def _types(values: Iterator[Value] | tuple[Value, ...]) -> str:
+def _types(values: Iterable[Value]) -> str:
     return ", ".join(str(v.type) for v in values)
 
 

@@ -45,8 +45,8 @@ def empty_calls(edit: Editor) -> None:
         callee = node.callee
         if callee is None or callee.nodes or node.phase is not None or callee.proof is not None or node.log_det:
             continue
-        inputs = [v for port in callee.inputs for v in port.values]
-        results = [v for output in callee.outputs for v in output.values]
+        inputs = callee.entries
+        results = callee.results
         if node.count > 1 and results != inputs:
             continue
         given = {id(v): own for v, own in zip(inputs, node.inputs, strict=True)}

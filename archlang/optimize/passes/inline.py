@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archlang.ir.graph import Graph, Node
-from archlang.optimize.absorb import Place, Sink, before, behind, entries, opened
+from archlang.optimize.absorb import Place, Sink, before, behind, opened
 from archlang.optimize.affine import affine
 from archlang.optimize.base import rewrites
 from archlang.optimize.edit import Editor, plain
@@ -59,7 +59,7 @@ def _beside(place: Place, edit: Editor) -> list[Sink]:
 
 
 def _at_edge(edit: Editor, node: Node) -> bool:
-    first = {id(v) for v in entries(edit.graph)}
+    first = {id(v) for v in edit.graph.entries}
     return any(id(v) in first for v in node.inputs) or any(edit.is_result(v) for v in node.outputs)
 
 

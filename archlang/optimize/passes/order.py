@@ -113,7 +113,7 @@ def _course(steps: Sequence[_Step], order: Sequence[int], held: set[int]) -> int
 def _steps(edit: Editor) -> tuple[list[_Step], set[int]]:
     """The nodes, and the memory that is held to the end: inputs and results. Calls are taken to give new tensors."""
     graph = edit.graph
-    memory = {id(v): (id(v), 0) for port in graph.inputs for v in port.values}  # whose it is, and how much
+    memory = {id(v): (id(v), 0) for v in graph.entries}  # whose it is, and how much
     held = set(memory)
     place = {id(v): i for i, node in enumerate(graph.nodes) for v in node.outputs}
     steps: list[_Step] = []
@@ -130,7 +130,7 @@ def _steps(edit: Editor) -> tuple[list[_Step], set[int]]:
             step.fresh += size if source is None else 0
         step.storages = dict(memory[id(v)] for v in (*node.inputs, *node.outputs))
         steps.append(step)
-    held |= {memory[id(v)][0] for output in graph.outputs for v in output.values}
+    held |= {memory[id(v)][0] for v in graph.results}
     return steps, held
 
 

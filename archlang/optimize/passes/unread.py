@@ -22,8 +22,7 @@ def unread_ports(edit: Editor) -> None:
 def _results(edit: Editor, calls: Sequence[Node]) -> None:
     graph, callers = edit.graph, edit.callers
     assert callers is not None
-    count = sum(len(output.values) for output in graph.outputs)
-    if any(len(call.outputs) != count for call in calls):
+    if any(len(call.outputs) != len(graph.results) for call in calls):
         return
     kept, places, at = [], list[int](), 0
     for output in graph.outputs:

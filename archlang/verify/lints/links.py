@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 
-from archlang.ir.graph import Graph, Node, Program, Value
+from archlang.ir.graph import Node, Program, Value
 from archlang.records import dataclass
 
 __all__ = ["Link", "Links"]
@@ -34,13 +34,7 @@ class Links:
                     self.makers[id(v)] = node
                 for v in node.inputs:
                     self.readers.setdefault(id(v), []).append(node)
-            self.returned.update(id(v) for o in graph.outputs for v in o.values)
-
-    def inputs(self, graph: Graph) -> list[Value]:
-        return [v for port in graph.inputs for v in port.values]
-
-    def outputs(self, graph: Graph) -> list[Value]:
-        return [v for output in graph.outputs for v in output.values]
+            self.returned.update(id(v) for v in graph.results)
 
     # -- through calls -------------------------------------------------------------------------------------------------
     def maker(self, value: Value) -> tuple[Node, bool] | None:
@@ -52,7 +46,7 @@ class Links:
                 return None
             if node.callee is None or node.inverted or node.log_det:
                 return node, alone
-            inner = self.outputs(node.callee)
+            inner = node.callee.results
             value = inner[next(i for i, v in enumerate(node.outputs) if v is value)]
             alone = alone and not self.readers.get(id(value)) and sum(v is value for v in inner) == 1
 
@@ -68,7 +62,7 @@ class Links:
                 return None
             if node.callee is None or node.inverted or node.log_det:
                 return node
-            value = self.inputs(node.callee)[places[0]]
+            value = node.callee.entries[places[0]]
 
     @cached_property
     def all(self) -> list[Link]:
@@ -86,7 +80,7 @@ class Links:
                         continue  # the callers tell
                     yield value, value
                 if node.callee is not None and node.count > 1 and not (node.inverted or node.log_det):
-                    yield from zip(self.outputs(node.callee), self.inputs(node.callee), strict=False)
+                    yield from zip(node.callee.results, node.callee.entries, strict=False)
 
     def _link(self, made: Value, read: Value) -> Link | None:
         found = self.maker(made)

@@ -82,10 +82,10 @@ def _source(links: Links, value: Value) -> Value:
         if node is None:
             return value
         if node.callee is not None and not (node.inverted or node.log_det):
-            inner = links.outputs(node.callee)
+            inner = node.callee.results
             ended = inner[next(i for i, v in enumerate(node.outputs) if v is value)]
             back = _source(links, ended)
-            ports = links.inputs(node.callee)
+            ports = node.callee.entries
             at = next((i for i, v in enumerate(ports) if v is back), None)
             if at is None or node.count > 1:
                 return back
