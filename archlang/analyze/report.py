@@ -10,7 +10,7 @@ from archlang.analyze.cost import Cost
 from archlang.analyze.largest import Largest
 from archlang.analyze.paths import Reach
 from archlang.analyze.tree import Block
-from archlang.shapes.dim import Size, substitute, symbols
+from archlang.shapes.dim import Size, with_all
 
 __all__ = ["COLUMNS", "amount_of", "as_dict", "as_text", "short"]
 
@@ -184,9 +184,7 @@ def _sorted(blocks: list[Block], sort: str | None) -> list[Block]:
 
 
 def _usual(size: Size) -> int:
-    value = substitute(size, dict.fromkeys(symbols(size), _USUAL))
-    assert isinstance(value, int)
-    return value
+    return with_all(size, _USUAL)
 
 
 def _kinds(cost: Cost) -> Iterator[list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from archlang.shapes.dim import Size, substitute, symbols
+from archlang.shapes.dim import Size, with_all
 
 __all__ = [
     "channels_last", "contiguous", "copied", "dense", "iterated", "ordered", "packed", "reshaped", "sample",
@@ -23,11 +23,7 @@ Layout = tuple[Shape, Shape]  # sizes and strides
 @cache
 def sample(size: Size) -> int:
     """A number that stands for a symbolic size where two must be ordered: sizes of tensors are mostly not small."""
-    if isinstance(size, int):
-        return size
-    value = substitute(size, dict.fromkeys(symbols(size), 2**14 * 3**4))
-    assert isinstance(value, int)
-    return value
+    return with_all(size, 2**14 * 3**4)
 
 
 def packed(shape: Sequence[Size], order: Sequence[int]) -> Shape:

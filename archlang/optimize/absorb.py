@@ -9,8 +9,9 @@ from typing import Any
 from archlang.ir.graph import Node, Value
 from archlang.ops.axes import Var, factors
 from archlang.ops.channels import Ties
-from archlang.optimize.affine import Affine, Keys, affine_keys, axis_made, scale_after, take
+from archlang.optimize.affine import Affine, Keys, affine_keys, axis_made, keys, scale_after, take
 from archlang.optimize.edit import Editor, plain
+from archlang.optimize.slices import CUTS
 from archlang.optimize.taps import kernel
 from archlang.records import dataclass, replace
 from archlang.shapes.dim import Size
@@ -193,7 +194,7 @@ def _reader(place: Place, node: Node, value: Value, axis: int | None, part: Part
         widths = [v.type.shape[axis] for v in node.inputs]
         joined = part.within(widths, node.inputs.index(value)) if node.attrs["dim"] == axis else None
         return before(place, node.outputs[0], axis, joined, shifts=shifts) if joined is not None else []
-    if node.op in ("chunk", "split", "halves"):
+    if node.op in CUTS:
         return _pieces_read(place, node, axis, part, shifts)
     for i in range(node.outputs[0].type.rank if len(node.outputs) == 1 else 0):
         tiles = _carried(node, axis, i, forwards=True)
@@ -289,14 +290,14 @@ def _shared(edit: Editor, keys: Keys, sinks: list[Sink]) -> list[Keys]:
     return given
 
 
-def _scale_before(edit: Editor, node: Node, keys: Keys) -> None:
+def _scale_before(edit: Editor, node: Node, given: Keys) -> None:
     """The node's module scales and shifts what it reads."""
     weight, bias = affine_keys(node)
     if node.op == "conv_transpose":
-        edit.change("scale_outputs", (weight, None, keys.scale, None), (str(weight),), **keys.numbers)
+        edit.change("scale_outputs", (weight, None, given.scale, None), (str(weight),), **given.numbers)
         return
     groups = {"groups": node.attrs["groups"]} if node.op == "conv" else {}
-    both = bias is not None or keys.shifts
-    writes = (f"{node.path}.weight", f"{node.path}.bias")[: 2 if both else 1]
-    edit.change("scale_inputs", (weight, bias, keys.scale, keys.shift), writes, **keys.numbers, **groups)
+    both = bias is not None or given.shifts
+    reads = (weight, bias, given.scale, given.shift)
+    edit.change("scale_inputs", reads, keys(node, bias=both), **given.numbers, **groups)
     edit.reshape_module(node, {**node.attrs, "bias": both})

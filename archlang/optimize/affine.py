@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -10,7 +11,7 @@ from archlang.ops.base import registry
 from archlang.optimize.edit import Editor, plain
 from archlang.records import dataclass
 
-__all__ = ["Affine", "Keys", "affine", "axis_made", "scale_after", "take", "with_bias"]
+__all__ = ["Affine", "Keys", "affine", "affine_keys", "axis_made", "keys", "scale_after", "take", "with_bias"]
 
 _VIEWS = ("reshape", "unsqueeze", "squeeze", "flatten", "unflatten", "permute", "transpose")
 
@@ -139,6 +140,11 @@ def affine_keys(node: Node) -> tuple[str | None, str | None]:
     return weight, bias
 
 
+def keys(node: Node, *, bias: bool) -> Sequence[str]:
+    """Where a rewritten layer has its weight, and its bias."""
+    return (f"{node.path}.weight", f"{node.path}.bias")[: 2 if bias else 1]
+
+
 # -- layers that do it instead -----------------------------------------------------------------------------------------
 _NORMS = ("batchnorm", "groupnorm", "layernorm2d", "instancenorm")
 
@@ -154,15 +160,14 @@ def axis_made(edit: Editor, node: Node) -> int | None:
     return None
 
 
-def scale_after(edit: Editor, node: Node, keys: Keys) -> None:
+def scale_after(edit: Editor, node: Node, given: Keys) -> None:
     """The node's module scales and shifts its own result."""
     weight, bias = affine_keys(node)
     groups = {"groups": node.attrs["groups"]} if node.op == "conv_transpose" else {}
-    both = bias is not None or keys.shifts or weight is None
-    attrs = with_bias(node) if both else node.attrs
-    writes = (f"{node.path}.weight", f"{node.path}.bias")[: 2 if both else 1]
-    edit.change("scale_outputs", (weight, bias, keys.scale, keys.shift), writes, **keys.numbers, **groups)
-    edit.reshape_module(node, attrs)
+    both = bias is not None or given.shifts or weight is None
+    reads = (weight, bias, given.scale, given.shift)
+    edit.change("scale_outputs", reads, keys(node, bias=both), **given.numbers, **groups)
+    edit.reshape_module(node, with_bias(node) if both else node.attrs)
 
 
 def with_bias(node: Node) -> dict[str, Any]:

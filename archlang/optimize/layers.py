@@ -7,11 +7,11 @@ from math import prod
 from typing import Any
 
 from archlang.ir.graph import Node
-from archlang.optimize.affine import affine_keys
+from archlang.optimize.affine import affine_keys, keys
 from archlang.optimize.edit import Editor, plain
 from archlang.optimize.taps import Kernel, composed, kernel, transposed
 
-__all__ = ["chain", "chained", "embed", "keys", "layout", "reshape", "work"]
+__all__ = ["chain", "chained", "embed", "layout", "reshape", "work"]
 
 
 def layout(edit: Editor, node: Node, ops: Sequence[str] = ("conv", "linear")) -> Kernel | None:
@@ -72,11 +72,6 @@ def chain(edit: Editor, first: Node, a: Kernel, last: Node, b: Kernel, made: Ker
     edit.remove(first)
     edit.drop_module(path)
     reshape(edit, last, made, bias=bias)
-
-
-def keys(node: Node, *, bias: bool) -> Sequence[str]:
-    """Of a layer's weight, and of its bias."""
-    return (f"{node.path}.weight", f"{node.path}.bias")[: 2 if bias else 1]
 
 
 def embed(edit: Editor, node: Node, layout: Kernel, groups: int, wide: Kernel | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Slices of one dimension: items of `index`, and the ends that they stand for."""
+"""Parts of one dimension: the ops that give them, items of `index`, and the ends that these stand for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 from archlang.shapes.dim import Size
 
-__all__ = ["WHOLE", "bounds", "short"]
+__all__ = ["CUTS", "WHOLE", "bounds", "short"]
 
+CUTS = ("split", "chunk", "halves")  # ops that give all of one dimension, in parts
 WHOLE = (None, None, None)  # the item that takes all
 
 

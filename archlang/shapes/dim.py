@@ -29,6 +29,7 @@ __all__ = [
     "substitute",
     "symbol",
     "symbols",
+    "with_all",
 ]
 
 
@@ -234,6 +235,11 @@ def evaluate(size: Size, values: Mapping[str, int]) -> int:
     if isinstance(result, int):
         return result
     raise KeyError(min(symbols(result)))
+
+
+def with_all(size: Size, n: int) -> int:
+    """The value where every symbol is `n`: an order for sizes that are not known."""
+    return evaluate(size, dict.fromkeys(symbols(size), n))
 
 
 def non_negative(size: Size) -> bool:

@@ -15,7 +15,7 @@ from archlang.ir.externs import cost_is_stated, figure, parameters_of
 from archlang.ir.graph import Child, Graph, Node, Program, WeightDecl
 from archlang.ops.base import registry
 from archlang.records import dataclass
-from archlang.shapes.dim import Size, evaluate, substitute, symbol, symbols
+from archlang.shapes.dim import Size, substitute, symbol, symbols, with_all
 
 if TYPE_CHECKING:
     from archlang.analyze import Cost
@@ -217,7 +217,7 @@ def _merged(prefix: str, rows: Iterable[tuple[str, Size]]) -> list[Part]:
 
 def _rough(size: Size) -> int:
     """An order for symbolic sizes: their value where every free size is large."""
-    return evaluate(size, dict.fromkeys(symbols(size), 224))
+    return with_all(size, 224)
 
 
 def _counted(node: Node) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from archlang.ir.graph import Node, Value
-from archlang.optimize.affine import Affine, Keys, affine, affine_keys, take, with_bias
+from archlang.optimize.affine import Affine, Keys, affine, affine_keys, keys, take, with_bias
 from archlang.optimize.base import rewrites
 from archlang.optimize.edit import Editor, plain
-from archlang.optimize.layers import chain, chained, embed, keys, layout, reshape, work
+from archlang.optimize.layers import chain, chained, embed, layout, reshape, work
 from archlang.optimize.taps import Kernel, point, united
 from archlang.records import dataclass
 
@@ -39,8 +39,7 @@ def merge_branches(edit: Editor) -> None:
     """Sums of convolutions (transposed ones, linear layers), batch norms and copies of one input: one layer.
 
     Kernels of other sizes, rates and groups are embedded in zeros, where that takes no more multiplications.
-    Sums of sizes: Ding et al., 2021; dilated kernels: Scaling Up Your Kernels (Zhang et al.,
-    2024).
+    Sums of sizes: Ding et al., 2021; dilated kernels: Scaling Up Your Kernels (Zhang et al., 2024).
     """
     for root in edit.nodes("add"):
         if not _joins(root) or (edit.sole(root.outputs[0]) and _joins(edit.readers(root.outputs[0])[0])):
@@ -202,6 +201,6 @@ def _into_norm(edit: Editor, node: Node, others: Sequence[_Branch]) -> None:
         statistics = (f"{at}.running_mean", f"{at}.running_var")
         what = Keys() if branch.scaling is None else take(edit, branch.scaling)
         reads = (*affine_keys(node), *statistics, what.scale, what.shift)
-        writes = (f"{at}.weight", f"{at}.bias", *statistics)
+        writes = (*keys(node, bias=True), *statistics)
         edit.change("add_to_batchnorm", reads, writes, eps=node.attrs["eps"], **what.numbers)
         edit.reshape_module(node, with_bias(node))

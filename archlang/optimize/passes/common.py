@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from archlang.ir.graph import Graph, Node, Value
 from archlang.ir.text import attr_str
@@ -23,8 +23,7 @@ def common_in_training(edit: Editor) -> None:
     _merge(edit, lambda node: True)
 
 
-def _merge(edit: Editor, may: object) -> None:
-    assert callable(may)
+def _merge(edit: Editor, may: Callable[[Node], bool]) -> None:
     seen: dict[Hashable, Node] = {}
     for node in edit.nodes():
         mine = key(edit, node)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from archlang.ir.graph import Attrs, Node
 from archlang.optimize.base import rewrites
 from archlang.optimize.edit import Editor, plain
-
-_PARTS = ("split", "chunk", "halves")
+from archlang.optimize.slices import CUTS
 
 
 @rewrites("inverse-pairs", equivalence="exact", level=1)
@@ -43,7 +42,7 @@ def _undoes(edit: Editor, node: Node, before: Node) -> bool:
         return False
     name, attrs = found.inverse
     if name == "split":  # of the same types, so into the same parts
-        return node.op in _PARTS and node.attrs["dim"] == attrs["dim"]
+        return node.op in CUTS and node.attrs["dim"] == attrs["dim"]
     return node.op == name and _essence(node.attrs) == _essence(attrs)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import prod
 
 from archlang.ir.graph import Node, Value
-from archlang.optimize.affine import affine_keys
+from archlang.optimize.affine import affine_keys, keys
 from archlang.optimize.base import rewrites
 from archlang.optimize.edit import Editor, plain
-from archlang.optimize.layers import keys, layout
+from archlang.optimize.layers import layout
 from archlang.optimize.taps import Kernel
 
 

@@ -14,7 +14,7 @@ from archlang.ops.base import registry
 from archlang.ops.eager import BYTES
 from archlang.optimize.base import rewrites
 from archlang.optimize.edit import Editor, acts, dense_run, plain
-from archlang.shapes.dim import Size, evaluate, symbols
+from archlang.shapes.dim import Size, with_all
 
 _GAIN = 50  # a fiftieth of the peak is worth another order than the author's
 _USUAL = 64  # what a symbolic size is taken for
@@ -57,7 +57,7 @@ def _peak(trace: Trace) -> int | None:
 
 
 def _number(size: Size) -> int:
-    return evaluate(size, dict.fromkeys(symbols(size), _USUAL))
+    return with_all(size, _USUAL)
 
 
 class _Step:

@@ -8,7 +8,7 @@ from archlang.ir.graph import Node, Value
 from archlang.optimize.base import rewrites
 from archlang.optimize.edit import Editor, plain
 from archlang.optimize.passes.joins import splice
-from archlang.optimize.slices import WHOLE, bounds, short
+from archlang.optimize.slices import CUTS, WHOLE, bounds, short
 from archlang.records import dataclass
 from archlang.shapes.dim import Size, at_least
 
@@ -21,7 +21,7 @@ def parts_of_concats(edit: Editor) -> None:
     """
     for concat in edit.nodes("concat"):
         splice(edit, concat)
-    for node in edit.nodes("split", "chunk", "halves", "index"):
+    for node in edit.nodes(*CUTS, "index"):
         _inputs_for(edit, node)
     for concat in edit.nodes("concat"):
         _forwards(edit, concat)

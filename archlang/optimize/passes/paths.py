@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from functools import reduce
 
 from archlang.ir.graph import Node, Value
-from archlang.optimize.affine import affine_keys
+from archlang.optimize.affine import affine_keys, keys
 from archlang.optimize.base import rewrites
 from archlang.optimize.edit import Editor, plain
 from archlang.optimize.layers import embed, layout
+from archlang.optimize.slices import CUTS
 from archlang.optimize.taps import Kernel, united
 from archlang.records import dataclass, replace
 
-_CUTS = ("chunk", "split", "halves")
 _GROWTH = 2  # of a depthwise convolution's multiplications, by zeros in its kernels: a pass over memory is worth that
 
 
@@ -52,7 +52,7 @@ def _path(edit: Editor, value: Value) -> _Path | None:
     layouts: list[Kernel | None] = []
     while True:
         node = edit.maker(value)
-        if node is None or not edit.sole(value) or not plain(node) or len(node.inputs) != 1 or node.op in _CUTS:
+        if node is None or not edit.sole(value) or not plain(node) or len(node.inputs) != 1 or node.op in CUTS:
             break
         one = layout(edit, node) if node.op == "conv" else None
         op = edit.entry(node)
@@ -109,7 +109,7 @@ def _together(edit: Editor, paths: Sequence[_Path], adds: bool) -> list[Kernel |
 def _neighbours(edit: Editor, paths: Sequence[_Path]) -> bool:
     """Whether the sources are parts of one value, one after the other."""
     cut = edit.maker(paths[0].source)
-    if cut is None or cut.op not in _CUTS or not plain(cut) or cut.attrs["dim"] != 1:
+    if cut is None or cut.op not in CUTS or not plain(cut) or cut.attrs["dim"] != 1:
         return False
     at = cut.outputs.index(paths[0].source)
     return all(
@@ -158,8 +158,7 @@ def _merge(edit: Editor, end: Node, paths: Sequence[_Path], made: Sequence[Kerne
             assert own is not None
             embed(edit, node, own, own.groups, whole)
         function = "stack_inputs" if adds and i == len(made) - 1 else "stack_outputs"
-        writes = (f"{first.path}.weight", f"{first.path}.bias")[: 2 if bias else 1]
-        edit.change(function, tuple(key for n in row for key in affine_keys(n)), writes)
+        edit.change(function, tuple(key for n in row for key in affine_keys(n)), keys(first, bias=bias))
         node = edit.add("conv", [value], whole.attrs(first.attrs, bias=bias), at=end, path=first.path)
         value = node.outputs[0]
         edit.reshape_module(node, node.attrs)

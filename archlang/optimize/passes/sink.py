@@ -10,7 +10,7 @@ from archlang.ops.base import Op
 from archlang.optimize.base import rewrites
 from archlang.optimize.edit import Editor, plain
 from archlang.optimize.passes.common import key
-from archlang.shapes.dim import evaluate, symbols
+from archlang.shapes.dim import with_all
 
 _USUAL = 64  # what a symbolic size is taken for, to compare numbers of elements
 
@@ -59,8 +59,7 @@ def _alone(node: Node, op: Op) -> bool:
 
 
 def _elements(value: Value) -> int:
-    shape = value.type.shape
-    return prod(evaluate(size, dict.fromkeys(symbols(size), _USUAL)) for size in shape)
+    return prod(with_all(size, _USUAL) for size in value.type.shape)
 
 
 def _exchange(edit: Editor, before: Node, node: Node, twin: Node | None) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from archlang.ir.graph import Node, TensorType, Value
 from archlang.ops.base import registry
-from archlang.optimize.affine import affine_keys
+from archlang.optimize.affine import affine_keys, keys
 from archlang.optimize.base import rewrites
 from archlang.optimize.edit import Editor, plain
-from archlang.optimize.layers import keys, layout
+from archlang.optimize.layers import layout
 from archlang.shapes.dim import Size, at_least
 
 
