@@ -43,10 +43,12 @@ class Cost:
 
     @cached_property
     def parameters(self) -> Counts:
+        """Numbers of scalars: parameters, those that are trained, buffers; what is shared counts once."""
         return counts(self.program)
 
     @cached_property
     def active(self) -> int:
+        """Parameters that a pass in evaluation reads."""
         return active(self.program, training=False)
 
     @cached_property
@@ -60,46 +62,57 @@ class Cost:
 
     @property
     def work(self) -> Work:
+        """MACs, FLOPs, bytes moved of a forward pass in evaluation."""
         return self._evaluation.work
 
     @property
     def training(self) -> Work:
+        """The same of a step's forward pass in training, and the bytes that it keeps (`saved`)."""
         return self._training.work
 
     @property
     def by_op(self) -> dict[str, tuple[int, Work]]:
+        """For each op, how often it runs in evaluation, and its share of the work."""
         return self._evaluation.by_op
 
     @cached_property
     def peak(self) -> Largest:
+        """Bytes of activations that are alive at one time in evaluation, at most; weights aside."""
         return peak(self._evaluation)
 
     @cached_property
     def reach(self) -> Reach | None:
+        """What of the input an output position sees; None where no output depends on an input."""
         return Transfer(self._plans, Field()).total(self.program.root, self._env)
 
     @cached_property
     def depth(self) -> int:
+        """Layers with a weight matrix on the longest way from an input to an output."""
         return Transfer(self._plans, Depth()).total(self.program.root, self._env) or 0
 
     @cached_property
     def critical(self) -> Largest:
+        """MACs on the way with the most of them: what no number of devices side by side goes below."""
         return Transfer(self._plans, Macs()).total(self.program.root, self._env) or Largest((0,))
 
     @cached_property
     def uncounted(self) -> tuple[str, ...]:
+        """Names of what the figures lack."""
         return tuple(sorted(self._training.uncounted))
 
     @cached_property
     def tree(self) -> Block:
+        """The figures by instance, as blocks stand in each other."""
         return tree(self.program, self._training, self._evaluation)
 
     @property
     def macs(self) -> Size:
+        """Multiply-accumulates of a forward pass in evaluation."""
         return self.work.macs
 
     @property
     def flops(self) -> Size:
+        """Floating-point operations of a forward pass in evaluation, two a MAC."""
         return self.work.flops
 
     @property

@@ -26,9 +26,11 @@ class Plan:
         self.sizes = [{name: substitute(s, env) for name, s in node.sizes.items()} for node in graph.nodes]
 
     def ins(self, node: Node) -> list[TensorType]:
+        """Types of the node's inputs."""
         return [self.types[id(v)] for v in node.inputs]
 
     def outs(self, node: Node) -> list[TensorType]:
+        """Types of the node's outputs."""
         return [self.types[id(v)] for v in node.outputs]
 
 
@@ -40,6 +42,7 @@ class Plans:
         self._paths: dict[int, Paths] = {}
 
     def plan(self, graph: Graph, env: Env) -> Plan:
+        """The graph where its symbols have these sizes, which may be symbols of the caller."""
         key = (id(graph), tuple(env[name] for name in graph.symbols))
         if key not in self._plans:
             self._plans[key] = Plan(graph, env)
@@ -58,9 +61,11 @@ class Plans:
                     queue.append(inner)
 
     def child(self, graph: Graph, path: str) -> Child | None:
+        """The module under a path of the graph, the first of a run; None where there is none."""
         return self._of(graph).child(path)
 
     def weight(self, graph: Graph, path: str) -> WeightDecl:
+        """The declared weight under a path of the graph."""
         return graph.weights[self._of(graph).canonical(path)]
 
     def _of(self, graph: Graph) -> Paths:

@@ -96,6 +96,7 @@ class Transfer(Generic[P]):
         return trails[max(outputs, key=lambda key: measure(best[key]))] if outputs else []
 
     def table(self, graph: Graph, env: Env) -> Table[P]:
+        """For each result of a graph, by input: all paths between the two, joined."""
         plan = self.plans.plan(graph, env)
         if plan.key not in self._memo:
             self._memo[plan.key] = self._made(plan)

@@ -6,7 +6,7 @@ from typing import Any
 
 from archlang.ops.base import REQUIRED, Input, Op, Param
 
-__all__ = ["input_text", "parameter_text", "signature"]
+__all__ = ["input_text", "literal", "parameter_text", "signature"]
 
 
 def signature(op: Op) -> str:
@@ -25,15 +25,15 @@ def parameter_text(p: Param) -> str:
     """`dim`, `mode="nearest"`; what collects axes by their names is `axis=size, ...`."""
     if p.kind == "axes":
         return "axis=size, ..."
-    return p.name if p.default is REQUIRED else f"{p.name}={_literal(p.default)}"
+    return p.name if p.default is REQUIRED else f"{p.name}={literal(p.default)}"
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
     """A default as a spec writes it."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "true", False: "false"}[value]
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(map(_literal, value)) + "]"
+        return "[" + ", ".join(map(literal, value)) + "]"
     return repr(value)

@@ -329,6 +329,7 @@ class Editor:
             self.changes += [Change(MOVE, (shift(old, i),), (shift(new, i),)) for i in range(child.count)]
 
     def enter(self, node: Node) -> None:
+        """Takes note of a node that has been put into the graph."""
         for value in node.outputs:
             self._makers[id(value)] = node
         for value in node.inputs:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from archlang.records import dataclass, field
 from archlang.report.diagnostic import Span
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["REQUIRED", "Given", "Parameter", "Transform", "known_transforms", "transforms"]
+__all__ = ["REQUIRED", "SOURCE", "Given", "Parameter", "Transform", "known_transforms", "transforms"]
 
 REQUIRED = object()
+SOURCE = "--apply"  # what mistakes in a call point into
 _FILES = ("shallow", "word", "extract", "substitute", "narrow", "stitch", "pack")
 
 

@@ -10,6 +10,7 @@ from archlang.elaborate.errors import fail
 from archlang.ir.check import check
 from archlang.ir.graph import Program
 from archlang.ops.base import Context, registry
+from archlang.ops.signature import literal
 from archlang.optimize.clone import clone
 from archlang.optimize.weights import Changes, convert
 from archlang.records import dataclass
@@ -17,12 +18,10 @@ from archlang.report.diagnostic import Diagnostic, Source, Span
 from archlang.report.suggest import did_you_mean
 from archlang.syntax import tree
 from archlang.syntax.parser import parse_expression
-from archlang.transform.base import REQUIRED, Given, Parameter, Transform, known_transforms
+from archlang.transform.base import REQUIRED, SOURCE, Given, Parameter, Transform, known_transforms
 from archlang.transform.work import Work
 
-__all__ = ["SOURCE", "Effect", "Transformed", "transform"]
-
-SOURCE = "--apply"  # what mistakes in a call point into
+__all__ = ["Effect", "Transformed", "transform"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ def _bound(call: tree.Expr, fragments: Fragments) -> tuple[Transform, Given, dic
 
 
 def _signature(chosen: Transform) -> str:
-    parts = [p.name if p.default is REQUIRED else f"{p.name}={p.default}" for p in chosen.parameters]
+    parts = [p.name if p.default is REQUIRED else f"{p.name}={literal(p.default)}" for p in chosen.parameters]
     return f"{chosen.name}({', '.join(parts)})"
 
 

@@ -34,10 +34,12 @@ class Layers:
 
     @property
     def inputs(self) -> tuple[Value, ...]:
+        """What the first layer runs on."""
         return self.streams(self.nodes[0])
 
     @property
     def outputs(self) -> tuple[Value, ...]:
+        """What the last layer gives."""
         return self.nodes[-1].outputs
 
 

@@ -16,7 +16,7 @@ from archlang.shapes.dim import Size
 from archlang.syntax import tree
 from archlang.syntax.parser import parse_expression
 from archlang.syntax.source import read_file
-from archlang.transform.base import Given, Parameter, transforms
+from archlang.transform.base import SOURCE, Given, Parameter, transforms
 from archlang.transform.extract import end
 from archlang.transform.sequence import shown
 from archlang.transform.splice import elaborated, placed, splice
@@ -158,4 +158,4 @@ def _between(a: TensorType, b: TensorType, given: Given) -> tree.Expr:
         message = f"`{given.at('cut').text}` gives `{a}`, and behind `{given.at('other_cut').text}` goes `{b}`"
         fail("ARC0865", message, given.span, "no layer of 1 x 1 leads there", help="give one: `layer=...`")
     layer = f"conv({b.shape[axis]}, 1)" if axis == 1 and a.rank > 2 else f"linear({b.shape[axis]})"
-    return parse_expression(Source("--apply", layer))
+    return parse_expression(Source(SOURCE, layer))

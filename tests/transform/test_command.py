@@ -76,6 +76,13 @@ def test_mistakes(options: list[str], code: str, status: int, spec: Path, capsys
     assert f"error[{code}]" in capsys.readouterr().err
 
 
+def test_a_signature_is_written_in_the_language(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["transform", str(spec), "--apply", "stitch(net(2), nothing=1)"]) == 2
+    assert "it is `stitch(other, cut, other_cut, layer=none)`" in capsys.readouterr().err
+    assert main(["transform", str(spec), "--apply", "substitute(relu, gelu, nothing=1)"]) == 2
+    assert 'it is `substitute(old, new, within="")`' in capsys.readouterr().err
+
+
 def test_the_page_has_every_transform() -> None:
     text = DOCS.read_text(encoding="utf-8")
     for name, transform in known_transforms().items():
