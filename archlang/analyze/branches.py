@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from archlang.ir.graph import Graph, Node, Program, Value
+from archlang.ir.graph import Graph, Node, Program
+from archlang.ir.paths import Paths, join
 from archlang.ops.base import registry
 from archlang.records import dataclass
 from archlang.shapes.dim import Size, evaluate, substitute
@@ -18,7 +19,7 @@ __all__ = ["Branch", "Fork", "forks"]
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """Steps in order of execution, and their multiply-accumulates."""
+    """Steps in order of execution, and their multiply-accumulates in one run."""
 
     nodes: tuple[Node, ...]
     macs: int
@@ -26,32 +27,87 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Two branches or more that meet in a step of a graph; `join` is None where they are results of it."""
+    """Two branches or more that meet in a step of a graph; `join` is None where they are results of it.
+
+    path: of the first instance of the graph ("": the network); runs: how often the graph runs at these sizes.
+    """
 
     graph: Graph
     join: Node | None
     branches: tuple[Branch, ...]
+    path: str
+    runs: int
+
+    @property
+    def longest(self) -> int:
+        """The most multiply-accumulates of a branch: what is left of their sum where all run side by side."""
+        return max(branch.macs for branch in self.branches)
+
+    @property
+    def saved(self) -> int:
+        """By how many multiply-accumulates the way through all runs is shorter then."""
+        return (sum(branch.macs for branch in self.branches) - self.longest) * self.runs
+
+    @property
+    def streams(self) -> int:
+        """So many streams are enough: on them the branches take as long as the longest does, the large ones given out
+        first, each to the stream that has least to do."""
+        for count in range(1, len(self.branches)):
+            loads = [0] * count
+            for macs in sorted((branch.macs for branch in self.branches), reverse=True):
+                loads[loads.index(min(loads))] += macs
+            if max(loads) == self.longest:
+                return count
+        return len(self.branches)
 
 
 def forks(program: Program, sizes: Mapping[str, int]) -> list[Fork]:
-    """Where two branches or more meet that multiply; callers first, a graph once, at the sizes of its first call.
+    """Where two branches or more meet that multiply; callers first, a graph once at each choice of its sizes.
 
-    sizes: of all symbols of the root. Joins of the same branches are listed once, where they first meet.
+    sizes: of all symbols of the root. Joins of branches whose largest steps are the same are listed once, where they
+    first meet.
     """
     totals: dict[int, Size] = {}
     for graph in program.graphs:
         totals[id(graph)] = sum((_macs(node, totals) for node in graph.nodes), start=0)
-    envs: dict[int, Mapping[str, int]] = {id(program.root): sizes}
     found: list[Fork] = []
-    for graph in reversed(program.graphs):
-        env = envs.get(id(graph), {})
-        if not set(graph.symbols) <= env.keys():
-            continue  # nothing calls it
-        for node in graph.nodes:
-            if node.callee is not None and id(node.callee) not in envs:
-                envs[id(node.callee)] = {name: evaluate(size, env) for name, size in node.sizes.items()}
-        found.extend(_forks(graph, [evaluate(_macs(node, totals), env) for node in graph.nodes]))
+    for graph, env, place in _places(program, sizes):
+        macs = [evaluate(_macs(node, totals), env) for node in graph.nodes]
+        found += [Fork(graph, node, branches, place.path, place.runs) for node, branches in _meetings(graph, macs)]
     return found
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a graph runs first at one choice of its sizes, and how often it does. lent: paths of what it borrows."""
+
+    path: str
+    lent: Mapping[str, str]
+    runs: int = 0
+
+
+def _places(program: Program, sizes: Mapping[str, int]) -> Iterator[tuple[Graph, Mapping[str, int], _Place]]:
+    """Every graph at every choice of its sizes, callers first."""
+    root = program.root
+    known: dict[int, dict[tuple[int, ...], _Place]] = {id(graph): {} for graph in program.graphs}
+    known[id(root)][tuple(sizes[name] for name in root.symbols)] = _Place("", {}, 1)
+    for graph in reversed(program.graphs):
+        paths = Paths(graph)
+        for choice, place in known[id(graph)].items():
+            env = dict(zip(graph.symbols, choice, strict=True))
+            yield graph, env, place
+
+            def full(path: str, paths: Paths = paths, place: _Place = place) -> str:
+                lent = None if paths.owned(path) is not None else paths.lend(path, place.lent)
+                return join(place.path, path) if lent is None else lent
+
+            for node in graph.nodes:
+                callee = node.callee
+                if callee is not None:
+                    inner = tuple(evaluate(node.sizes[name], env) for name in callee.symbols)
+                    lent = {slot: full(path) for slot, path in node.modules.items()}
+                    there = known[id(callee)].setdefault(inner, _Place(full(node.path or ""), lent))
+                    there.runs += place.runs * node.count
 
 
 def _macs(node: Node, totals: Mapping[int, Size]) -> Size:
@@ -65,23 +121,18 @@ def _macs(node: Node, totals: Mapping[int, Size]) -> Size:
     return registry()[node.op].macs(ins, outs, node.attrs) * node.count
 
 
-def _forks(graph: Graph, macs: Sequence[int]) -> Iterator[Fork]:
+def _meetings(graph: Graph, macs: Sequence[int]) -> Iterator[tuple[Node | None, tuple[Branch, ...]]]:
+    """The steps (None: the results) in which branches meet, and these."""
     place = {id(v): i for i, node in enumerate(graph.nodes) for v in node.outputs}
     before: list[int] = []  # of each node, the set of nodes that it is made by, itself among them, as bits
-    seen: set[tuple[int, ...]] = set()
-
-    def made_by(values: Sequence[Value]) -> list[int]:
-        return [before[place[id(v)]] if id(v) in place else 0 for v in values]
-
-    results = graph.results
-    joins = [(node, node.inputs) for node in graph.nodes]
-    for i, (node, values) in enumerate((*joins, (None, results))):
-        sets = made_by(values)
-        own = tuple(part for part in _exclusive(sets) if _sum(part, macs))
-        if len(own) > 1 and own not in seen:
-            seen.add(own)
-            parts = (Branch(tuple(graph.nodes[k] for k in _bits(part)), _sum(part, macs)) for part in own)
-            yield Fork(graph, node, tuple(parts))
+    seen: set[frozenset[int]] = set()
+    for i, (node, values) in enumerate((*((n, n.inputs) for n in graph.nodes), (None, graph.results))):
+        sets = [before[place[id(v)]] if id(v) in place else 0 for v in values]
+        own = [part for part in _exclusive(sets) if _sum(part, macs)]
+        largest = frozenset(max(_bits(part), key=macs.__getitem__) for part in own)
+        if len(own) > 1 and largest not in seen:
+            seen.add(largest)
+            yield node, tuple(Branch(tuple(graph.nodes[k] for k in _bits(part)), _sum(part, macs)) for part in own)
         if node is not None:
             union = 1 << i
             for part in sets:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from archlang.cli.arguments import Parser, add_design, choice, design, limits
@@ -15,11 +15,13 @@ from archlang.cli.sizes import add_sizes, check_sizes, given_sizes
 from archlang.records import dataclass
 
 if TYPE_CHECKING:
+    from archlang.analyze.branches import Branch, Fork
     from archlang.ir.graph import Program
     from archlang.optimize import Optimized
     from archlang.optimize.weights import Loss
 
 AT_HELP = "sizes of the input, for MACs and memory (repeatable): --at B=1,H=224,W=224"
+WORTH = 0.01  # of all MACs, a place where branches meet is shown
 COLUMNS = ("pass", "rewrites", "nodes", "parameters", "MACs", "peak bytes")
 
 
@@ -118,24 +120,46 @@ def _explained(result: Optimized) -> str:
 
 
 def _side_by_side(program: Program, sizes: Mapping[str, int]) -> str:
-    """A line for each place where branches meet that could run side by side: their steps and MACs."""
+    """Where branches meet that could run side by side: which, on how many streams, and what that is worth."""
     from archlang.analyze import cost
     from archlang.analyze.branches import forks
 
-    found = forks(program, sizes)
+    found = sorted(forks(program, sizes), key=lambda fork: -fork.saved)
     if not found:
         return ""
     figures = cost(program, sizes)
-    longest = figures.critical.known
-    assert longest is not None  # all sizes are numbers
-    lines = [f"\n{figures.macs:,} MACs, {longest:,} of them on the longest way; branches that could run side by side:"]
-    for fork in found:
-        span = fork.join.span if fork.join is not None else fork.graph.span
-        where = f" ({span.source.path}:{span.line})" if span is not None else ""
-        what = f"`{fork.join.op}`" if fork.join is not None else "results"
-        parts = ", ".join(f"{b.macs:,} in {len(b.nodes)} step{'s' * (len(b.nodes) > 1)}" for b in fork.branches)
-        lines.append(f"{what} in `{fork.graph.name}`{where}: {parts}")
+    longest, total = figures.critical.known, figures.macs
+    assert longest is not None and isinstance(total, int)  # all sizes are numbers
+    worth = [fork for fork in found if fork.saved >= total * WORTH]
+    lines = [
+        f"\n{longest / total:.0%} of {total:,} MACs are on the longest way, whatever runs side by side.",
+        "Branches that could, by the share of all MACs that is off the way then:",
+        *(line for fork in worth for line in _fork(fork, total)),
+    ]
+    if len(worth) < len(found):
+        rest = len(found) - len(worth)
+        lines.append(f"{rest} place{'s' * (rest > 1)} more, of less than {WORTH:.0%} each")
     return "\n".join(lines) + "\n"
+
+
+def _fork(fork: Fork, total: int) -> Iterator[str]:
+    """The place, and a line for each branch: its MACs, and the layers in it."""
+    span = fork.join.span if fork.join is not None else fork.graph.span
+    where = f" ({span.source.path}:{span.line})" if span is not None else ""
+    meet = f"`{fork.join.op}` in" if fork.join is not None else "results of"
+    graph = f"`{fork.path}`" if fork.path else "the network"
+    like = f" and {fork.runs - 1} like it" if fork.runs > 1 else ""
+    yield f"{fork.saved / total:.0%} on {fork.streams} streams: {meet} {graph}{like}{where}"
+    width = len(f"{fork.longest:,}")
+    for branch in fork.branches:
+        yield f"    {branch.macs:>{width},}  {_layers(branch)}"
+
+
+def _layers(branch: Branch) -> str:
+    """The paths of a branch's layers, from the graph that they stand in; its ops where it has none."""
+    paths = [path for node in branch.nodes for path in node.paths]
+    names = list(dict.fromkeys(paths or [f"({node.op})" for node in branch.nodes]))
+    return ", ".join(names) if len(names) < 4 else f"{names[0]} ... {names[-1]}, {len(names)} layers"
 
 
 def _as_dict(
