@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from archlang.codegen import exprs as py
 from archlang.codegen.body import LAYER, Loop, Method, Step
 from archlang.codegen.names import identifier
-from archlang.codegen.rebuilding import UNCHANGED
 from archlang.ir.graph import Graph, Node, Output, Port
 from archlang.ops.code import Helper
 
@@ -20,17 +19,31 @@ __all__ = ["CHECKPOINT", "IN_TURN", "ONCE", "STRETCHES", "Segment", "Segments", 
 
 _ONCE = '''\
 class Once:
-    """A context, for as often as it is entered, in which buffers stay as they are."""
+    """A context, for as often as it is entered, which leaves buffers as they are.
+
+    Statistics, and what has changed since it was made, go to copies within it.
+    """
 
     def __init__(self, *modules: nn.Module) -> None:
-        self.modules = modules
-        self.stack = ExitStack()
+        parts = [m for module in modules for m in module.modules() if m.training]
+        there = [(m, *b) for m in parts for b in m.named_buffers(recurse=False)]
+        self.before = [(m, name, b, b._version) for m, name, b in there]
+        self.now: list[tuple[nn.Module, str, Tensor]] = []
 
     def __enter__(self) -> None:
-        self.stack.enter_context(unchanged(*self.modules))
+        self.now = [
+            (m, name, getattr(m, name))
+            for m, name, b, version in self.before
+            if hasattr(m, "track_running_stats")  # they change without a new version
+            or getattr(m, name) is not b
+            or b._version != version
+        ]
+        for m, name, b in self.now:
+            m._buffers[name] = b.clone()
 
     def __exit__(self, *_: object) -> None:
-        self.stack.close()
+        for m, name, b in self.now:
+            m._buffers[name] = b
 
 
 def once(*modules: nn.Module) -> dict[str, Any]:
@@ -60,7 +73,7 @@ def stretches(layers: Iterable[nn.Module], size: int) -> list[list[nn.Module]]:
 
 # Stands for the import in bodies.
 CHECKPOINT = Helper("checkpoint", "", defines=("checkpoint",))
-ONCE = Helper("once", _ONCE, needs=(UNCHANGED,), defines=("Once", "once", "Any", "ExitStack", "nullcontext"))
+ONCE = Helper("once", _ONCE, defines=("Once", "once", "Any", "nullcontext"))
 IN_TURN = Helper("in_turn", _IN_TURN, defines=("in_turn", "Iterable"))
 STRETCHES = Helper("stretches", _STRETCHES, defines=("stretches", "Iterable"))
 

@@ -314,6 +314,22 @@ def test_statistics_change_once() -> None:
     assert counters and all(int(c) == 1 for c in counters)
 
 
+def test_what_is_not_written_is_not_copied() -> None:
+    """Constants, beside statistics: a second evaluation of both holds copies of the latter alone."""
+    text = """
+    block unit(x) { return x -> mix: invertible_conv(lu=true) -> bn: batchnorm }
+    block net(x: [B, 8, H, W]) { return x -> body: chain([unit() for _ in 0..12]) }
+    """
+    compiled = archlang.compile(text, "net")
+    budget = Budget(compiled.program, {"B": 1, "H": 3, "W": 3})
+    plain, planned = pair(compiled, budget, budget.least)
+    inputs = doubles(budget)
+    assert "**once(*layers)" in written(compiled, budget, budget.least).source
+    same(step(plain, inputs), step(planned, inputs))
+    held = memory(planned.float(), random_inputs(budget.program, budget.sizes))
+    assert held == (budget.least.kept, budget.least.peak)
+
+
 def test_what_all_stored_costs_is_what_the_cost_model_says() -> None:
     for name in NETS:
         compiled, budget = net(name)
