@@ -94,6 +94,7 @@ class Trace:
     by_op: dict[str, tuple[int, Work]] = field(default_factory=dict)
     uncounted: frozenset[str] = frozenset()  # `extern m:f`, of which nothing is known; what keeps what is not known
     plan: Plan | None = None
+    vain: frozenset[int] = frozenset()  # ids of values: a graph hangs on them that is gone with them
 
     @property
     def used(self) -> frozenset[int]:
@@ -181,6 +182,15 @@ class _Vain:
     whole: Mapping[int, bool] = field(default_factory=dict)
     parts: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
+    def values(self, graph: Graph) -> frozenset[int]:
+        """Ids of results of such nodes, where something asked for storages on the way to them."""
+        found: set[int] = set()
+        for node in graph.nodes if self.whole else ():
+            asks = self.whole.get(id(node))
+            if asks or (asks is not None and any(id(v) in found for v in node.inputs)):
+                found.update(id(v) for v in node.outputs)
+        return frozenset(found)
+
 
 class _Walk:
     """One graph, node by node."""
@@ -193,7 +203,7 @@ class _Walk:
         outer = _distinct(g.storage for g in ins)
         own = tuple(Storage(s.bytes, s.own, s.kept) for s in outer)
         self.values = {id(v): g for v, g in zip(plan.graph.entries, _moved(ins, outer, own), strict=True)}
-        self.trace = Trace(own, plan=plan)
+        self.trace = Trace(own, plan=plan, vain=self.vain.values(plan.graph))
         self.regions = self.places() if tracer.rebuilt else {}
 
     def places(self) -> dict[int, list[Node]]:

@@ -210,6 +210,7 @@ class Sheet:
                 level.units.append(unit)
                 level.marks.append(self.parts)
                 self.fill(unit, inside, reach, prefix)
+                unit.safe = unit.safe and trace.vain.isdisjoint(map(id, node.inputs))  # else it keeps their graphs
                 self.parts += unit.opened is None
         level.marks.append(self.parts)
         self._ends[id(trace)] = (

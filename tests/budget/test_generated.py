@@ -330,6 +330,25 @@ def test_what_is_not_written_is_not_copied() -> None:
     assert held == (budget.least.kept, budget.least.peak)
 
 
+def test_no_segment_keeps_a_graph_that_would_be_gone() -> None:
+    """One that begins with `detach` would, as a checkpoint keeps what it takes with all that made it."""
+    text = """
+    block unit(x) { return x + (x -> a: linear(8) -> tanh -> b: linear(8)) }
+    block net(x: [B, 8]) {
+        x = x -> first: chain([unit() for _ in 0..4])
+        x = detach(x) -> second: unit() -> third: unit() -> fourth: unit()
+        return x -> head: linear(2)
+    }
+    """
+    compiled = archlang.compile(text, "net")
+    budget = budget_of(compiled)
+    for fit in (budget.least, at(budget, 0.4)):
+        plain, planned = pair(compiled, budget, fit)
+        inputs = doubles(budget)
+        same(step(plain, inputs), step(planned, inputs))
+        assert memory(planned.float(), random_inputs(budget.program, budget.sizes)) == (fit.kept, fit.peak)
+
+
 def test_what_all_stored_costs_is_what_the_cost_model_says() -> None:
     for name in NETS:
         compiled, budget = net(name)
