@@ -10,6 +10,7 @@ from archlang.elaborate.builtins import check_length
 from archlang.elaborate.dispatch import evaluate
 from archlang.elaborate.errors import fail
 from archlang.elaborate.session import Activation, NeedConcrete, Split
+from archlang.elaborate.targets import assign_target
 from archlang.elaborate.values import IndexRange, Instance, Phase, Run, describe, expand
 from archlang.records import replace
 from archlang.report.diagnostic import ArchError
@@ -30,7 +31,6 @@ def comprehension(cx: Activation, expr: tree.Comprehension) -> list[Any]:
 
 def _clause(cx: Activation, expr: tree.Comprehension, depth: int, values: list[Any]) -> None:
     from archlang.elaborate.expressions import condition
-    from archlang.elaborate.statements import assign_target
 
     if depth == len(expr.clauses):
         values.append(evaluate(cx, expr.element))

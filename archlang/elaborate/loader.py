@@ -11,6 +11,7 @@ from archlang.elaborate.bounds import deep_stack
 from archlang.elaborate.errors import Poisoned, fail
 from archlang.elaborate.scope import Scope
 from archlang.elaborate.session import Activation, Limits, Session, StopElaboration
+from archlang.elaborate.targets import assign_target, target_names
 from archlang.elaborate.values import POISON, BlockTemplate, ExternTemplate, Fn, Namespace
 from archlang.records import dataclass, field, replace
 from archlang.report.diagnostic import ArchError, Diagnostic, Fix, Source, Span
@@ -127,7 +128,6 @@ class _Loader:
 
     def _constant(self, module: LoadedModule, item: tree.Let) -> None:
         from archlang.elaborate.expressions import evaluate
-        from archlang.elaborate.statements import assign_target, target_names
 
         for name in target_names(item.target):
             self._once(module, name, item.target.span)
