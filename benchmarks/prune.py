@@ -1,11 +1,15 @@
 """Prunes the designs in specs/ by half, and compares what the smaller specs compute with the masked networks (float64).
 
-Usage: python benchmarks/prune.py [SPEC ...] [--largest PARAMETERS] [--ratio SHARE] [--through-norms] [--check]
+Usage: python benchmarks/prune.py [SPEC ...] [--largest PARAMETERS] [--ratio SHARE] [--through-norms]
+       python benchmarks/prune.py [SPEC ...] --check [--verify] [--ratio SHARE] [--through-norms]
 
 A line a design: parameters before and after, and the largest relative difference of an output. The masked network has
 zeros in all weights of the channels that are left out. With --through-norms groups shrink that norms take statistics
-over: those of the masked network skip the channels that are zero. With --check nothing runs: of every size, the smaller
-specs must pass `archc check` and compile.
+over: those of the masked network skip the channels that are zero.
+
+With --check nothing runs: of every size, the smaller specs must pass `archc check` and compile. With --verify, those of
+the smallest design of each file are also built, on the meta device, and `archc verify --numeric` must agree with them.
+A line has, beside the parameters, the lines of the smaller spec.
 """
 
 from __future__ import annotations
@@ -122,8 +126,8 @@ def difference(program: Program, ratio: float, through_norms: bool = False) -> t
     return small, worst
 
 
-def checked(program: Program, ratio: float, through_norms: bool) -> Program:
-    """The pruned program, from its spec, which `archc check` accepts."""
+def checked(program: Program, ratio: float, through_norms: bool, verify: bool = False) -> tuple[Program, int]:
+    """The pruned program, from its spec, which `archc check` accepts (`archc verify --numeric`, too); and its lines."""
     groups = find(program)
     kept = by_ratio(groups, ratio, through_norms=through_norms)
     text = to_arch(shrink(program, groups, kept))
@@ -133,8 +137,10 @@ def checked(program: Program, ratio: float, through_norms: bool) -> Program:
         said = io.StringIO()
         with redirect_stdout(said), redirect_stderr(said):
             status = archc(["check", "--no-cache", str(path)])
+            if status == 0 and verify:
+                status = archc(["verify", "--numeric", "--sizes", "3", str(path)])
     assert status == 0, said.getvalue()
-    return archlang.compile(text).program
+    return archlang.compile(text).program, text.count("\n")
 
 
 def main() -> int:
@@ -145,18 +151,22 @@ def main() -> int:
     parser.add_argument("--through-norms", action="store_true")
     parser.add_argument("--smallest", type=int, default=0)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--verify", action="store_true")
     args = parser.parse_args()
     bad = tried = 0
     for path, spec in chosen(args.specs):
-        for entry in entries(spec.module):
-            program = elaborate(spec.module, entry).program
+        designs = [(entry, elaborate(spec.module, entry).program) for entry in entries(spec.module)]
+        if args.verify:
+            designs = [min(designs, key=lambda design: counts(design[1]).parameters)]
+        for entry, program in designs:
             before = counts(program).parameters
             if not args.check and not args.smallest <= before <= args.largest:
                 continue
             tried += 1
             try:
                 if args.check:
-                    small, said = checked(program, args.ratio, args.through_norms), "checked"
+                    small, lines = checked(program, args.ratio, args.through_norms, args.verify)
+                    said = f"{lines} lines"
                 else:
                     small, worst = difference(program, args.ratio, args.through_norms)
                     bad += worst > 1e-9

@@ -12,12 +12,12 @@ from archlang.cli.guard import UsageError, os_error
 __all__ = ["keep", "write", "write_atomically"]
 
 
-def keep(source: str, path: str | None) -> None:
-    """UsageError where writing to `path` would overwrite the spec."""
+def keep(source: str, path: str | None, what: str = "the spec") -> None:
+    """UsageError where writing to `path` would overwrite the spec, or what else is read."""
     if path is not None and path != "-":
         with suppress(OSError, ValueError):
             if os.path.samefile(source, path):
-                raise UsageError("ARC0910", f"`{path}` is the spec itself; it would be overwritten")
+                raise UsageError("ARC0910", f"`{path}` is {what} itself; it would be overwritten")
 
 
 def write(text: str, path: str | None) -> None:

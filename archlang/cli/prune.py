@@ -17,6 +17,7 @@ from archlang.cli.weights import trained_state
 if TYPE_CHECKING:
     from archlang.groups import Groups
     from archlang.ir.graph import Program
+    from archlang.report.diagnostic import Diagnostic
 
 
 def configure(parser: Parser) -> None:
@@ -42,23 +43,76 @@ def run(args: argparse.Namespace) -> int:
 
     if args.weights is not None and args.output is None:
         raise UsageError("ARC0901", "`--weights` writes a file beside the spec: say where, with `-o`")
-    keep(args.spec, args.output)
+    _keep_inputs(args)
     module, entry, values = design(args)
     done = elaborate(module, entry, values, limits(args))
     state, safetensors = trained_state(args.weights, done.program) if args.weights is not None else (None, False)
     groups = find(done.program)
     kept = _chosen(groups, args, state)
-    text = _spec(done.program, groups, kept, f"{done.entry} ({args.spec})")
+    small = _shrunk(done.program, groups, kept)
+    text = _spec(small, done.program, groups, kept, f"{done.entry} ({args.spec})")
     rows = groups.arranged(kept.get)
-    if done.warnings:
-        show(done.warnings)
+    show([*done.warnings, *_nothing(groups, kept)])
     write(text, args.output)
     if args.output is not None:
         stem = os.path.splitext(args.output)[0]
         write(_slices(groups, kept, rows), f"{stem}.json")
+        written = [args.output, f"{stem}.json"]
         if state is not None:
-            _write_state(state, rows, stem, safetensors)
+            written.append(_write_state(state, rows, stem, safetensors))
+        print(_summary(small, done.program, groups, kept))
+        print(f"written: {', '.join(written)}")
     return 0
+
+
+def _keep_inputs(args: argparse.Namespace) -> None:
+    """UsageError where one of the outputs would overwrite what is read, or another output."""
+    keep(args.spec, args.output)
+    if args.output is None:
+        return
+    stem, ending = os.path.splitext(args.output)
+    beside = [f"{stem}.json"] + ([f"{stem}.pt", f"{stem}.safetensors"] if args.weights is not None else [])
+    if args.output in beside:
+        raise UsageError("ARC0901", f"`{ending}` ends what is written beside the spec", f"`-o {stem}.arch`")
+    for path in beside:
+        keep(args.spec, path)
+    for source, what in ((args.weights, "the checkpoint"), (args.groups, "the table of groups")):
+        for path in (args.output, *beside) if source is not None else ():
+            keep(source, path, what)
+
+
+def _summary(small: Program, program: Program, groups: Groups, kept: Mapping[int, list[int]]) -> str:
+    from archlang.ir.walk import counts
+
+    before, after = counts(program).parameters, counts(small).parameters
+    share = f" ({after / before:.1%})" if before else ""
+    of = f"{len(kept):,} group{'s' * (len(kept) != 1)}"
+    return f"{after:,} of {before:,} parameters{share}; {_channels(groups, kept)} out of {of}"
+
+
+def _dropped(groups: Groups, kept: Mapping[int, list[int]]) -> int:
+    return sum(groups.groups[i].size - len(indices) for i, indices in kept.items())
+
+
+def _channels(groups: Groups, kept: Mapping[int, list[int]]) -> str:
+    dropped = _dropped(groups, kept)
+    return f"{dropped:,} channel{'s' * (dropped != 1)}"
+
+
+def _nothing(groups: Groups, kept: Mapping[int, list[int]]) -> list[Diagnostic]:
+    """A warning where everything is kept."""
+    from archlang.report.diagnostic import Diagnostic, Severity
+
+    if _dropped(groups, kept):
+        return []
+    wide = [group for group in groups if group.size > 1]
+    if any(group.prunable for group in wide):
+        message, help = "nothing is left out: of no group is the share a whole channel", "take a larger share"
+    else:
+        message = "nothing is left out: no group can be pruned"
+        more = sum(group.shrinkable for group in wide)
+        help = f"`--through-norms` prunes {more:,} more" if more else "`archc groups` says why of each"
+    return [Diagnostic("ARC0812", message, None, help=help, severity=Severity.WARNING)]
 
 
 def _share(text: str) -> float:
@@ -96,19 +150,22 @@ def _no_table(path: str, why: str) -> UsageError:
     return UsageError("ARC0814", f"`{path}` names no groups: {why}", 'it looks like {"conv1.weight[0]": [0, 5]}')
 
 
-def _spec(program: Program, groups: Groups, kept: dict[int, list[int]], title: str) -> str:
-    from archlang.ir.walk import counts
+def _shrunk(program: Program, groups: Groups, kept: dict[int, list[int]]) -> Program:
     from archlang.prune import Unprunable, shrink
     from archlang.report.diagnostic import ArchError, Diagnostic
-    from archlang.unparse import to_arch
 
     try:
-        small = shrink(program, groups, kept)
+        return shrink(program, groups, kept)
     except Unprunable as error:
         raise ArchError(Diagnostic("ARC0812", str(error), None, help="leave its group out")) from None
+
+
+def _spec(small: Program, program: Program, groups: Groups, kept: dict[int, list[int]], title: str) -> str:
+    from archlang.ir.walk import counts
+    from archlang.unparse import to_arch
+
     before, after = counts(program).parameters, counts(small).parameters
-    dropped = sum(groups.groups[i].size - len(indices) for i, indices in kept.items())
-    head = f"## {title} without {dropped:,} channels: {after:,} of {before:,} parameters.\n\n"
+    head = f"## {title} without {_channels(groups, kept)}: {after:,} of {before:,} parameters.\n\n"
     return head + to_arch(small)
 
 
@@ -129,9 +186,11 @@ def _by_line(table: Mapping[str, Any]) -> str:
 
 
 # -- trained states ----------------------------------------------------------------------------------------------------
-def _write_state(state: Mapping[str, Any], rows: Mapping[str, Any], stem: str, safetensors: bool) -> None:
+def _write_state(state: Mapping[str, Any], rows: Mapping[str, Any], stem: str, safetensors: bool) -> str:
+    """Writes the sliced state beside the spec; where."""
     from archlang.groups.apply import arrange
     from archlang.keys.tensors import tensor_bytes
 
     path = f"{stem}.safetensors" if safetensors else f"{stem}.pt"
     write_atomically(path, tensor_bytes(arrange(state, rows), safetensors))
+    return path

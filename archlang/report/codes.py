@@ -246,7 +246,7 @@ CODES: dict[str, str] = {
     "ARC0907": "unknown block on the command line",
     "ARC0908": "unknown parameter on the command line",
     "ARC0909": "nothing to check",
-    "ARC0910": "output would overwrite the spec",
+    "ARC0910": "output would overwrite what is read",
     "ARC0911": "file that is no baseline",
     "ARC0912": "unknown code",
     "ARC0913": "revision that git does not give",

@@ -1,23 +1,27 @@
-"""One graph as a block: its nodes as statements, labels that are the paths of its children."""
+"""One graph as the draft of a block: its nodes as statements, labels that are the paths of its children."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from typing import NoReturn
 
-from archlang.elaborate.builtins import BUILTINS
-from archlang.elaborate.names import builtin
-from archlang.ir.graph import Attrs, Child, Constraint, Graph, Init, Node, Output, Program, Value, WeightDecl
+from archlang.ir.graph import Child, Graph, Init, Node, Output, Program, Value, WeightDecl
 from archlang.ir.paths import Paths, split_index
-from archlang.ops.base import REQUIRED, Context, registry
+from archlang.ops.base import registry
+from archlang.records import dataclass
 from archlang.report.diagnostic import Span
 from archlang.shapes.dim import Size, symbols
-from archlang.syntax.grammar import load_table
-from archlang.unparse.lines import Line, laid_out
-from archlang.unparse.values import label, literal, quoted, size_text, type_text
+from archlang.unparse.calls import Calls
+from archlang.unparse.conditions import where
+from archlang.unparse.draft import Draft
+from archlang.unparse.gathered import Gathered, gathered
+from archlang.unparse.inline import flows
+from archlang.unparse.lines import Line, Listed, Step
+from archlang.unparse.marks import Called, Marked, Marks, Width
+from archlang.unparse.names import free_name
+from archlang.unparse.values import label, literal, quoted, type_text
 
-__all__ = ["Unwritable", "Writer", "free_name"]
+__all__ = ["Setting", "Unwritable", "Writer"]
 
 HIDDEN = {"extern": "code of its own", "fixed_point": "an iterated inverse", "residual_log_det": "a log-determinant"}
 
@@ -31,34 +35,40 @@ class Unwritable(Exception):
         self.span = span
 
 
-def free_name(wanted: str, taken: Set[str]) -> str:
-    """An identifier that nothing else has: no name that is taken, no keyword, nothing of the language itself."""
-    name = re.sub(r"\W", "_", wanted) or "x"
-    name = f"x{name}" if name[0].isdigit() else name
-    found, n = name, 1
-    while found in taken or found in load_table().words or builtin(found) is not None:
-        n += 1
-        found = f"{name}_{n}"
-    return found
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """names: what blocks may be called; inlined: graphs, by id, that stand where they are used; alike: whether two
+    texts come to the same."""
+
+    program: Program
+    names: Set[str]
+    inlined: Set[int]
+    alike: Callable[[Marked, Marked], bool]
 
 
 class Writer:
-    """Writes one graph. blocks: the name of each graph's block, by id; kin: those that share the block with it."""
+    """Writes one graph. kin: the graphs that share the block with it."""
 
-    def __init__(self, graph: Graph, program: Program, blocks: Mapping[int, str], kin: Sequence[Graph]) -> None:
+    def __init__(self, graph: Graph, kin: Sequence[Graph], setting: Setting) -> None:
         self.graph = graph
         self.kin = kin
-        self.blocks = blocks
-        self.root = graph is program.root
-        self.sizes: Mapping[str, Size] = program.given if self.root else {}
+        self.setting = setting
+        self.marks = Marks()
+        self.root = graph is setting.program.root
+        self.sizes: Mapping[str, Size] = setting.program.given if self.root else {}
+        self.calls = Calls(self.marks, self.sizes)
+        self.lists: dict[tuple[int, ...], str] = {}  # names of lists, by the ids of their values
         self.paths = Paths(graph)
-        self.taken = {*blocks.values(), *graph.symbols, *(s for size in self.sizes.values() for s in symbols(size))}
+        self.taken = {*setting.names, *graph.symbols, *(s for size in self.sizes.values() for s in symbols(size))}
         self.values: dict[int, str] = {}
         self.modules = {slot: self.name(slot) for slot in graph.borrowed}  # what is named here, by its path
         self.slots = list(self.modules.values())
         self.uses: dict[int, int] = {}
         for value in (*(v for n in graph.nodes for v in n.inputs), *(v for o in graph.outputs for v in o.values)):
             self.uses[id(value)] = self.uses.get(id(value), 0) + 1
+        self.holders: dict[str, Value] = {}  # by an author's name, the value that has it now
+        self.place = {id(node): i for i, node in enumerate(graph.nodes)}
+        self.last = self._last_uses()
         self.shared = self._shared()
         self.renamed, self.new = self._streams()
 
@@ -85,6 +95,14 @@ class Writer:
             named.update(self.paths.canonical(path) for path in node.modules.values())
         return named | {path for path, count in uses.items() if count > 1}
 
+    def _last_uses(self) -> dict[int, int] | None:
+        """The node that reads a value last, by its place; None where names are not bound anew (streams, phases)."""
+        nodes = self.graph.nodes
+        if self.graph.reversible or any(node.phase is not None or node.op == "phase" for node in nodes):
+            return None
+        last = {id(value): i for i, node in enumerate(nodes) for value in node.inputs}
+        return last | {id(value): len(nodes) for output in self.graph.outputs for value in output.values}
+
     def _streams(self) -> tuple[dict[int, Value], set[int]]:
         """Which stream each value of a reversible block continues, and those that are new."""
         follows: dict[int, Value] = {}
@@ -97,15 +115,18 @@ class Writer:
         return follows, new
 
     # -- the block ---------------------------------------------------------------------------------------------------
-    def text(self) -> str:
+    def draft(self) -> Draft:
         """The whole block."""
-        docs = [f"## {line}".rstrip() for line in self.graph.doc.strip().splitlines()]
         inputs = self._inputs()
-        params = f"({', '.join(f'{name}: module' for name in self.slots)})" if self.slots else ""
-        word = "reversible block" if self.graph.reversible else "block"
-        body = ["    " + row for row in laid_out(self._lines())]
-        head = f"{word} {self.blocks[id(self.graph)]}{params}({inputs}){self._where()} {{"
-        return "\n".join([*docs, head, *body, "    " + self._returns(), "}", ""])
+        lines = [*self._lines()]
+        results = [self._returned(output) for output in self.graph.outputs if output.values]
+        last = lines[-1] if lines else Line()
+        if results == [*last.targets] and last.open and not self.graph.reversible and last.phase is None:
+            last.result, last.open = True, False
+        else:
+            lines.append(Line(text=f"return {', '.join(results)}"))
+        asked = where(self.graph, self.setting.program) if len(self.kin) == 1 else ""
+        return Draft(self.graph, tuple(self.slots), inputs, asked, lines, self.marks.all, self.taken)
 
     def _inputs(self) -> str:
         ports: dict[bool, list[str]] = {False: [], True: []}
@@ -116,25 +137,12 @@ class Writer:
                 self.fail("a list as an input")
             for value in port.values:
                 name = self.values[id(value)] = self.name(value.name or port.name)
+                self.holders[name] = value
                 kinds = [values[place].type for values in others]
-                ports[port.context].append(f"{name}: {type_text(value.type, self.sizes, kinds)}")
+                kind = type_text(value.type, self.sizes, kinds, lambda size: self.marks.put(Width(size)))
+                ports[port.context].append(f"{name}: {kind}")
                 place += 1
         return ", ".join(ports[False]) + (f"; {', '.join(ports[True])}" if ports[True] else "")
-
-    def _where(self) -> str:
-        """What the declarations of the graph asked of sizes, its own and those of the blocks that it calls."""
-        need = Context()
-        for node in self.graph.nodes:
-            if node.op in registry() and not node.inverted:
-                registry()[node.op].infer([v.type for v in node.inputs], node.attrs, need)
-        layers = {c.key for c in need.constraints}
-        asked = [c for c in self.graph.constraints if c.rule in ("language", "promise") and c.phase is None]
-        left = [c.at(self.sizes) for c in asked if c.key not in layers]
-        texts = dict.fromkeys(_condition(c) for c in left if c.known is None and c.symbols)
-        return f" where {' and '.join(texts)}" if texts and len(self.kin) == 1 else ""
-
-    def _returns(self) -> str:
-        return "return " + ", ".join(self._returned(output) for output in self.graph.outputs if output.values)
 
     def _returned(self, output: Output) -> str:
         items = ", ".join(self.values[id(v)] for v in output.values)
@@ -145,12 +153,19 @@ class Writer:
 
     # -- statements --------------------------------------------------------------------------------------------------
     def _lines(self) -> Iterator[Line]:
-        for node in self.graph.nodes:
+        over = 0  # nodes before this one are written
+        for place, node in enumerate(self.graph.nodes):
+            if place < over:
+                continue
             if node.log_det or node.op in HIDDEN:
                 self.fail(HIDDEN.get(node.op, "a log-determinant"), node.span)
             for path in dict.fromkeys([*(node.paths if node.op != "weight" else ()), *node.modules.values()]):
                 yield from self._named(path, node.phase)
-            if node.op == "weight":
+            found = gathered(self.graph, place, self._alike) if node.op == "concat" else None
+            if found is not None:
+                yield from self._gathered(found)
+                over = place + 2 * len(found.layers)
+            elif node.op == "weight":
                 yield Line(text=self._weight(self.graph.weights[self.paths.canonical(node.path or "")], node))
             elif node.op == "phase":
                 (train, evaluate), (out,) = (self.values[id(v)] for v in node.inputs), self._results(node)
@@ -160,44 +175,59 @@ class Writer:
             else:
                 yield self._step(node)
 
+    def _alike(self, a: Node, b: Node) -> bool:
+        """Whether new modules of two nodes are written the same."""
+        x, y = (self.paths.owned(node.path or "") for node in (a, b))
+        if x is None or y is None or {x.path, y.path} & self.shared or x.path in self.graph.aliases:
+            return False
+        return self.setting.alike(*((str(self._made(n, child)), self.marks.all) for n, child in ((a, x), (b, y))))
+
+    def _gathered(self, found: Gathered) -> Iterator[Line]:
+        """A list, and the loop in which it grows."""
+        name, index = self.name("seen"), self.name("i")
+        yield Line((name,), f"[{', '.join(self.values[id(v)] for v in found.first)}]")
+        for i, value in enumerate(found.values[len(found.first) :], len(found.first)):
+            self.values[id(value)] = f"{name}[{i}]"
+        self.lists[tuple(map(id, found.values))] = name
+        number = f"{index} + {found.start}" if found.start else index
+        step = f'{quoted(found.stem)[:-1]}{{{number}}}": '
+        join = self.calls.op("concat", found.joins[0].attrs, "concat", [f"*{name}"])
+        made = self._made(found.layers[0], self.paths.child(found.layers[0].path or ""))
+        stop = self.calls.number(len(found.layers), "count")
+        yield Line(text=f"for {index} in 0..{stop} {{ {name} += [{join} -> {step}{made}] }}")
+
     def _step(self, node: Node) -> Line:
         ins = [self.values[id(v)] for v in node.inputs]
         results = tuple(self._results(node))
-        alone = len(results) == 1 and self.uses.get(id(node.outputs[0]), 0) == 1 and not node.outputs[0].name
+        alone = len(results) == 1 and self._passes(node.outputs[0])
         if any(id(v) in self.new for v in node.outputs):
             return Line(text=f"new {results[0]} = {self._expression(node, ins)[0]}")
-        if node.path is None and not node.inverted and (len(ins) != 1 or not self._flows(node)):
+        if node.path is None and not node.inverted and (len(ins) != 1 or not flows(node)):
             text, operator = self._expression(node, ins)
             return Line(results, text, (), node.phase, operator=operator, open=alone)
         return Line(results, self._source(node, ins), (self._module(node, node.path),), node.phase, open=alone)
 
-    def _flows(self, node: Node) -> bool:
-        """Whether a weightless op of one wire reads well as a step, and means the op there."""
-        attrs, entry = node.attrs, registry()[node.op]
-        operator = getattr(entry, "symbol", None) is not None and attrs.get("other") is not None
-        return (
-            node.op not in BUILTINS
-            and node.op != "index"
-            and not operator
-            and not entry.inputs[0].variadic
-            and not entry.inputs[0].optional
-        )
+    def _passes(self, value: Value) -> bool:
+        """Whether a value needs no name: one statement reads it, and its author gave it none, or it is the result."""
+        once = self.uses.get(id(value), 0) == 1
+        return once and (not value.name or any(value in output.values for output in self.graph.outputs))
 
     def _expression(self, node: Node, ins: Sequence[str]) -> tuple[str, bool]:
         """A weightless op as a call, an index or an operator; whether it is the last."""
         attrs, entry = node.attrs, registry()[node.op]
         symbol = getattr(entry, "symbol", None)
         if node.op == "index" and attrs["items"]:
-            return f"{ins[0]}[{', '.join(self._item(item) for item in attrs['items'])}]", False
+            return f"{ins[0]}[{', '.join(self.calls.item(item) for item in attrs['items'])}]", False
         if symbol is not None and attrs["other"] is not None:
-            number = literal(attrs["other"], self.sizes)
+            number = self.calls.values(attrs["other"], "factor", atom=True)
             pair = (ins[0], f"({number})" if " " in number else number)
             return f" {symbol} ".join(reversed(pair) if attrs["reverse"] else pair), True
         if len(ins) == 2 and (symbol is not None or node.op == "matmul"):
             return f" {symbol or '@'} ".join(ins), True
         if any(param.kind == "axes" for param in entry.params):  # an axis may be called as an input is
-            return f"({', '.join(ins)}) -> {self._op(node.op, attrs)}", False
-        return self._op(node.op, attrs, ins), False
+            return f"({', '.join(ins)}) -> {self.calls.op(node.op, attrs, node.op)}", False
+        whole = self.lists.get(tuple(map(id, node.inputs)))
+        return self.calls.op(node.op, attrs, node.op, [f"*{whole}"] if whole else ins), False
 
     def _run(self, node: Node) -> Iterator[Line]:
         """Children of consecutive numbers, one after the other: a loop where they are not named."""
@@ -217,8 +247,9 @@ class Writer:
         index = self.name("i")
         text = quoted(f"{start[0]}." if start[0] else "")[:-1] + f'{{{index}}}"'
         step = f"{text}: {self._made(node, self.paths.child(paths[0]))}"
-        flow = Line(tuple(names), self._source(node, [*names, *context]), (step,)).rendered()[0]
-        loop = f"for {index} in {start[1]}..{start[1] + node.count} {{ {flow} }}"
+        flow = " -> ".join((self._source(node, [*names, *context]), step))
+        stop = self.calls.number(start[1] + node.count, "stop", "count")
+        loop = f"for {index} in {start[1]}..{stop} {{ {', '.join(names)} = {flow} }}"
         yield Line(text=loop, phase=node.phase)
 
     def _source(self, node: Node, ins: Sequence[str]) -> str:
@@ -229,7 +260,7 @@ class Writer:
         return f"({text})" if len(ins) > 1 or rest else text
 
     # -- modules -----------------------------------------------------------------------------------------------------
-    def _module(self, node: Node, path: str | None) -> str:
+    def _module(self, node: Node, path: str | None) -> Step:
         """The step of a flow: a named module, or a new one with its label."""
         if path is None:
             made = self._made(node, None)
@@ -237,7 +268,7 @@ class Writer:
         name = self.modules.get(self.paths.canonical(path))
         if name is not None:
             return f"~{name}" if node.inverted else name
-        return f"{label(path)}: {self._made(node, self.paths.child(path))}"
+        return _labelled(path, self._made(node, self.paths.child(path)))
 
     def _named(self, path: str, phase: str | None) -> Iterator[Line]:
         """Statements that name a module, where it needs a name and has none, and give it its further paths."""
@@ -252,51 +283,47 @@ class Writer:
         if child is None:
             self.fail(f"no module `{path}`")
         name = self.modules[path] = self.name(path.replace(".", "_"))
-        yield Line(text=f"{name} = {label(path)}: {self._made(user, child)}", phase=phase)
+        yield Line((name,), "", (_labelled(path, self._made(user, child)),), phase)
         for second in self.graph.aliases:
             if self.paths.canonical(second) == path:
                 yield Line(text=f"_ = {label(second)}: {name}", phase=phase)
 
-    def _made(self, node: Node | None, child: Child | None) -> str:
+    def _made(self, node: Node | None, child: Child | None) -> Step:
         """The call that makes a child (node: one that applies it, if there is one), or an op without weights."""
         if child is None:
             assert node is not None
-            return self._op(node.op, node.attrs)
+            return self.calls.op(node.op, node.attrs, node.op)
         if child.graph is None:
-            return self._op(str(child.op), child.attrs)
-        lent = [self._lent(node, slot) for slot in child.graph.borrowed]
-        return self.blocks[id(child.graph)] + (
-            f"({', '.join(lent)})" if lent or node is None or not node.inputs else ""
-        )
+            types = [v.type for v in node.inputs] if node is not None and not node.inverted else None
+            return self.calls.op(str(child.op), child.attrs, child.path, (), types)
+        if id(child.graph) in self.setting.inlined:
+            return self._composed(child.graph)
+        lent = tuple(self._lent(node, slot) for slot in child.graph.borrowed)
+        return self.marks.put(Called(id(child.graph), lent, node is not None and bool(node.inputs)))
+
+    def _composed(self, graph: Graph) -> Listed:
+        """A composition in place; what is counted makes a chain of it."""
+        paths = Paths(graph)
+        items: list[tuple[Step, ...]] = []
+        chained = graph.block == "chain" or len(graph.nodes) < 2 or any(node.count > 1 for node in graph.nodes)
+        for node in graph.nodes:
+            child = paths.owned(node.path) if node.path is not None else None
+            made = self._made(node, child)
+            if node.count > 1:
+                many = f"{made} for _ in 0..{self.calls.number(node.count, 'count')}"
+                items.append((many if len(graph.nodes) == 1 else f"*[{many}]",))
+            elif node.path is not None and split_index(node.path) is None:
+                items.append((_labelled(node.path, made),))
+            elif chained and isinstance(made, Listed) and not made.chained:
+                items.append(made.items[0])
+            else:
+                items.append((made,))
+        return Listed("", tuple(items) if chained else (tuple(step for item in items for step in item),), chained)
 
     def _lent(self, node: Node | None, slot: str) -> str:
         path = node.modules.get(slot) if node is not None else None
         name = self.modules.get(self.paths.canonical(path)) if path is not None else None
         return name if name is not None else self.fail(f"a module that is lent as `{slot}`")
-
-    def _op(self, op: str, attrs: Attrs, wires: Sequence[str] = ()) -> str:
-        """The call of an op: on wires, or as a module."""
-        entry = registry()[op]
-        args = entry.spell(attrs)
-        shown = [f"[{', '.join(wires)}]"] if wires and entry.inputs[0].variadic else [*wires]
-        named = False
-        for param in entry.params:
-            value: Any = args[param.name]
-            if param.kind == "axes":
-                shown += [f"{name}={literal(size, self.sizes)}" for name, size in value]
-            elif param.default is REQUIRED and not named:
-                shown.append(literal(value, self.sizes))
-            elif value != param.default or isinstance(value, bool) != isinstance(param.default, bool):
-                named = True
-                shown.append(f"{param.name}={literal(value, self.sizes)}")
-        return f"{op}({', '.join(shown)})" if shown else op
-
-    def _item(self, item: Any) -> str:
-        """An index."""
-        if not isinstance(item, tuple):
-            return literal(item, self.sizes)
-        start, stop, step = ("" if bound is None else literal(bound, self.sizes) for bound in item)
-        return f"{start}:{stop}" + (f":{step}" if step else "")
 
     def _weight(self, decl: WeightDecl, node: Node) -> str:
         (out,) = node.outputs
@@ -307,22 +334,32 @@ class Writer:
         word = "weight" if decl.kind == "parameter" else decl.kind
         other = f" as {quoted(decl.name)}" if name != decl.name else ""
         value = literal(decl.init or Init("zeros"), {})
-        return ", ".join([f"{word} {name}{other}: {type_text(out.type, {})} = {value}", *marks])
+        hints = ("size", f"{decl.name.rpartition('.')[2]}_size")
+        kind = type_text(out.type, {}, (), lambda size: self.calls.number(size, *hints))
+        return ", ".join([f"{word} {name}{other}: {kind} = {value}", *marks])
 
     def _results(self, node: Node) -> list[str]:
-        """Names for what a node gives; a stream keeps its name."""
+        """Names for what a node gives; a stream keeps its name, and so does what follows a value that nothing reads."""
         for value in node.outputs:
             old = self.renamed.get(id(value))
             if old is not None and id(old) in self.values:
                 self.values[id(value)] = self.values[id(old)]
             elif id(value) not in self.values:
-                self.values[id(value)] = self.name(value.name or (node.path or node.op).rpartition(".")[2])
+                self.values[id(value)] = self._follows(node, value) or self.name(
+                    value.name or (node.path or node.op).rpartition(".")[2]
+                )
+            if value.name:
+                self.holders[value.name] = value
         return [self.values[id(value)] for value in node.outputs]
 
+    def _follows(self, node: Node, value: Value) -> str | None:
+        """The name that the author gave to this value, and before to one that nothing reads any more."""
+        before = self.holders.get(value.name)
+        if not value.name or before is None or self.last is None or value.type.dtype != before.type.dtype:
+            return None
+        over = self.last.get(id(before), -1) <= self.place[id(node)]
+        return self.values[id(before)] if over and self.values[id(before)] == value.name else None
 
-def _condition(constraint: Constraint) -> str:
-    if constraint.cases:
-        cases = [" and ".join(map(_condition, case)) for case in constraint.cases]
-        return f"({' or '.join(f'({case})' for case in cases)})"
-    left, right = (size_text(size, "({} // {})".format) for size in (constraint.left, constraint.right))
-    return f"{left} {constraint.relation} {right}"
+
+def _labelled(path: str, made: Step) -> Step:
+    return f"{label(path)}: {made}" if isinstance(made, str) else Listed(f"{label(path)}: ", made.items, made.chained)

@@ -23,8 +23,8 @@ def quoted(text: str) -> str:
     return f'"{text}"'
 
 
-def literal(value: Attr, sizes: Mapping[str, Size]) -> str:
-    """A value of elaboration. sizes: what stands for symbols."""
+def literal(value: Attr, sizes: Mapping[str, Size], number: Callable[[int | float], str] = repr) -> str:
+    """A value of elaboration. sizes: what stands for symbols; number: how those of the value itself are written."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "true", False: "false"}[value]
     if isinstance(value, str):
@@ -37,8 +37,8 @@ def literal(value: Attr, sizes: Mapping[str, Size]) -> str:
             inner = ", ".join(literal(arg, sizes) for _, arg in value.args)
         return f"{value.name}({inner})" if inner else value.name
     if isinstance(value, tuple):
-        return f"[{', '.join(literal(item, sizes) for item in value)}]"
-    return repr(value)
+        return f"[{', '.join(literal(item, sizes, number) for item in value)}]"
+    return number(value)
 
 
 def size_text(size: Size, divided: Callable[[str, str], str] = "floor({} / {})".format) -> str:
@@ -65,11 +65,21 @@ def _grouped(size: Size, divided: Callable[[str, str], str]) -> str:
     return text if text.isalnum() else f"({text})"
 
 
-def type_text(kind: TensorType, sizes: Mapping[str, Size], others: Sequence[TensorType] = ()) -> str:
+def type_text(
+    kind: TensorType,
+    sizes: Mapping[str, Size],
+    others: Sequence[TensorType] = (),
+    number: Callable[[int], str] = repr,
+) -> str:
     """A declared type: `[B, 3, H, W]`, `i64[B, T]`; `_` where other types of the same wire have another size."""
+    found = [substitute(size, sizes) for size in kind.shape]
     dims = [
-        size_text(substitute(size, sizes)) if all(other.shape[d] == size for other in others) else "_"
-        for d, size in enumerate(kind.shape)
+        "_"
+        if any(other.shape[d] != kind.shape[d] for other in others)
+        else number(size)
+        if isinstance(size, int)
+        else size_text(size)
+        for d, size in enumerate(found)
     ]
     return f"{DTYPES.get(kind.dtype, '')}[{', '.join(dims)}]"
 

@@ -157,6 +157,17 @@ def test_mistakes_in_a_table(table: dict[str, Any], code: str, said: str) -> Non
     assert finding.code == code and said in finding.message + str(finding.help)
 
 
+@pytest.mark.parametrize(
+    ("spec", "entry", "most"),
+    [("resnet", "resnet152", 32), ("mobilenet_v2", "mobilenet_v2", 50), ("densenet", "densenet169", 32)],
+)
+def test_what_shrinks_alike_stays_a_page_of_text(spec: str, entry: str, most: int) -> None:
+    program = archlang.compile(f"specs/{spec}.arch", entry).program
+    groups = find(program)
+    text = to_arch(shrink(program, groups, by_ratio(groups, 0.5)))
+    assert len(text.splitlines()) <= most and max(map(len, text.splitlines())) <= 120
+
+
 @pytest.mark.parametrize("power", [1, 2])
 def test_the_smallest_weights_go_first(power: int) -> None:
     text = "block net(x: [B, 3]) { return x -> a: linear(6, bias=false) -> relu -> b: linear(2) }"
@@ -166,6 +177,44 @@ def test_the_smallest_weights_go_first(power: int) -> None:
     dropped = {1: {0, 3}, 2: {1, 3}}[power]  # sums 3, 4, 27, 3.5; squares 9, 8, 243, 4.25
     (kept,) = by_ratio(groups, 0.34, state, power).values()
     assert {*range(6)} - {*kept} == dropped
+
+
+def test_no_file_that_is_read_is_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.arch").write_text(NET, encoding="utf-8")
+    Path("small.pt").write_bytes(tensor_bytes(archlang.build("net.arch").state_dict(), False))
+    Path("small.json").write_text('{"body.0.fc1.weight[0]": 0.5}', encoding="utf-8")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for words, code in (
+        (["--ratio", "0.5", "--weights", "small.pt", "-o", "small.arch"], "ARC0910"),
+        (["--groups", "small.json", "-o", "small.arch"], "ARC0910"),
+        (["--ratio", "0.5", "-o", "net.arch"], "ARC0910"),
+        (["--ratio", "0.5", "-o", "other.json"], "ARC0901"),
+    ):
+        assert main(["prune", "net.arch", *words]) == 2
+        assert code in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text", "help"),
+    [
+        ("0.01", NET, "larger share"),
+        ("0.5", "block net(x: [B, 3]) { return x -> a: linear(6) -> n: layernorm -> b: linear(2) }", "prunes 1 more"),
+        ("0.5", "block net(x: [B, 3]) { return x -> a: linear(6) }", "archc groups"),
+    ],
+)
+def test_that_nothing_is_left_out_is_said(
+    ratio: str, text: str, help: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "net.arch"
+    path.write_text(text, encoding="utf-8")
+    assert main(["prune", str(path), "--ratio", ratio, "-o", str(tmp_path / "small.arch")]) == 0
+    said = capsys.readouterr()
+    assert "warning[ARC0812]: nothing is left out" in said.err and help in said.err
+    assert "0 channels out of 0 groups" in said.out
 
 
 @pytest.mark.parametrize("form", ["pt", "safetensors"])

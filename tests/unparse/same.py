@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from archlang.ir.graph import Graph, Node, Program
+from archlang.ir.graph import Constraint, Graph, Node, Program
 from archlang.ir.walk import parameters
-from archlang.shapes.dim import Size, substitute
+from archlang.shapes.dim import Size, difference, substitute
 
 __all__ = ["differences", "keys"]
 
@@ -70,11 +70,19 @@ def _graphs(x: Graph, y: Graph) -> Iterator[str]:
     if outs[0] != outs[1]:
         yield "the results differ"
     asked = [
-        {c.key for c in x.constraints if c.known is None},
-        {c.at(names).key for c in y.constraints if c.known is None},
+        {_asked(c) for c in x.constraints if c.known is None},
+        {_asked(c.at(names)) for c in y.constraints if c.known is None},
     ]
     if asked[0] != asked[1]:
         yield f"the constraints differ: {asked[0] ^ asked[1]}"
+
+
+def _asked(constraint: Constraint) -> tuple[object, ...]:
+    """What a constraint asks, however the sides of an equation are written."""
+    if constraint.cases or constraint.relation != "==":
+        return constraint.key
+    rest = difference(constraint.left, constraint.right)
+    return frozenset((rest, -rest)), "==", constraint.phase
 
 
 def _node(node: Node, place: dict[int, int], put: Any, slots: dict[str, str]) -> tuple[object, ...]:

@@ -80,18 +80,10 @@ block net(image: [B, 3, 2*h, W]) -> [B, 5] where W % 4 == 0 {
 WRITTEN = """\
 ## A unit.
 block unit_2(f: module)(x: [B, 8, H, W], s: [1, 8, 1, 1]) {
-    f_2 = x -> f
-    mul_2 = f_2 * s
-    add_2 = x + mul_2
-    return add_2
+    return x + ((x -> f) * s)
 }
 
-block chain_2(x: [B, 4, H, W]) {
-    x2 = x -> "0": conv(4, 1, bias=false) -> "1": conv(4, 1, bias=false) -> "2": conv(4, 1, bias=false)
-    return x2
-}
-
-block net(image: [B, 3, 2 * h, W]) where W - 4 * (W // 4) == 0 {
+block net(image: [B, 3, 2 * h, W]) where W % 4 == 0 {
     x = image -> stem: conv(8, [3, 5], padding=[1, 2], bias=false)
     weight gain as "layer.gain": [1, 8, 1, 1] = normal(std=0.5), frozen
     shared_0 = "shared.0": conv(8, 1)
@@ -105,12 +97,10 @@ block net(image: [B, 3, 2 * h, W]) where W - 4 * (W // 4) == 0 {
         x_5 = 0.9 * x_3
     }
     if training { phase = x_4 } else { phase = x_5 }
-    index_2 = phase[:, :, 1:-1]
-    pow_2 = index_2 ** 2
-    x_6 = pow_2 - 1
+    x_6 = (phase[:, :, 1:-1] ** 2) - 1
     x_7 = x_6 -> rearrange("b (c r) h w -> b c (h r) w", r=2)
-    fc = x_7 -> body: chain_2 -> global_avgpool -> fc: linear(5)
-    return fc
+    return x_7 -> body: chain([conv(4, 1, bias=false), conv(4, 1, bias=false), conv(4, 1, bias=false)])
+        -> global_avgpool -> fc: linear(5)
 }
 """
 
@@ -119,6 +109,84 @@ def test_the_text_reads_well() -> None:
     program = elaborated(TEXT)
     assert list(differences(program, again(program))) == []
     assert to_arch(program) == WRITTEN
+
+
+FAMILY = """\
+let he = kaiming_normal(mode="fan_out")
+
+## Narrow inside.
+block unit(width: int, stride: int = 1, drop: float = 0.0)(x) {
+    y = x -> a: conv(width, 1, stride, init=he) -> norm: batchnorm -> relu
+        -> b: conv(width, 3, padding=1, groups=width, init=he) -> c: conv(4 * width, 1, init=he) -> dropout(drop)
+    if stride != 1 or x.channels != 4 * width { x = x -> short: (conv(4 * width, 1, stride) -> batchnorm) }
+    return (x + y) -> relu
+}
+
+block dense(_ layers: [module])(x) {
+    seen = [x]
+    for layer in layers { seen += [layer(concat(seen))] }
+    return concat(seen)
+}
+
+fn layers(n: int) => ["layer{i + 1}": (conv(12, 1, bias=false) -> relu) for i in 0..n]
+fn small(n: int) => ["layer{i + 1}": conv(12, 1, bias=false) for i in 0..n]
+
+block net(x: [B, 3, H, W]) {
+    x = x -> stem: conv(16, 3, padding=1)
+    x = x -> one: chain([unit(16, drop=0.1), unit(16), unit(16)]) -> d1: dense(small(3))
+    x = x -> two: chain([unit(24, 2), unit(24, drop=0.1), unit(24)]) -> d2: dense(small(4))
+    x = x -> three: chain([unit(40, 2), unit(40), unit(40)]) -> d3: dense(layers(3))
+    return x -> global_avgpool -> fc: linear(5)
+}
+"""
+
+FAMILY_WRITTEN = """\
+let conv_init = kaiming_normal(mode="fan_out")
+
+## Narrow inside.
+block unit_2(width: int, stride: int, drop: float)(x: [B, _, H, W]) {
+    y = x -> a: conv(width, 1, stride=stride, init=conv_init) -> norm: batchnorm -> relu
+        -> b: conv(width, 3, padding=1, groups=width, init=conv_init) -> c: conv(4 * width, 1, init=conv_init)
+        -> dropout(p=drop)
+    x = x -> short: (conv(4 * width, 1, stride=stride) -> batchnorm)
+    return (x + y) -> relu
+}
+
+## Narrow inside.
+block unit_3(width: int, drop: float)(x: [B, _, H, W]) {
+    y = x -> a: conv(width, 1, init=conv_init) -> norm: batchnorm -> relu
+        -> b: conv(width, 3, padding=1, groups=width, init=conv_init) -> c: conv(4 * width, 1, init=conv_init)
+        -> dropout(p=drop)
+    return (x + y) -> relu
+}
+
+block dense(count: int)(x: [B, _, H, W]) {
+    seen = [x]
+    for i in 0..count { seen += [concat(seen) -> "layer{i + 1}": conv(12, 1, bias=false)] }
+    return concat(seen)
+}
+
+block dense_2(x: [B, 160, H, W]) {
+    seen = [x]
+    for i in 0..3 { seen += [concat(seen) -> "layer{i + 1}": (conv(12, 1, bias=false) -> relu)] }
+    return concat(seen)
+}
+
+block net(x: [B, 3, H, W]) {
+    x = x -> stem: conv(16, 3, padding=1)
+    x = x -> one: chain([unit_2(16, stride=1, drop=0.1), *[unit_3(16, drop=0.0) for _ in 0..2]]) -> d1: dense(3)
+    x = x -> two: chain([unit_2(24, stride=2, drop=0.0), unit_3(24, drop=0.1), unit_3(24, drop=0.0)])
+        -> d2: dense(4)
+    x = x -> three: chain([unit_2(40, stride=2, drop=0.0), *[unit_3(40, drop=0.0) for _ in 0..2]]) -> d3: dense_2
+    return x -> global_avgpool -> fc: linear(5)
+}
+"""
+
+
+def test_blocks_that_differ_in_numbers_are_one_block() -> None:
+    program = elaborated(FAMILY)
+    assert list(differences(program, again(program))) == []
+    assert to_arch(program) == FAMILY_WRITTEN
 
 
 def test_the_command_writes_a_spec(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
