@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from archlang.ir.graph import Attrs, Child, Graph, Node, TensorType, Value, WeightDecl, attr_at
+from archlang.ir.graph import Child, Graph, Node, TensorType, Value, WeightDecl, attrs_at
 from archlang.ir.paths import Paths
 from archlang.reversible import runs
 from archlang.shapes.dim import Size, substitute
@@ -22,7 +22,7 @@ class Plan:
         self.graph = graph
         self.key = (id(graph), tuple(env[name] for name in graph.symbols))
         self.types = {id(v): v.type.at(env) for v in graph.values}
-        self.attrs = [_attrs(node.attrs, env) for node in graph.nodes]
+        self.attrs = [attrs_at(node.attrs, env) for node in graph.nodes]
         self.sizes = [{name: substitute(s, env) for name, s in node.sizes.items()} for node in graph.nodes]
 
     def ins(self, node: Node) -> list[TensorType]:
@@ -81,7 +81,3 @@ def present(node: Node, training: bool) -> list[Value]:
         return list(node.outputs)
     kinds = [o.training for o in graph.outputs for _ in o.values]
     return [v for v, only in zip(node.outputs, kinds, strict=True) if training or not only]
-
-
-def _attrs(attrs: Attrs, env: Env) -> dict[str, Any]:
-    return {name: attr_at(value, env) for name, value in attrs.items()}

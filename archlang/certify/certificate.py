@@ -24,6 +24,7 @@ from archlang.loading import module_of, root_class
 from archlang.report.diagnostic import Diagnostic
 from archlang.shapes.dim import evaluate
 from archlang.verify.sets import PHASES, Domain, domain
+from archlang.verify.subject import shown
 from archlang.verify.text import set_text
 
 __all__ = ["Certificate", "Figure", "Ran", "Runner", "certify"]
@@ -280,11 +281,6 @@ class Runner:
 def _foreign(static: Cost) -> bool:
     """Whether the design has extern blocks, of which nothing is counted."""
     return any(name.startswith("extern ") for name in static.uncounted)
-
-
-def shown(sizes: Mapping[str, int]) -> str:
-    """`B = 2, H = 7`."""
-    return ", ".join(f"{name} = {n}" for name, n in sizes.items())
 
 
 def _shapes(found: Sequence[Any]) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from archlang.certify.certificate import NAMES, Certificate, Figure, Ran, shown
+from archlang.certify.certificate import NAMES, Certificate, Figure, Ran
 from archlang.certify.drift import Drift
+from archlang.verify.subject import shown
 
 __all__ = ["as_dict", "as_text"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from archlang.codegen.exprs import Abst
-from archlang.codegen.literals import exact
+from archlang.codegen.literals import exact, is_literal
 from archlang.codegen.names import Scope, identifier
 from archlang.codegen.printer import literal
 from archlang.ir.graph import Graph
@@ -99,7 +99,7 @@ class Arguments:
         for name in self._members[0].params:
             if all(name in m.params for m in self._members):
                 values = tuple(m.params[name] for m in self._members)
-                if len({exact(v) for v in values}) > 1 and all(_plain(v) for v in values):
+                if len({exact(v) for v in values}) > 1 and all(is_literal(v) for v in values):
                     yield name, values, _key(values)
 
     def _settle(self, leaf: Abst, hint: str) -> None:
@@ -183,12 +183,6 @@ def _best(hints: list[str]) -> str:
             if hint and hint.startswith(start):
                 return hint
     return "value"
-
-
-def _plain(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return all(_plain(v) for v in value)
-    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _key(values: tuple[Any, ...]) -> Hashable:

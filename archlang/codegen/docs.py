@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 
 from archlang.codegen.classes import Unit
-from archlang.codegen.literals import exact
+from archlang.codegen.literals import exact, is_literal
 from archlang.codegen.printer import WIDTH
 from archlang.report.diagnostic import Span
 
@@ -71,15 +71,9 @@ def headline(unit: Unit) -> str:
     parts: list[str] = []
     for name, value in first.params.items():
         same = len({exact(m.params.get(name)) for m in members}) == 1
-        parts.append(f"{name}={_value(value)}" if same and _shown(value) else name)
+        parts.append(f"{name}={_value(value)}" if same and is_literal(value) else name)
     title = f"{first.block}({', '.join(parts)})" if first.block else ""
     return escape(", ".join(t for t in (title, place(first.span)) if t))
-
-
-def _shown(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return all(_shown(v) for v in value)
-    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _value(value: Any) -> str:

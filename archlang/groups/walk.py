@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from archlang.ir.graph import CONTRACTIONS, Graph, Node, Program, TensorType, Value, WeightDecl, attr_at
+from archlang.ir.graph import CONTRACTIONS, Graph, Node, Program, TensorType, Value, WeightDecl, attrs_at
 from archlang.ir.paths import Paths, join
 from archlang.ops.axes import Axes
 from archlang.ops.base import Context, registry
@@ -39,13 +39,7 @@ class Frame:
 
     def attrs(self, node: Node) -> dict[str, Any]:
         """The node's attributes, with the root's symbols."""
-        return {name: attr_at(value, self.sizes) for name, value in node.attrs.items()}
-
-
-def _results(callee: Graph) -> int:
-    """How many values of the outputs are streams."""
-    kept = callee.outputs[: callee.proof.outputs] if callee.proof is not None else callee.outputs
-    return sum(len(output.values) for output in kept)
+        return attrs_at(node.attrs, self.sizes)
 
 
 class Walk:
@@ -88,7 +82,7 @@ class Walk:
         if not node.inverted:
             return self._forward(frame, place, node, ins)
         new = [tuple(self.ties.free(size) for size in frame.type(v).shape) for v in node.outputs]
-        context = ins[_results(node.callee) :] if node.callee is not None else []
+        context = ins[node.callee.carried :] if node.callee is not None else []
         for made, axes in zip(self._forward(frame, place, node, [*new, *context]), ins, strict=False):
             self.ties.pointwise((made, axes))
         return new
@@ -126,7 +120,7 @@ class Walk:
             inner = Frame(callee, sizes, self._full(frame, path), lent)
             frame.frames.setdefault(place, []).append(inner)
             outs = self._run(inner, ins)
-        at = _results(callee)
+        at = callee.carried
         return [*outs[:at], *total, *outs[at:]]
 
     def _contraction(self, frame: Frame, place: int, node: Node, ins: list[Axes]) -> Sequence[Axes]:

@@ -330,7 +330,7 @@ class _GraphCheck:
         if node.log_det:
             if callee.proof is None or node.inverted:
                 self.fail(f"`{callee.name}` has no proof, or runs backwards: it has no determinant", node)
-            k, m = len(callee.streams), _stream_outputs(callee)
+            k, m = len(callee.streams), callee.carried
             total = TensorType(callee.streams[0].type.shape[:1])
             ports, results = [*ports[:k], total, *ports[k:]], [*results[:m], total, *results[m:]]
         for what, values, types in (("input", node.inputs, ports), ("output", node.outputs, results)):
@@ -394,14 +394,8 @@ def _training_outputs(node: Node) -> list[bool]:
     if node.callee is None or node.inverted:
         return [False] * len(node.outputs)
     training = [output.training for output in node.callee.outputs for _ in output.values]
-    m = _stream_outputs(node.callee)
+    m = node.callee.carried
     return [*training[:m], False, *training[m:]] if node.log_det else training
-
-
-def _stream_outputs(callee: Graph) -> int:
-    """How many values of the outputs are streams."""
-    outputs = callee.outputs[: callee.proof.outputs] if callee.proof is not None else callee.outputs
-    return sum(len(output.values) for output in outputs)
 
 
 def _tensor(decl: WeightDecl) -> tuple[str, tuple[int, ...], str, str]:

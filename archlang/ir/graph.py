@@ -49,6 +49,7 @@ __all__ = [
     "Value",
     "WeightDecl",
     "attr_at",
+    "attrs_at",
 ]
 
 
@@ -105,6 +106,11 @@ def attr_at(attr: Attr, sizes: Mapping[str, Size]) -> Attr:
     if isinstance(attr, Init):
         return Init(attr.name, tuple((name, attr_at(a, sizes)) for name, a in attr.args))
     return attr
+
+
+def attrs_at(attrs: Attrs, sizes: Mapping[str, Size]) -> dict[str, Any]:
+    """Attributes with sizes put in for symbols."""
+    return {name: attr_at(attr, sizes) for name, attr in attrs.items()}
 
 
 @dataclass(eq=False, slots=True)
@@ -341,6 +347,12 @@ class Graph:
     def results(self) -> list[Value]:
         """What comes out: the values of all outputs, in order; those of training, too."""
         return [v for output in self.outputs for v in output.values]
+
+    @property
+    def carried(self) -> int:
+        """How many of the results, the first ones, are streams: those that the proof says; without one, all."""
+        outputs = self.outputs if self.proof is None else self.outputs[: self.proof.outputs]
+        return sum(len(output.values) for output in outputs)
 
     @property
     def streams(self) -> tuple[Value, ...]:

@@ -185,6 +185,10 @@ class Interpolate(Op):
 _WINDOW = (("dilation", 1), ("padding", 0), ("stride", 1))
 
 
+def _named(attrs: Attrs) -> tuple[Kw, ...]:
+    return kwargs(*((name, attrs[name], default) for name, default in _WINDOW))
+
+
 def _window(op: str, args: Mapping[str, Attr]) -> dict[str, Attr]:
     least = {"kernel_size": 1, "dilation": 1, "padding": 0, "stride": 1}
     return {name: per_dim(op, name, args[name], 2, least=bound) for name, bound in least.items()}
@@ -223,19 +227,16 @@ class Unfold(Op):
         columns = _positions(self.name, x.shape[2:], attrs, cx)
         return (TensorType((x.shape[0], x.shape[1] * prod(attrs["kernel_size"]), columns), x.dtype),)
 
-    def _named(self, attrs: Attrs) -> tuple[Kw, ...]:
-        return kwargs(*((name, attrs[name], default) for name, default in _WINDOW))
-
     def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
         (x,) = ins
         (windows,), kernel = cx.window(self.name, x[2:], outs[0].shape[2:], attrs["kernel_size"])
         return cx.says((x[0], cx.product(x[1], *kernel), windows))
 
     def module(self, attrs: Attrs) -> Call:
-        return Call("nn.Unfold", (collapsed(attrs["kernel_size"]),), self._named(attrs))
+        return Call("nn.Unfold", (collapsed(attrs["kernel_size"]),), _named(attrs))
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
-        return Call("F.unfold", (In(0), collapsed(attrs["kernel_size"])), self._named(attrs))
+        return Call("F.unfold", (In(0), collapsed(attrs["kernel_size"])), _named(attrs))
 
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         import torch.nn.functional as F
@@ -269,9 +270,6 @@ class Fold(Op):
     def _args(self, attrs: Attrs) -> tuple[Lit, ...]:
         return collapsed(attrs["output_size"]), collapsed(attrs["kernel_size"])
 
-    def _named(self, attrs: Attrs) -> tuple[Kw, ...]:
-        return kwargs(*((name, attrs[name], default) for name, default in _WINDOW))
-
     def channels(self, cx: Ties, ins: Sequence[Axes], outs: Sequence[TensorType], attrs: Attrs) -> Tied:
         (x,) = ins
         inner, *kernel = cx.factor(x[1], (outs[0].shape[1], *attrs["kernel_size"]))
@@ -279,10 +277,10 @@ class Fold(Op):
         return cx.says((x[0], inner, *spatial))
 
     def module(self, attrs: Attrs) -> Call | None:
-        return None if _is_symbolic(attrs["output_size"]) else Call("nn.Fold", self._args(attrs), self._named(attrs))
+        return None if _is_symbolic(attrs["output_size"]) else Call("nn.Fold", self._args(attrs), _named(attrs))
 
     def call(self, attrs: Attrs, inputs: int) -> Expr:
-        return Call("F.fold", (*wires(inputs), *self._args(attrs)), self._named(attrs))
+        return Call("F.fold", (*wires(inputs), *self._args(attrs)), _named(attrs))
 
     def run(self, ins: Sequence[Any], weights: Mapping[str, Any], attrs: Attrs, training: bool) -> Any:
         import torch.nn.functional as F

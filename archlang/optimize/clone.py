@@ -14,7 +14,7 @@ from archlang.ir.graph import (
     Proof,
     Step,
     Value,
-    attr_at,
+    attrs_at,
 )
 from archlang.records import replace
 from archlang.shapes.dim import Size, substitute
@@ -41,7 +41,7 @@ def copy_node(node: Node, values: dict[int, Value], sizes: Mapping[str, Size], g
     """A copy over the copies of its inputs, with fresh outputs, which are put into `values`."""
     for value in node.outputs:
         values[id(value)] = Value(value.type.at(sizes), value.name)
-    attrs = {name: attr_at(a, sizes) for name, a in node.attrs.items()} if sizes else dict(node.attrs)
+    attrs = attrs_at(node.attrs, sizes) if sizes else dict(node.attrs)
     callee = node.callee if node.callee is None else graphs.get(id(node.callee), node.callee)
     inner = {name: substitute(s, sizes) for name, s in node.sizes.items()} if sizes else dict(node.sizes)
     return Node(

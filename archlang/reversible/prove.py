@@ -394,7 +394,7 @@ class Prover(Judge):
             return len(node.outputs)
         proof = proved(node.callee)
         assert proof is not None
-        return sum(len(output.values) for output in node.callee.outputs[: proof.outputs])
+        return node.callee.carried
 
     def not_invertible(self, node: Node, value: Value, span: Span | None) -> NoReturn:
         inner = refusal(node.callee) if node.callee is not None else None
