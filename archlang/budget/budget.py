@@ -6,19 +6,20 @@ from collections.abc import Mapping, Sequence
 
 from archlang.analyze.cost import recorded
 from archlang.analyze.plan import Plans
-from archlang.budget.course import Choice, Plan, cheapest, least, measure
+from archlang.budget.course import Choice, Plan, measure
+from archlang.budget.order import orders
 from archlang.budget.rewrite import Planned, planned
 from archlang.budget.schedule import Schedule, scheduled
+from archlang.budget.search import Search
 from archlang.budget.sheet import Facts, Sheet, macs_of
 from archlang.budget.stages import Stages
 from archlang.ir.graph import Program
-from archlang.records import dataclass
+from archlang.records import dataclass, replace
 from archlang.reversible.kept import Anchors
 
 __all__ = ["Budget", "Fit", "Layout", "layout_of"]
 
 OPENED = 16  # a callee that keeps more than such a part of all is opened
-UNBOUNDED = 1 << 62
 
 
 class Layout:
@@ -34,11 +35,15 @@ class Layout:
         sheet = Sheet(facts, lambda unit: unit.inner * OPENED > total)
         self.level = sheet.lay(self.trace, sheet.numbered(self.trace.inputs))
         self.course = sheet.course()
+        self.search = Search(self.course)
 
     def within(self, memory: int) -> Fit | None:
         """The cheapest plan that is found, with equal decisions side by side."""
-        found = cheapest(self.course, memory)
-        return None if found is None else Fit(measure(self.course, self._tidied(found.choices, memory)), self)
+        found = self.search.within(memory)
+        if found is None:
+            return None
+        tidied = measure(self.course, self._tidied(found.choices, memory))
+        return Fit(replace(tidied, bound=found.bound), self)
 
     def _tidied(self, choices: Sequence[Choice], memory: int) -> Sequence[Choice]:
         """The same choices with those of equal units side by side, where that needs no more memory.
@@ -66,7 +71,8 @@ class Layout:
 @dataclass(frozen=True, slots=True)
 class Fit:
     """A plan, in bytes and MACs. kept: at the end of the forward pass; peak: the most at one time in the backward pass;
-    again: what the backward pass evaluates again; layout: whose parts it is about. See docs/memory.md."""
+    again: what the backward pass evaluates again; bound: what no plan of these parts has less of, where that is known;
+    layout: whose parts it is about. See docs/memory.md."""
 
     plan: Plan
     layout: Layout | None = None
@@ -83,15 +89,19 @@ class Fit:
     def again(self) -> int:
         return macs_of(self.plan.cost)
 
+    @property
+    def bound(self) -> int:
+        return macs_of(self.plan.bound)
+
 
 class Budget:
     """What the training of a program at given sizes can do about its memory.
 
     sizes: a number for each symbol of the inputs. `stored` records all; `least` has the least peak. `macs` are those of
-    a forward pass; `uncounted` names what the figures lack, as in `analyze.Cost`. `layouts`: the program as it is, and
-    with its stages written out, where that differs; the better plan is taken. overlap: what is undone is so on two
-    streams of a GPU; dtype: what branches of reversible blocks are trained in, by which anchors stand (bytes are those
-    of float32). Raises ValueError where a size has no number.
+    a forward pass; `uncounted` names what the figures lack, as in `analyze.Cost`. `layouts`: the program as it is, with
+    its stages written out, and with nodes in another order, where that differs; the best plan is taken. overlap: what is
+    undone is so on two streams of a GPU; dtype: what branches of reversible blocks are trained in, by which anchors
+    stand (bytes are those of float32). Raises ValueError where a size has no number.
     """
 
     def __init__(
@@ -101,29 +111,29 @@ class Budget:
         self.sizes = dict(sizes)
         if missing := [name for name in program.root.symbols if name not in sizes]:
             raise ValueError(f"no number for {', '.join(missing)}")
-        written = Stages(program)
-        every = [Stages(program, write=False), *([written] if written.program.root is not program.root else [])]
-        self.layouts = [Layout(stages, sizes, overlap, dtype) for stages in every]
-        first = self.layouts[0]
+        first = Layout(Stages(program, write=False), sizes, overlap, dtype)
+        found = orders(first.trace)
+        others = [Stages(program), *([Stages(program, orders=found)] if found else [])]
+        others = [stages for stages in others if stages.program.root is not program.root]
+        self.layouts = [first, *(Layout(stages, sizes, overlap, dtype) for stages in others)]
         macs = first.trace.work.macs
         assert isinstance(macs, int)
         self.macs = macs
         self.uncounted = tuple(sorted(first.trace.uncounted))
-        stored = cheapest(first.course, UNBOUNDED, limit=1)
-        assert stored is not None  # to store is always a choice
-        self.stored = Fit(stored, first)
-        smallest = [Fit(plan, layout) for layout in self.layouts if (plan := least(layout.course)) is not None]
-        self.least = min(smallest, key=lambda fit: fit.peak)
-        self.least = self.within(self.least.peak) or self.least
+        self.stored = Fit(first.search.stored(), first)
+        least = self.within(min(layout.search.least() for layout in self.layouts))
+        assert least is not None
+        self.least = least
 
     def within(self, memory: int) -> Fit | None:
         """The plan that evaluates the least again, of those that need at most so many bytes at their peak."""
-        best: Fit | None = None
+        found: list[Fit] = []
         for layout in self.layouts:
-            found = layout.within(memory) if best is None or best.again else None
-            if found is not None and (best is None or found.again < best.again):
-                best = found
-        return best or (self.least if memory >= self.least.peak else None)
+            if all(fit.again for fit in found) and (fit := layout.within(memory)) is not None:
+                found.append(fit)
+        best = min(found, key=lambda fit: fit.again, default=None)
+        bound = min((fit.plan.bound for fit in found), default=0)
+        return best and replace(best, plan=replace(best.plan, bound=bound))
 
     def curve(self, points: int) -> list[Fit]:
         """From the least memory to where all is stored, in equal steps of memory."""

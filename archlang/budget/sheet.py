@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from archlang.analyze.plan import Plans
 from archlang.analyze.trace import Trace
 from archlang.budget.choices import Regions, again, recorded, repeated
-from archlang.budget.course import Choice, Course, moments, tradeoffs
+from archlang.budget.course import Choice, Course, moments
 from archlang.budget.schedule import Schedule, scheduled
+from archlang.budget.tradeoffs import tradeoffs
 from archlang.budget.units import Level, Numbers, Reach, Unit, Way, What, by_node
 from archlang.ir.graph import CONTRACTIONS, Node, Program
 from archlang.ops.base import registry

@@ -3,7 +3,7 @@ network into the next. A chain that no decision runs through an end of is put ba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from archlang.budget.schedule import Decision, Schedule
@@ -30,16 +30,18 @@ class _Written:
 
 
 class Stages:
-    """`program` is the network with its chains written out, with the same paths (the network itself without `write`).
-    Reversible blocks stay as they are: they are undone as they were proved."""
+    """`program` is the network with its chains written out, with the same paths (`write`), and the nodes of graphs in
+    other orders (`orders`, by the ids of graphs). Reversible blocks stay as they are: they are undone as they were
+    proved."""
 
-    def __init__(self, program: Program, write: bool = True) -> None:
+    def __init__(self, program: Program, write: bool = True, orders: Mapping[int, Sequence[int]] | None = None) -> None:
+        self.orders = orders or {}
         self.names = {graph.name for graph in program.graphs}
         self._kept = rebuildable(program)
         self._written: dict[int, _Written] = {}
         self._made: dict[int, Graph] = {}
-        for graph in program.graphs if write else ():  # callees come first
-            self._made[id(graph)] = self._write(graph)
+        for graph in program.graphs if write or orders else ():  # callees come first
+            self._made[id(graph)] = self._write(graph, write)
         root = self._made.get(id(program.root), program.root)
         self.program = program if root is program.root else Program.of(root, program.given)
 
@@ -54,16 +56,18 @@ class Stages:
         folding = _Folding(graph, written, schedule)
         return folding.graph, folding.schedule
 
-    def _write(self, graph: Graph) -> Graph:
+    def _write(self, graph: Graph, write: bool) -> Graph:
         if graph.proof is not None or graph.reversible or id(graph) in self._kept:
             return graph
         callees = {id(g): made for g in _called(graph) if (made := self._made[id(g)]) is not g}
         chained = _calling(graph, callees) if callees else graph
+        if id(graph) in self.orders:
+            chained = replace(chained, nodes=[chained.nodes[i] for i in self.orders[id(graph)]])
         reach, narrow = Reach(chained), _narrow(chained)
         stages = frozenset(
             i
             for i, node in enumerate(chained.nodes)
-            if self._stage(node, reach) and not narrow.isdisjoint({i, i + 1} - {0, len(chained.nodes)})
+            if write and self._stage(node, reach) and not narrow.isdisjoint({i, i + 1} - {0, len(chained.nodes)})
         )
         made = _opened(chained, stages)
         if made is not graph:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from archlang.budget.course import chain, cheapest, least
+from archlang.budget.course import chain
+from archlang.budget.search import Search
 
 __all__ = ["Chain", "Plans", "differs", "random_chain"]
 
@@ -86,13 +87,12 @@ class Plans:
 
 def differs(of: Chain, rng: random.Random, budgets: int) -> Sequence[str]:
     """What the search finds worse than, or other than, the best of all plans: at the least memory and at others."""
-    plans, course = Plans(of), chain(*of)
+    plans, search = Plans(of), Search(chain(*of))
     lowest = int(plans.peak.min())
-    smallest = least(course)
-    found = [] if smallest is not None and smallest.peak == lowest else [f"least {smallest}, not {lowest}"]
-    found += ["a plan below the least peak"] if cheapest(course, lowest - 1) is not None else []
+    found = [] if search.least() == lowest else [f"least {search.least()}, not {lowest}"]
+    found += ["a plan below the least peak"] if search.within(lowest - 1) is not None else []
     for memory in (lowest, int(plans.peak.max()), *(int(rng.choice(plans.peak)) for _ in range(budgets))):
-        plan = cheapest(course, memory)
-        if plan is None or (plan.cost, plan.kept) != plans.best(memory) or plan.peak > memory:
+        plan = search.within(memory)
+        if plan is None or (plan.cost, plan.kept) != plans.best(memory) or plan.peak > memory or plan.bound > plan.cost:
             found.append(f"at {memory}: {plan}, not {plans.best(memory)}")
     return found

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from archlang.budget.course import Choice, Course, Plan, chain, cheapest, least, measure, moments, tradeoffs
+from archlang.budget.course import Choice, Course, Plan, chain, measure, moments
+from archlang.budget.search import Search
+from archlang.budget.tradeoffs import tradeoffs
 from archlang.records import replace
 from tests.budget.brute import Chain, Plans, differs, random_chain
 
@@ -53,17 +55,16 @@ def random_course(rng: random.Random, n: int) -> Course:
 
 
 def compare(course: Course, rng: random.Random, budgets: int) -> None:
-    plans = [figures(course, plan) for plan in every(course)]
-    smallest = least(course)
-    assert smallest is not None
-    assert smallest.peak == min(peak for _, peak, _ in plans)
-    assert cheapest(course, smallest.peak - 1) is None
+    plans, search = [figures(course, plan) for plan in every(course)], Search(course)
+    assert search.least() == min(peak for _, peak, _ in plans)
+    assert search.within(search.least() - 1) is None
     peaks = [peak for _, peak, _ in plans]
-    for memory in (smallest.peak, max(peaks), *(rng.choice(peaks) for _ in range(budgets))):
-        found = cheapest(course, memory)
+    for memory in (search.least(), max(peaks), *(rng.choice(peaks) for _ in range(budgets))):
+        found = search.within(memory)
         assert found is not None
         best = min((cost, kept) for cost, peak, kept in plans if peak <= memory)
         assert (found.cost, found.kept) == best
+        assert found.bound == found.cost
         assert figures(course, list(found.choices)) == (found.cost, found.peak, found.kept)
         assert found.peak <= memory
 
@@ -107,11 +108,9 @@ def test_tradeoffs_are_the_front_of_all_plans(seed: int) -> None:
 
 def test_a_uniform_chain_is_cut_into_equal_segments() -> None:
     """Of 16 equal parts with tensors of their own size, four segments of four need the least."""
-    course = chain([0] * 16, [1] * 17, [1] * 16)
-    smallest = least(course)
-    assert smallest is not None
-    assert smallest.peak <= 4 + 3
-    whole = cheapest(course, 16)
+    search = Search(chain([0] * 16, [1] * 17, [1] * 16))
+    assert search.least() <= 4 + 3
+    whole = search.within(16)
     assert whole is not None and (whole.cost, whole.kept) == (0, 16)
 
 
@@ -119,23 +118,25 @@ def test_a_long_chain_is_planned_within_its_budget() -> None:
     """With more plans than are followed, what is found still keeps to the budget, and costs less with more memory."""
     rng = random.Random(0)
     course = chain(*random_chain(rng, 60, undone=False))
-    smallest = least(course)
-    assert smallest is not None
+    search = Search(course, followed=40)
     costs = []
-    for memory in (smallest.peak, 2 * smallest.peak, 4 * smallest.peak):
-        found = cheapest(course, memory, limit=40)
+    for memory in (search.least(), 2 * search.least(), 4 * search.least()):
+        found = search.within(memory)
         assert found is not None and found.peak <= memory
-        assert measure(course, found.choices) == found
+        assert replace(measure(course, found.choices), bound=found.bound) == found
+        best = Search(course).within(memory)
+        assert best is not None and found.bound <= best.cost <= found.cost
         costs.append(found.cost)
     assert costs == sorted(costs, reverse=True)
 
 
 def test_what_cannot_be_covered_has_no_plan() -> None:
     gap = Course(2, [1], [Choice(0, 1, frozenset({0}), 0, 0, 0)])
-    assert cheapest(gap, 100) is None
-    assert least(gap) is None
+    assert Search(gap).within(100) is None
+    with pytest.raises(ValueError, match="cover"):
+        Search(gap).least()
     assert tradeoffs(gap, 10) == []
-    assert cheapest(Course(0, [], []), 0) == Plan((), 0, 0, 0)
+    assert Search(Course(0, [], [])).within(0) == Plan((), 0, 0, 0)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -1,0 +1,156 @@
+"""Orders of a graph's nodes in which few bytes wait: what is evaluated again can only be consecutive nodes.
+
+A network of several branches is written in some order of them, often a layer of each in turn. Where one branch is
+finished before the next begins, little else waits meanwhile, and a stretch of it can be evaluated again from little. To
+find the order with the fewest bytes is NP-hard (minimum linear arrangement); two heuristics are tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from archlang.analyze.trace import Step, Trace
+from archlang.budget.units import by_node
+from archlang.ir.graph import CONTRACTIONS, Graph, Node, Program
+from archlang.ir.paths import Paths
+from archlang.ops.base import registry
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+__all__ = ["orders"]
+
+GAIN = 0.97  # an order is worth it where the bytes that wait, over all places, are at most so many times as before
+
+
+def orders(trace: Trace) -> dict[int, list[int]]:
+    """By the id of a graph, the places of its nodes in a better order; for all graphs below a trace for which one is
+    found."""
+    found: dict[int, list[int]] = {}
+    seen: set[int] = set()
+    waiting = [trace]
+    while waiting:
+        trace = waiting.pop()
+        assert trace.plan is not None
+        graph = trace.plan.graph
+        if id(graph) in seen:
+            continue
+        seen.add(id(graph))
+        waiting += [step.trace for step in trace.steps if step.trace is not None]
+        if not graph.sequential and all(_free(node) for node in graph.nodes):
+            order = _better(graph, _Waiting(graph, trace))
+            if order is not None:
+                found[id(graph)] = order
+    return found
+
+
+def _free(node: Node) -> bool:
+    plain = node.phase is None and not node.inverted and not node.log_det and not node.modules
+    return plain and node.op not in ("extern", "phase", *CONTRACTIONS)
+
+
+class _Waiting:
+    """The tensors of a graph: who makes each, who reads it, and its bytes."""
+
+    def __init__(self, graph: Graph, trace: Trace) -> None:
+        self.count = len(graph.nodes)
+        self.maker: dict[int, int] = {}
+        self.readers: dict[int, set[int]] = {}
+        self.sizes: dict[int, int] = {}
+        self.gives: list[set[int]] = [set() for _ in range(self.count)]
+        self.takes: list[set[int]] = [set() for _ in range(self.count)]
+        for index, _, steps in by_node(trace):
+            self._read(index, steps)
+
+    def _read(self, index: int, steps: Sequence[Step]) -> None:
+        for storage in steps[0].ins:
+            if id(storage) in self.maker:
+                self.takes[index].add(id(storage))
+                self.readers[id(storage)].add(index)
+        for storage in steps[-1].outs:
+            assert isinstance(storage.bytes, int)
+            if id(storage) not in self.maker and not storage.own:
+                self.maker[id(storage)] = index
+                self.readers[id(storage)] = set()
+                self.sizes[id(storage)] = storage.bytes
+                self.gives[index].add(id(storage))
+
+    def bytes(self, order: Sequence[int]) -> int:
+        """Bytes that wait for their last reader, over all places of an order."""
+        place = {node: i for i, node in enumerate(order)}
+        return sum(
+            self.sizes[tensor] * (max(place[i] for i in readers) - place[self.maker[tensor]])
+            for tensor, readers in self.readers.items()
+            if readers
+        )
+
+
+def _better(graph: Graph, waiting: _Waiting) -> list[int] | None:
+    view = _view(graph)
+    written = list(range(len(graph.nodes)))
+    best = min((_depth_first(view), _greedy(view, waiting)), key=waiting.bytes)
+    return best if waiting.bytes(best) <= GAIN * waiting.bytes(written) else None
+
+
+def _view(graph: Graph) -> nx.DiGraph[int]:
+    """The nodes by their places, with an edge from one that must come before another to that."""
+    import networkx as nx  # heavy: only who plans pays for it
+
+    view: nx.DiGraph[int] = nx.DiGraph()
+    view.add_nodes_from(range(len(graph.nodes)))
+    maker = {id(v): i for i, node in enumerate(graph.nodes) for v in node.outputs}
+    for i, node in enumerate(graph.nodes):
+        view.add_edges_from((maker[id(v)], i) for v in node.inputs if id(v) in maker)
+    paths, rows = Paths(graph), dict[object, list[int]]()
+    for i, node in enumerate(graph.nodes):
+        for effect in _effects(node, paths):
+            rows.setdefault(effect, []).append(i)
+    for row in rows.values():
+        view.add_edges_from(pairwise(row))
+    return view
+
+
+def _effects(node: Node, paths: Paths) -> Iterator[object]:
+    """What a node draws from, or writes to: those with the same must keep their order."""
+    below = [node] if node.callee is None else [n for g in Program.of(node.callee).graphs for n in g.nodes]
+    ops = [(op, n.attrs) for n in below if (op := registry().get(n.op)) is not None]
+    if any("random" in op.effects(attrs) for op, attrs in ops):
+        yield "random"
+    if node.path is not None and any(op.written(attrs) for op, attrs in ops):
+        yield id(paths.owned(node.path))
+
+
+def _depth_first(view: nx.DiGraph[int]) -> list[int]:
+    """Each branch as a whole, before the next."""
+    import networkx as nx
+
+    reverse = view.reverse()
+    reverse.add_node(-1)  # behind all results
+    reverse.add_edges_from((-1, node) for node in view if not view.out_degree(node))
+    return list(nx.dfs_postorder_nodes(reverse, -1))[:-1]
+
+
+def _greedy(view: nx.DiGraph[int], waiting: _Waiting) -> list[int]:
+    """Of the nodes that can be next, always the one after which the fewest bytes wait."""
+    left = {tensor: set(readers) for tensor, readers in waiting.readers.items()}
+    missing = dict(view.in_degree())
+
+    def more(node: int) -> tuple[int, int]:
+        made = sum(waiting.sizes[t] for t in waiting.gives[node] if left[t])
+        return made - sum(waiting.sizes[t] for t in waiting.takes[node] if left[t] == {node}), node
+
+    ready = [node for node in view if not missing[node]]
+    found: list[int] = []
+    while ready:
+        node = min(ready, key=more)
+        ready.remove(node)
+        found.append(node)
+        for tensor in waiting.takes[node]:
+            left[tensor].discard(node)
+        for after in view.successors(node):
+            missing[after] -= 1
+            if not missing[after]:
+                ready.append(after)
+    return found

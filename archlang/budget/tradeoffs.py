@@ -1,0 +1,52 @@
+"""Ways to train a part of a network, before it is known how much memory there will be for it."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+
+from archlang.budget.course import Course, Plan, measure
+from archlang.budget.states import Label, State, States, choices_of
+
+__all__ = ["tradeoffs"]
+
+
+def tradeoffs(course: Course, limit: int) -> list[Plan]:
+    """Plans of which none is at least as good as another in what it keeps, its peak and its cost; about `limit` of
+    them, the smallest and the cheapest among them. Plans that keep other tensors that last are not compared."""
+    places = States(course).places
+    places[0][0].labels = [(0, 0, None, None, 0)]
+    for states in places[:-1]:
+        there = [state for state in states if state.labels]
+        some = max(8, 2 * limit // max(2, len(there)))
+        for state in there:
+            _follow(state, some)
+    labels = [label for state in places[-1] for label in _front(state.labels, limit)]
+    return [measure(course, choices_of(label)) for label in labels]
+
+
+def _follow(state: State, limit: int) -> None:
+    """Extends the labels of a state; the last figure of a label is its peak."""
+    front = _front(state.labels, limit)
+    for target, more, held, cost, choice in state.arcs:
+        for label in front:
+            peak = max(label[4], label[0] + held)
+            target.labels.append((label[0] + more, label[1] + cost, label, choice, peak))
+
+
+def _front(labels: list[Label], limit: int) -> list[Label]:
+    """The labels that no other one is as good as in all figures, thinned out: the smallest, and the cheapest in each of
+    `limit` intervals of sizes."""
+    found: list[Label] = []
+    for label in sorted(labels, key=itemgetter(1, 0, 4)):
+        if not any(other[0] <= label[0] and other[4] <= label[4] for other in found):
+            found.append(label)
+    if len(found) <= limit:
+        return found
+    found.sort(key=itemgetter(0))
+    low, high = found[0][0], found[-1][0]
+    buckets: dict[int, Label] = {}
+    for label in found[1:]:
+        place = (label[0] - low) * limit // (high - low + 1)
+        if place not in buckets or (label[1], label[4]) < (buckets[place][1], buckets[place][4]):
+            buckets[place] = label
+    return [found[0], *buckets.values()]
