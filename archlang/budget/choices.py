@@ -17,7 +17,7 @@ from archlang.reversible.undoing import blocks_in
 __all__ = ["Regions", "Span", "again", "recorded", "repeated"]
 
 CUTS = 72  # places of a graph where what is evaluated again may begin or end, if it is longer than
-SHORT = 8  # units
+SHORT = 16  # units
 
 
 def recorded(level: Level) -> Iterator[Choice]:

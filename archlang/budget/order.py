@@ -7,7 +7,7 @@ find the order with the fewest bytes is NP-hard (minimum linear arrangement); tw
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -86,11 +86,20 @@ class _Waiting:
             if readers
         )
 
+    def swapped(self, first: int, second: int, place: Mapping[int, int]) -> int:
+        """Bytes more that wait where two neighbours change places."""
+        more = sum(self.sizes[t] for t in self.gives[second] if self.readers[t])
+        more -= sum(self.sizes[t] for t in self.gives[first] if self.readers[t])
+        ends = {t: max(place[i] for i in self.readers[t]) for t in self.takes[first] ^ self.takes[second]}
+        more += sum(self.sizes[t] for t in self.takes[first] if ends.get(t) == place[first])
+        return more - sum(self.sizes[t] for t in self.takes[second] if ends.get(t) == place[second])
+
 
 def _better(graph: Graph, waiting: _Waiting) -> list[int] | None:
     view = _view(graph)
     written = list(range(len(graph.nodes)))
-    best = min((_depth_first(view), _greedy(view, waiting)), key=waiting.bytes)
+    tried = (written, _depth_first(view), _greedy(view, waiting))
+    best = min((_settled(order, view, waiting) for order in tried), key=waiting.bytes)
     return best if waiting.bytes(best) <= GAIN * waiting.bytes(written) else None
 
 
@@ -154,3 +163,36 @@ def _greedy(view: nx.DiGraph[int], waiting: _Waiting) -> list[int]:
             if not missing[after]:
                 ready.append(after)
     return found
+
+
+def _settled(order: list[int], view: nx.DiGraph[int], waiting: _Waiting) -> list[int]:
+    """The order with each node, in turn, at the best place between those that it comes after and before."""
+    place = {node: i for i, node in enumerate(order)}
+    order = list(order)
+
+    def moved(node: int, step: int) -> bool:
+        """Carries a node on in one direction, and back to the best place on that way."""
+        start = best = place[node]
+        gain = most = 0
+        while 0 <= (other := place[node] + step) < len(order):
+            beside = order[other]
+            first, second = (node, beside) if step > 0 else (beside, node)
+            if view.has_edge(first, second):
+                break
+            gain += waiting.swapped(first, second, place)
+            _swap(order, place, node, beside)
+            if gain < most:
+                best, most = place[node], gain
+        while place[node] != best:
+            _swap(order, place, node, order[place[node] - step])
+        return best != start
+
+    while any([moved(node, step) for node in list(order) for step in (1, -1)]):
+        pass
+    return order
+
+
+def _swap(order: list[int], place: dict[int, int], node: int, other: int) -> None:
+    i, j = place[node], place[other]
+    order[i], order[j] = other, node
+    place[node], place[other] = j, i

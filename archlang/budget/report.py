@@ -35,6 +35,13 @@ def _percent(budget: Budget, macs: int) -> str:
     return f"{100 * macs / max(1, budget.macs):.1f} %"
 
 
+def _bound(fit: Fit) -> str:
+    """How far from the best plan it can be, where that is known."""
+    if fit.bound == fit.again > 0:
+        return ", no such plan has fewer"
+    return f", no such plan has fewer than {short(fit.bound)}" if fit.bound else ""
+
+
 # -- the curve ---------------------------------------------------------------------------------------------------------
 def curve_text(budget: Budget, fits: Sequence[Fit], title: str) -> str:
     """The plans for growing budgets, a line each."""
@@ -57,7 +64,7 @@ def plan_text(budget: Budget, fit: Fit, title: str) -> str:
     facts = [
         ("held at most", amount_of(fit.peak)),
         ("kept", f"{amount_of(fit.kept)} at the end of the forward pass"),
-        ("computed again", _again(budget, fit)),
+        ("computed again", _again(budget, fit) + _bound(fit)),
         ("all stored", amount_of(budget.stored.peak)),
         ("at least", amount_of(budget.least.peak)),
     ]
@@ -71,7 +78,8 @@ def plan_dict(budget: Budget, fit: Fit) -> dict[str, Any]:
     parts = [
         {"part": r.part, "how": r.how, "kept": r.kept, "rebuilt": r.rebuilt, "macs_again": r.again} for r in _rows(fit)
     ]
-    return {"peak": fit.peak, "kept": fit.kept, "macs_again": fit.again, "parts": parts}
+    figures = {"peak": fit.peak, "kept": fit.kept, "macs_again": fit.again, "macs_again_bound": fit.bound}
+    return {**figures, "parts": parts}
 
 
 class _Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from operator import itemgetter
 
 from archlang.budget.course import Course, Plan, measure
@@ -37,9 +38,17 @@ def _front(labels: list[Label], limit: int) -> list[Label]:
     """The labels that no other one is as good as in all figures, thinned out: the smallest, and the cheapest in each of
     `limit` intervals of sizes."""
     found: list[Label] = []
+    sizes: list[int] = []  # of the cheaper labels, those of which none is smaller and has a smaller peak
+    peaks: list[int] = []
     for label in sorted(labels, key=itemgetter(1, 0, 4)):
-        if not any(other[0] <= label[0] and other[4] <= label[4] for other in found):
-            found.append(label)
+        at = bisect_right(sizes, label[0])
+        if at and peaks[at - 1] <= label[4]:
+            continue
+        found.append(label)
+        first = bisect_left(sizes, label[0])
+        while at < len(sizes) and peaks[at] >= label[4]:
+            at += 1
+        sizes[first:at], peaks[first:at] = [label[0]], [label[4]]
     if len(found) <= limit:
         return found
     found.sort(key=itemgetter(0))

@@ -13,7 +13,7 @@ from archlang.ir.graph import Graph, Node, Program
 from archlang.ir.paths import Paths, shift
 from archlang.ops.eager import Storage
 from archlang.records import dataclass, field
-from archlang.shapes.dim import Dim, symbols
+from archlang.shapes.dim import Dim, Size, symbols
 
 __all__ = ["Level", "Numbers", "Reach", "Readable", "Unit", "Way", "What", "by_node", "context", "weighted"]
 
@@ -229,15 +229,22 @@ class Readable:
             _sizes(tuple(node.attrs.values())) if node.callee is None else frozenset() for node in graph.nodes
         ]
         self.known: dict[tuple[int, int], bool] = {}
+        self._solved: dict[Size, frozenset[str]] = {}
 
     def ok(self, first: int, last: int) -> bool:
         if (first, last) not in self.known:
             nodes = self.nodes[first : last + 1]
             made = {id(v) for node in nodes for v in node.outputs}
             sizes = [s for node in nodes for v in node.inputs if id(v) not in made for s in v.type.shape]
-            there = {name for size in sizes for name in symbols(size) if solve(size, name) is not None}
+            there = frozenset().union(*(self._solvable(size) for size in dict.fromkeys(sizes)))
             self.known[first, last] = all(needs <= there for needs in self.needs[first : last + 1])
         return self.known[first, last]
+
+    def _solvable(self, size: Size) -> frozenset[str]:
+        """The symbols that can be read from a size."""
+        if size not in self._solved:
+            self._solved[size] = frozenset(name for name in symbols(size) if solve(size, name) is not None)
+        return self._solved[size]
 
 
 def _sizes(attrs: tuple[object, ...]) -> frozenset[str]:

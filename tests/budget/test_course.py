@@ -130,6 +130,18 @@ def test_a_long_chain_is_planned_within_its_budget() -> None:
     assert costs == sorted(costs, reverse=True)
 
 
+def test_where_states_are_left_out_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    course = random_course(random.Random(1), 8)
+    search = Search(course)
+    memory = search.least() + 20
+    best = search.within(memory)
+    monkeypatch.setattr("archlang.budget.states.STATES", 5)
+    found = Search(course).within(memory)
+    assert best is not None and found is not None
+    assert found.peak <= memory and found.cost >= best.cost == best.bound
+    assert found.bound == 0
+
+
 def test_what_cannot_be_covered_has_no_plan() -> None:
     gap = Course(2, [1], [Choice(0, 1, frozenset({0}), 0, 0, 0)])
     assert Search(gap).within(100) is None

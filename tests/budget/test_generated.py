@@ -78,9 +78,25 @@ block net(x: [B, 8, H, W]) {
              -> fifth: chain([unit() for _ in 0..2]) -> last: conv(3, 1)
 }
 """
+BRAID = """
+block arm(x) { return x -> conv: conv(8, 3, padding=1) -> bn: batchnorm -> silu }
+block net(x: [B, 4, H, W]) {
+    a = x -> a0: arm() -> dropout(0.1)
+    b = x -> b0: arm() -> dropout(0.2)
+    c = x -> c0: arm()
+    norm = batchnorm
+    a = a -> a1: arm()
+    b = b -> b1: arm() -> norm
+    c = c -> c1: arm() -> norm
+    a = a -> a2: arm() -> global_avgpool
+    b = b -> b2: arm() -> global_avgpool
+    c = c -> c2: arm() -> global_avgpool
+    return (a + b + c) -> dropout(0.3) -> fc: linear(5)
+}
+"""  # branches, a layer of each in turn
 NETS = {
     "residual": RESIDUAL, "skips": SKIPS, "auxiliary": AUXILIARY, "reversible": REVERSIBLE, "shared": SHARED,
-    "stages": STAGES,
+    "stages": STAGES, "braid": BRAID,
 }  # fmt: skip
 SIZES = {"B": 2, "H": 6, "W": 6, "T": 7}
 FRACTIONS = (0.0, 0.35, 0.8)
