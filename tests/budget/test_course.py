@@ -131,9 +131,9 @@ def test_a_long_chain_is_planned_within_its_budget() -> None:
 
 
 def test_where_states_are_left_out_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    course = random_course(random.Random(1), 8)
+    course = random_course(random.Random(1), 30)
     search = Search(course)
-    memory = search.least() + 20
+    memory = search.least() + 40
     best = search.within(memory)
     monkeypatch.setattr("archlang.budget.states.STATES", 5)
     found = Search(course).within(memory)
