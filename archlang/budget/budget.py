@@ -98,10 +98,10 @@ class Budget:
     """What the training of a program at given sizes can do about its memory.
 
     sizes: a number for each symbol of the inputs. `stored` records all; `least` has the least peak. `macs` are those of
-    a forward pass; `uncounted` names what the figures lack, as in `analyze.Cost`. `layouts`: the program as it is, with
-    its stages written out, and with nodes in another order, where that differs; the best plan is taken. overlap: what is
-    undone is so on two streams of a GPU; dtype: what branches of reversible blocks are trained in, by which anchors
-    stand (bytes are those of float32). Raises ValueError where a size has no number.
+    a forward pass; `uncounted` names what the figures lack, as in `analyze.Cost`. `layouts`: the program as it is,
+    with its stages written out, and with nodes in another order, where that differs; the best plan is taken. overlap:
+    what is undone is so on two streams of a GPU; dtype: what branches of reversible blocks are trained in, by which
+    anchors stand (bytes are those of float32). Raises ValueError where a size has no number.
     """
 
     def __init__(

@@ -66,8 +66,8 @@ class Course:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Choices from the first part to the last. kept: bytes at the end of the forward pass; peak: the most bytes at one
-    time; cost: what is computed again; tensors: what it keeps of those that are `lasting`; bound: where one is known, what
-    no plan within the same memory is cheaper than."""
+    time; cost: what is computed again; tensors: what it keeps of those that are `lasting`; bound: what no plan
+    within the same memory is cheaper than (0: not known)."""
 
     choices: tuple[Choice, ...]
     kept: int

@@ -2,7 +2,8 @@
 
 A network of several branches is written in some order of them, often a layer of each in turn. Where one branch is
 finished before the next begins, little else waits meanwhile, and a stretch of it can be evaluated again from little. To
-find the order with the fewest bytes is NP-hard (minimum linear arrangement); two heuristics are tried.
+find the order with the fewest bytes is NP-hard (minimum linear arrangement): from the author's order and from two
+others, nodes move to better places one by one.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from archlang.analyze.ordering import least_live
 from archlang.analyze.trace import Step, Trace
 from archlang.budget.units import by_node
-from archlang.ir.graph import CONTRACTIONS, Graph, Node, Program
+from archlang.ir.graph import CONTRACTIONS, Graph, Node
 from archlang.ir.paths import Paths
-from archlang.ops.base import registry
+from archlang.optimize.edit import acts
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -98,7 +100,7 @@ class _Waiting:
 def _better(graph: Graph, waiting: _Waiting) -> list[int] | None:
     view = _view(graph)
     written = list(range(len(graph.nodes)))
-    tried = (written, _depth_first(view), _greedy(view, waiting))
+    tried = (written, _depth_first(view), _least_live(view, waiting))
     best = min((_settled(order, view, waiting) for order in tried), key=waiting.bytes)
     return best if waiting.bytes(best) <= GAIN * waiting.bytes(written) else None
 
@@ -123,11 +125,9 @@ def _view(graph: Graph) -> nx.DiGraph[int]:
 
 def _effects(node: Node, paths: Paths) -> Iterator[object]:
     """What a node draws from, or writes to: those with the same must keep their order."""
-    below = [node] if node.callee is None else [n for g in Program.of(node.callee).graphs for n in g.nodes]
-    ops = [(op, n.attrs) for n in below if (op := registry().get(n.op)) is not None]
-    if any("random" in op.effects(attrs) for op, attrs in ops):
+    if acts(node, training=False):
         yield "random"
-    if node.path is not None and any(op.written(attrs) for op, attrs in ops):
+    if node.path is not None and acts(node, training=True):
         yield id(paths.owned(node.path))
 
 
@@ -141,28 +141,13 @@ def _depth_first(view: nx.DiGraph[int]) -> list[int]:
     return list(nx.dfs_postorder_nodes(reverse, -1))[:-1]
 
 
-def _greedy(view: nx.DiGraph[int], waiting: _Waiting) -> list[int]:
-    """Of the nodes that can be next, always the one after which the fewest bytes wait."""
-    left = {tensor: set(readers) for tensor, readers in waiting.readers.items()}
-    missing = dict(view.in_degree())
-
-    def more(node: int) -> tuple[int, int]:
-        made = sum(waiting.sizes[t] for t in waiting.gives[node] if left[t])
-        return made - sum(waiting.sizes[t] for t in waiting.takes[node] if left[t] == {node}), node
-
-    ready = [node for node in view if not missing[node]]
-    found: list[int] = []
-    while ready:
-        node = min(ready, key=more)
-        ready.remove(node)
-        found.append(node)
-        for tensor in waiting.takes[node]:
-            left[tensor].discard(node)
-        for after in view.successors(node):
-            missing[after] -= 1
-            if not missing[after]:
-                ready.append(after)
-    return found
+def _least_live(view: nx.DiGraph[int], waiting: _Waiting) -> list[int]:
+    """Always the node after which the least waits."""
+    before = [set(view.predecessors(i)) for i in range(waiting.count)]
+    made = [{t: waiting.sizes[t] for t in gives} for gives in waiting.gives]
+    read = [{t: waiting.sizes[t] for t in takes} for takes in waiting.takes]
+    touched = [{**a, **b} for a, b in zip(made, read, strict=True)]
+    return least_live(before, [sum(sizes.values()) for sizes in made], touched)
 
 
 def _settled(order: list[int], view: nx.DiGraph[int], waiting: _Waiting) -> list[int]:
@@ -187,7 +172,7 @@ def _settled(order: list[int], view: nx.DiGraph[int], waiting: _Waiting) -> list
             _swap(order, place, node, order[place[node] - step])
         return best != start
 
-    while any([moved(node, step) for node in list(order) for step in (1, -1)]):
+    while sum(moved(node, step) for node in list(order) for step in (1, -1)):
         pass
     return order
 

@@ -20,7 +20,7 @@ PRICES = (0.0, 0.1, 0.5, 2.0, 20.0)  # 1: to evaluate all again costs as much as
 
 # Where to, bytes more that are kept, bytes held, cost, and the choice.
 Arc = tuple["State", int, int, int, Choice]
-# A plan up to a state: what it keeps, its cost, the label before its last choice, that choice; what else a search needs.
+# A plan up to a state: what it keeps, its cost, the label before its last choice, that choice, and more that is needed.
 Label = tuple[Any, ...]
 
 

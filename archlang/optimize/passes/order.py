@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from math import prod
 
 from archlang.analyze.cost import evaluation
-from archlang.analyze.liveness import peak
+from archlang.analyze.liveness import peak as peak_of
+from archlang.analyze.ordering import least_live
 from archlang.analyze.trace import Trace
 from archlang.ir.graph import Graph, Node, Program, Value
 from archlang.ops.base import registry
@@ -28,19 +29,20 @@ def order(edit: Editor) -> None:
     if graph.sequential or graph.reversible or all(len(edit.readers(v)) < 2 for v in graph.values):
         return
     steps, held = _steps(edit)
-    places = _schedule(steps, held)
+    before = [step.before for step in steps]
+    places = least_live(before, [step.fresh for step in steps], [step.storages for step in steps], held)
     if places == list(range(len(steps))) or not _gains(
         _course(steps, range(len(steps)), held), _course(steps, places, held)
     ):
         return
-    before = _peak(_trace(graph))
+    usual = _peak(_trace(graph))
     graph.nodes = [written[i] for i in places]
-    after = _peak(_trace(graph))
-    if before is None or after is None or not _gains(before, after):
+    peak = _peak(_trace(graph))
+    if usual is None or peak is None or not _gains(usual, peak):
         graph.nodes = written
         return
     first = next(node for node, old in zip(graph.nodes, written, strict=True) if node is not old)
-    edit.did(first, f"in another order, the peak of memory is {after / before:.2f} of what it was")
+    edit.did(first, f"in another order, the peak of memory is {peak / usual:.2f} of what it was")
 
 
 def _gains(before: int, after: int) -> bool:
@@ -53,7 +55,7 @@ def _trace(graph: Graph) -> Trace:
 
 def _peak(trace: Trace) -> int | None:
     """Bytes; None where the maximum of formulas is not decided."""
-    return max(map(_number, peak(trace).options), default=None)
+    return max(map(_number, peak_of(trace).options), default=None)
 
 
 def _number(size: Size) -> int:
@@ -68,33 +70,6 @@ class _Step:
         self.before = before
         self.storages: dict[int, int] = {}
         self.fresh = 0
-
-
-def _schedule(steps: Sequence[_Step], held: set[int]) -> list[int]:
-    """Places of the nodes: of those that can be next, always the one after which least is live, else the first."""
-    uses = Counter(key for step in steps for key in step.storages)
-    waiting = [len(step.before) for step in steps]
-    after: list[list[int]] = [[] for _ in steps]
-    for i, step in enumerate(steps):
-        for k in step.before:
-            after[k].append(i)
-    ready = {i for i, count in enumerate(waiting) if not count}
-    found: list[int] = []
-
-    def growth(i: int) -> tuple[int, int]:
-        ends = sum(n for key, n in steps[i].storages.items() if uses[key] == 1 and key not in held)
-        return steps[i].fresh - ends, i
-
-    while ready:
-        i = min(ready, key=growth)
-        ready.remove(i)
-        found.append(i)
-        uses.subtract(list(steps[i].storages))
-        for k in after[i]:
-            waiting[k] -= 1
-            if not waiting[k]:
-                ready.add(k)
-    return found
 
 
 def _course(steps: Sequence[_Step], order: Sequence[int], held: set[int]) -> int:
