@@ -109,8 +109,10 @@ def _call(b: _Builder, nodes: Sequence[Node], run: py.Py, *args: py.Py, modules:
     writing = [node for node in nodes if b.forms.reversal.writes([node])]
     if writing:
         b.shared.help((ONCE,))
-        found = tuple(modules or (part for node in writing for part in _modules(b, node)))
-        args = (*args, py.Un("**", py.Call(py.Raw("once"), found)))
+        found = [*(modules or (part for node in writing for part in _modules(b, node)))]
+        found += [b.lend(n, slot) for n in writing if n.callee is not None for slot in n.callee.borrowed.values()]
+        once = py.Call(py.Raw("once"), tuple(part for i, part in enumerate(found) if part not in found[:i]))
+        args = (*args, py.Un("**", once))
     return py.Call(py.Raw("checkpoint"), (run, *args), (py.Kwarg("use_reentrant", py.Raw("False")),))
 
 

@@ -31,7 +31,8 @@ def _plain(graph: Graph) -> bool:
     clash = any(path.split(".")[0] in METHODS for path in (*graph.children, *graph.weights, *graph.aliases))
     if proof is None or proof.grade == "approximate":  # what is iterated is kept: exact gradients need the inputs
         return False
-    return proof.outputs == len(graph.outputs) and not clash
+    own = not graph.borrowed  # a step looks for weights and buffers in its own block
+    return proof.outputs == len(graph.outputs) and own and not clash
 
 
 def uses(graph: Graph) -> dict[int, int]:

@@ -346,6 +346,22 @@ def test_what_is_not_written_is_not_copied() -> None:
     assert held == (budget.least.kept, budget.least.peak)
 
 
+def test_statistics_of_lent_modules_change_once() -> None:
+    text = """
+    block unit(norm: module)(x) { return x + (x -> a: linear(8) -> norm -> tanh -> b: linear(8)) }
+    block net(x: [B, 8]) {
+        norm = "norm": batchnorm
+        return x -> first: unit(norm) -> second: unit(norm) -> third: unit(norm) -> head: linear(2)
+    }
+    """
+    compiled = archlang.compile(text, "net")
+    budget = budget_of(compiled)
+    assert "self.norm, **once(" in written(compiled, budget, budget.least).source
+    plain, planned = pair(compiled, budget, budget.least)
+    inputs = doubles(budget)
+    same(step(plain, inputs), step(planned, inputs))
+
+
 def test_no_segment_keeps_a_graph_that_would_be_gone() -> None:
     """One that begins with `detach` would, as a checkpoint keeps what it takes with all that made it."""
     text = """

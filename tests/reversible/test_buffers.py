@@ -185,3 +185,11 @@ def test_steps_that_run_a_module_backwards(branch: str, rebuilt: bool) -> None:
     assert hasattr(module, "rebuild") == rebuilt
     compared(module, net, lambda: once(net, [t.requires_grad_() for t in streams()]))
     assert all(p.grad is not None for p in net.parameters())
+
+
+def test_blocks_that_are_lent_modules() -> None:
+    """Steps look for weights and buffers in their own block: such blocks are left to autograd."""
+    module, net, _ = network(INVERSES["lent"])
+    assert not hasattr(module, "rebuild")
+    compared(module, net, lambda: once(net, [t.requires_grad_() for t in streams()]))
+    assert all(p.grad is not None for p in net.parameters())
