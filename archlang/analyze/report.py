@@ -10,6 +10,7 @@ from archlang.analyze.cost import Cost
 from archlang.analyze.largest import Largest
 from archlang.analyze.paths import Reach
 from archlang.analyze.tree import Block
+from archlang.report.table import table
 from archlang.shapes.dim import Size, with_all
 
 __all__ = ["COLUMNS", "amount_of", "as_dict", "as_text", "short"]
@@ -28,10 +29,10 @@ def as_text(cost: Cost, title: str, depth: int, sort: str | None) -> str:
     at = " at " + ", ".join(f"{name}={n}" for name, n in cost.sizes.items()) if cost.sizes else ""
     parts = [title + at, "", *(f"  {name:<20}{text}" for name, text in _totals(cost))]
     known = all(isinstance(size, int) for size in (cost.macs, cost.flops, cost.saved))
-    show = _table if known else _list
+    show = _figures if known else _formulas
     if depth:
-        parts += ["", *show(["block", *_TITLES.values()], list(_tree(cost, depth, sort)))]
-    parts += ["", *show(["op", "calls", "MACs", "FLOPs"], list(_kinds(cost)))]
+        parts += ["", *show([["block", *_TITLES.values()], *_tree(cost, depth, sort)])]
+    parts += ["", *show([["op", "calls", "MACs", "FLOPs"], *_kinds(cost)])]
     return "\n".join(parts) + "\n"
 
 
@@ -199,25 +200,19 @@ def _kinds(cost: Cost) -> Iterator[list[str]]:
         yield [", ".join(sorted(free)), f"{sum(free.values()):,}", "-", "-"]
 
 
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """Aligned columns."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-
-    def line(cells: list[str]) -> str:
-        rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
-        return "  " + "  ".join([cells[0].ljust(widths[0]), *rest]).rstrip()
-
-    return [line(head), *map(line, rows)]
+def _figures(rows: list[list[str]]) -> list[str]:
+    return table(rows, indent="  ")
 
 
-def _list(head: list[str], rows: list[list[str]]) -> list[str]:
-    """The first two columns aligned; below each row its formulas."""
-    lines = _table(head[:2], [row[:2] for row in rows])
-    result = lines[:1]
-    for line, row in zip(lines[1:], rows, strict=True):
+def _formulas(rows: list[list[str]]) -> list[str]:
+    """The first two columns aligned; below each row but the first, the titles, its formulas."""
+    titles = rows[0][2:]
+    head, *lines = table([row[:2] for row in rows], indent="  ")
+    result = [head]
+    for line, row in zip(lines, rows[1:], strict=True):
         indent = " " * (len(line) - len(line.lstrip()) + 4)
         result.append(line)
-        result += [f"{indent}{t}: {cell}" for t, cell in zip(head[2:], row[2:], strict=True) if cell.strip() != "-"]
+        result += [f"{indent}{t}: {cell}" for t, cell in zip(titles, row[2:], strict=True) if cell.strip() != "-"]
     return result
 
 

@@ -10,6 +10,7 @@ from archlang.budget.budget import Budget, Fit, layout_of
 from archlang.budget.course import Choice
 from archlang.budget.sheet import macs_of
 from archlang.budget.units import What
+from archlang.report.table import table
 
 __all__ = ["curve_dict", "curve_text", "name_of", "plan_dict", "plan_text", "remark"]
 
@@ -50,7 +51,7 @@ def curve_text(budget: Budget, fits: Sequence[Fit], title: str) -> str:
         word = "all stored" if not fit.again and not budget.schedule(fit) else ""
         share = _percent(budget, fit.again)
         rows.append([amount_of(fit.peak), amount_of(fit.kept), short(fit.again), share, word])
-    return f"{title}\n\n{_table(rows, left={4})}{_uncounted(budget)}"
+    return f"{title}\n\n{_lines(rows, left={4})}{_uncounted(budget)}"
 
 
 def curve_dict(budget: Budget, fits: Sequence[Fit]) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def plan_text(budget: Budget, fit: Fit, title: str) -> str:
     lines = "".join(f"  {name:<16}{value}\n" for name, value in facts)
     rows = [["part", "", "kept", "rebuilt", "MACs again"]]
     rows += [[r.part, r.how, amount_of(r.kept), amount_of(r.rebuilt), short(r.again)] for r in _rows(fit)]
-    return f"{title}\n\n{lines}\n{_table(rows, left={0, 1})}{_uncounted(budget)}"
+    return f"{title}\n\n{lines}\n{_lines(rows, left={0, 1})}{_uncounted(budget)}"
 
 
 def plan_dict(budget: Budget, fit: Fit) -> dict[str, Any]:
@@ -144,14 +145,8 @@ def _inner(what: What) -> Iterator[str]:
         yield f"{part} in parts" if decision.kind == "inside" else f"{part} {_WORDS[decision.kind]}"
 
 
-# -- tables ------------------------------------------------------------------------------------------------------------
-def _table(rows: Sequence[Sequence[str]], left: set[int]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-        lines.append(("  " + "  ".join(cells)).rstrip() + "\n")
-    return "".join(lines)
+def _lines(rows: Sequence[Sequence[str]], left: set[int]) -> str:
+    return "".join(f"{line}\n" for line in table(rows, left=left, indent="  "))
 
 
 def _uncounted(budget: Budget) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from archlang.certify.certificate import NAMES, Certificate, Figure, Ran
 from archlang.certify.drift import Drift
+from archlang.report.table import table
 from archlang.verify.subject import shown
 
 __all__ = ["as_dict", "as_text"]
@@ -20,9 +21,7 @@ def as_text(certificate: Certificate) -> str:
         lines.append(f"  {'':<12}{', '.join(_counts(ran))}")
     if certificate.figures:
         rows = [("", "predicted", "torch", ""), *map(_row, certificate.figures)]
-        a, b, c = (max(len(row[i]) for row in rows) for i in range(3))
-        lines.append("")
-        lines += [f"  {r[0]:<{a}}  {r[1]:>{b}}  {r[2]:>{c}}  {r[3]}".rstrip() for r in rows]
+        lines += ["", *table(rows, left=(0, 3), indent="  ")]
     if certificate.drift is not None:
         lines += ["", *(f"  {line}" for line in _drift(certificate.drift))]
     if certificate.undone:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from archlang.cli.arguments import Parser, add_design, add_training, choice, design, limits
 from archlang.cli.guard import UsageError, show
 from archlang.cli.memory import AT_HELP, amount, budget_of, fitted
-from archlang.cli.output import keep, write
+from archlang.cli.output import graph_text, keep, write
 from archlang.cli.passes import add_passes, aim, given_weights, optimised
 from archlang.cli.sizes import add_sizes
 
@@ -59,37 +59,25 @@ def _emit(done: Elaborated, args: argparse.Namespace) -> str:
     if args.memory is not None and (args.emit != "py" or asked.purpose == "inference"):
         what = "a module for inference" if args.emit == "py" else f"`--emit {args.emit}`"
         raise UsageError("ARC0901", f"`--memory` plans the training of a module, and this is {what}")
-    if args.emit == "ir":
-        from archlang.ir.text import to_text
+    if args.emit != "py":
+        return graph_text(made.program, args.emit)
+    import os
 
-        text = to_text(made.program)
-    elif args.emit == "json":
-        from archlang.ir.serialize import to_json
+    from archlang.codegen import generate
+    from archlang.optimize import overwriting
 
-        text = to_json(made.program)
-    elif args.emit == "arch":
-        from archlang.unparse import to_arch
-
-        text = to_arch(made.program)
-    else:
-        import os
-
-        from archlang.codegen import generate
-        from archlang.optimize import overwriting
-
-        made = made if args.memory is not None else overwriting(made)
-        program, changes, plan = _planned(made, done.entry, args)
-        text = generate(
-            program,
-            source_name=os.path.basename(args.spec),
-            rebuild=not args.no_rebuild,
-            overlap=args.overlap,
-            dtype=args.dtype,
-            log_det=args.log_det,
-            changes=changes if args.with_convert else None,
-            **plan,
-        )
-    return text if text.endswith("\n") else text + "\n"
+    made = made if args.memory is not None else overwriting(made)
+    program, changes, plan = _planned(made, done.entry, args)
+    return generate(
+        program,
+        source_name=os.path.basename(args.spec),
+        rebuild=not args.no_rebuild,
+        overlap=args.overlap,
+        dtype=args.dtype,
+        log_det=args.log_det,
+        changes=changes if args.with_convert else None,
+        **plan,
+    )
 
 
 def _planned(made: Optimized, entry: str, args: argparse.Namespace) -> tuple[Program, Any, dict[str, Any]]:

@@ -13,6 +13,7 @@ from archlang.cli.guard import show
 from archlang.cli.passes import add_passes, aim, given_weights, optimised
 from archlang.cli.sizes import add_sizes, check_sizes, given_sizes
 from archlang.records import dataclass
+from archlang.report.table import table
 
 if TYPE_CHECKING:
     from archlang.analyze.branches import Branch, Fork
@@ -85,17 +86,11 @@ def _stage(name: str, rewrites: int, program: Program, sizes: Mapping[str, int])
 
 
 def _table(stages: list[_Stage]) -> str:
-    return _columns([COLUMNS, *((s.name, *(f"{n:,}" for n in _numbers(s))) for s in stages)])
+    return _lines([COLUMNS, *((s.name, *(f"{n:,}" for n in _numbers(s))) for s in stages)])
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> str:
-    """Lines of cells, the first of each to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for name, *numbers in rows:
-        cells = [f"{n:>{w}}" for n, w in zip(numbers, widths[1:], strict=True)]
-        lines.append("  ".join((f"{name:<{widths[0]}}", *cells)))
-    return "\n".join(lines) + "\n"
+def _lines(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(table(rows)) + "\n"
 
 
 def _lost(losses: Sequence[Loss]) -> str:
@@ -103,7 +98,7 @@ def _lost(losses: Sequence[Loss]) -> str:
     rows = [("lost", "rank", "error")]
     for loss in losses:
         rows.append((loss.key, "" if loss.rank is None else f"{loss.rank} of {loss.full}", f"{loss.error:.4f}"))
-    return _columns(rows)
+    return _lines(rows)
 
 
 def _numbers(stage: _Stage) -> tuple[int, ...]:

@@ -6,10 +6,14 @@ import os
 import stat
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from archlang.cli.guard import UsageError, os_error
 
-__all__ = ["keep", "write", "write_atomically"]
+if TYPE_CHECKING:
+    from archlang.ir.graph import Program
+
+__all__ = ["graph_text", "keep", "write", "write_atomically"]
 
 
 def keep(source: str, path: str | None, what: str = "the spec") -> None:
@@ -18,6 +22,23 @@ def keep(source: str, path: str | None, what: str = "the spec") -> None:
         with suppress(OSError, ValueError):
             if os.path.samefile(source, path):
                 raise UsageError("ARC0910", f"`{path}` is {what} itself; it would be overwritten")
+
+
+def graph_text(program: Program, form: str) -> str:
+    """What `--emit` writes of a typed graph: "ir" its text, "json", or "arch", a spec."""
+    if form == "ir":
+        from archlang.ir.text import to_text
+
+        text = to_text(program)
+    elif form == "json":
+        from archlang.ir.serialize import to_json
+
+        text = to_json(program)
+    else:
+        from archlang.unparse import to_arch
+
+        text = to_arch(program)
+    return text if text.endswith("\n") else text + "\n"
 
 
 def write(text: str, path: str | None) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from archlang.cli.arguments import Parser, add_design, choice, design, limits
 from archlang.cli.guard import UsageError, show
-from archlang.cli.output import keep, write
+from archlang.cli.output import graph_text, keep, write
 from archlang.cli.sizes import add_sizes, check_sizes, given_sizes
+from archlang.report.table import table
 
 if TYPE_CHECKING:
     from archlang.ir.graph import Program
@@ -66,11 +67,7 @@ def _report(before: Program, result: Transformed, sizes: Mapping[str, int], titl
     at = ", ".join(f"{name}={n}" for name, n in sizes.items())
     rows = [("", *COLUMNS), ("as written", *_figures(before, sizes))]
     rows += [(effect.call, *_figures(effect.program, sizes)) for effect in result.effects]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [f"{title} at {at}" if at else title, ""]
-    for name, *numbers in rows:
-        cells = [f"{n:>{w}}" for n, w in zip(numbers, widths[1:], strict=True)]
-        lines.append("  ".join((f"{name:<{widths[0]}}", *cells)))
+    lines = [f"{title} at {at}" if at else title, "", *table(rows)]
     return "\n".join([*lines, "", *(f"{effect.call}: {effect.text}" for effect in result.effects)]) + "\n"
 
 
@@ -85,22 +82,10 @@ def _figures(program: Program, sizes: Mapping[str, int]) -> tuple[str, ...]:
 
 def _emit(result: Transformed, args: argparse.Namespace) -> str:
     """The whole output, before anything is written."""
-    if args.emit == "ir":
-        from archlang.ir.text import to_text
+    if args.emit not in (None, "py"):
+        return graph_text(result.program, args.emit)
+    from archlang.codegen import generate
 
-        text = to_text(result.program)
-    elif args.emit == "json":
-        from archlang.ir.serialize import to_json
-
-        text = to_json(result.program)
-    elif args.emit == "arch":
-        from archlang.unparse import to_arch
-
-        text = to_arch(result.program)
-    else:
-        from archlang.codegen import generate
-
-        changes = result.changes if args.with_convert else None
-        name = os.path.basename(args.spec)
-        text = generate(result.program, source_name=name, changes=changes, sources=result.sources)
-    return text if text.endswith("\n") else text + "\n"
+    changes = result.changes if args.with_convert else None
+    name = os.path.basename(args.spec)
+    return generate(result.program, source_name=name, changes=changes, sources=result.sources)
