@@ -18,7 +18,7 @@ from archlang.optimize.weights import MOVE, Change, Trained, within
 from archlang.records import dataclass, replace
 from archlang.report.diagnostic import Span
 
-__all__ = ["Editor", "Fired", "acts", "dense_run", "plain", "same_tensor"]
+__all__ = ["Editor", "Fired", "acts", "dense_run", "named", "plain", "same_tensor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ class Editor:
             self._readers[id(value)].remove(node)
         for value in node.outputs:
             del self._makers[id(value)]
-        self._uses.subtract(_named(node))
+        self._uses.subtract(named(node))
 
     def merge(self, node: Node, value: Value) -> None:
         """The node's one result is `value` from now on, and the node is gone."""
@@ -334,7 +334,7 @@ class Editor:
             self._makers[id(value)] = node
         for value in node.inputs:
             self._readers.setdefault(id(value), []).append(node)
-        for path in _named(node):
+        for path in named(node):
             self._uses[path] += 1
 
     def types(self, values: Sequence[Value]) -> list[TensorType]:
@@ -342,7 +342,7 @@ class Editor:
         return [v.type for v in values]
 
 
-def _named(node: Node) -> Iterator[str]:
+def named(node: Node) -> Iterator[str]:
     """The paths that a node names, each of a run."""
     yield from node.paths
     for slot, path in node.modules.items():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from archlang.ir.graph import Constraint, Graph, Node, Value
+from archlang.ir.paths import Paths
 from archlang.ops.base import Context, registry
+from archlang.optimize.edit import named
 from archlang.optimize.weights import DROP, Change
 from archlang.records import replace
 
-__all__ = ["follow", "members", "merged", "relieve"]
+__all__ = ["follow", "forgotten", "members", "merged", "relieve"]
 
 
 def merged(changes: list[Change]) -> list[Change]:
@@ -48,6 +50,26 @@ def follow(graph: Graph) -> None:
         runs = [node.callee for node in graph.nodes if node.path == child.path and node.callee is not None]
         if runs and not any(callee is child.graph for callee in runs):
             child.graph = runs[0]
+
+
+def forgotten(graph: Graph) -> list[str]:
+    """Takes away second names of layers that no node runs any more, which would keep them: these names."""
+    gone = [second for second, first in graph.aliases.items() if not _runs(graph, Paths(graph).canonical(first))]
+    for second in gone:
+        del graph.aliases[second]
+    return gone
+
+
+def _runs(graph: Graph, path: str) -> bool:
+    """Whether something under a path runs: a node names it, or what it is inside of or has inside of it."""
+    used = {p for node in graph.nodes for p in named(node)}
+    if path in used or any(p.startswith(f"{path}.") for p in used):
+        return True
+    for child in graph.children.values():
+        for own in child.paths:
+            if path.startswith(f"{own}.") and own in used:
+                return child.graph is None or _runs(child.graph, path.removeprefix(f"{own}."))
+    return False
 
 
 def relieve(graph: Graph) -> None:

@@ -17,13 +17,13 @@ from archlang.optimize.driver import pinned_paths
 from archlang.optimize.edit import Editor, Fired
 from archlang.optimize.passes.dead_code import dead_code
 from archlang.optimize.tidy import is_sequence
-from archlang.optimize.weights import Change
+from archlang.optimize.weights import DROP, Change
 from archlang.records import dataclass
 from archlang.report.diagnostic import Span
 from archlang.report.suggest import did_you_mean
 from archlang.reversible import refusal
 from archlang.transform.proofs import Proofs
-from archlang.transform.settle import follow, members, merged, relieve
+from archlang.transform.settle import follow, forgotten, members, merged, relieve
 
 __all__ = ["Place", "Work", "fixed", "matches"]
 
@@ -87,6 +87,10 @@ class Work:
         self._kept.append(graph)
         self.proofs.keep(graph)
         graph.sequential = False
+        self.unrolled(graph)
+
+    def unrolled(self, graph: Graph) -> None:
+        """Takes the runs of an opened graph apart."""
         graph.children = {
             path: one if child.count == 1 else Child(path, one.span, one.op, one.attrs, one.weights, one.graph)
             for child in graph.children.values()
@@ -320,13 +324,25 @@ class Work:
             values = call.outputs
             graph.outputs = [Output((v,)) for v in values]
 
-    def finish(self, span: Span) -> None:
-        """Takes away what nothing reads, folds equal layers one after the other into runs again, and proves again what
-        was reversible."""
+    def _clean(self) -> None:
+        """Takes away what nothing reads in opened graphs."""
         for graph in reversed(self.program.graphs):
             if id(graph) in self._open:
                 dead_code(self.editor(graph))
                 follow(graph)
+
+    def finish(self, span: Span) -> None:
+        """Takes away what nothing reads, folds equal layers one after the other into runs again, and proves again what
+        was reversible."""
+        self._clean()
+        named = False
+        for graph in self.program.graphs:
+            gone = forgotten(graph) if id(graph) in self._open else []
+            if gone:
+                self.changes.setdefault(id(graph), []).append(Change(DROP, drops=tuple(gone)))
+                named = True
+        if named:
+            self._clean()
         changed = set(self._open)
         for graph in self.program.graphs:
             if id(graph) in changed or any(id(node.callee) in changed for node in graph.nodes):

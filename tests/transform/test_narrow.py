@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import archlang
 from archlang.ir.graph import Program
@@ -51,6 +52,25 @@ def test_what_is_kept_of_the_weights() -> None:
     assert torch.equal(state["join.weight"], joined)
     assert torch.equal(state["hidden.weight"], big["hidden.weight"][:32, : 8 * 4])  # 2 x 2 places a channel
     assert torch.equal(state["head.weight"], big["head.weight"][:, :32])
+
+
+def test_runs_as_torch_does_on_prefixes_of_the_weights() -> None:
+    net = randomised(archlang.build(SPEC, width=16))
+    module, _ = applied(SPEC, ["narrow(0.5)"], [X], net, width=16)
+    halves = [0, 1, 2, 3, 8, 9, 10, 11]  # of each of two groups
+    with torch.no_grad():
+        x = F.conv2d(X, net.stem.weight[halves], net.stem.bias[halves], padding=1)
+        side = F.conv2d(x, net.side.weight[:4, halves], net.side.bias[:4])
+        for unit in net.body:
+            both = [*range(8), *range(16, 24)]  # the first outputs of each group, of the first inputs
+            y = F.conv2d(x, unit.conv1.weight[both, :4], unit.conv1.bias[both], padding=1, groups=2)
+            norm = [t[both] for t in (unit.norm.running_mean, unit.norm.running_var, unit.norm.weight, unit.norm.bias)]
+            x = x + F.conv2d(F.batch_norm(y, *norm).relu(), unit.conv2.weight[halves][:, both], unit.conv2.bias[halves])
+        x = F.conv2d(torch.cat([x, side], 1), net.join.weight[:8, [*halves, *range(16, 20)]], net.join.bias[:8])
+        x = F.avg_pool2d(x, 4).flatten(1)
+        x = F.linear(x, net.hidden.weight[:32, :32], net.hidden.bias[:32]).relu()
+        x = F.linear(x, net.head.weight[:, :32], net.head.bias)
+        torch.testing.assert_close(module(X), x, rtol=1e-12, atol=1e-12)
 
 
 def test_among_other_transforms() -> None:
