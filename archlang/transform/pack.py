@@ -8,10 +8,25 @@ from archlang.ir.paths import join
 from archlang.ops.base import Context, registry
 from archlang.optimize.edit import Editor
 from archlang.optimize.weights import DROP, Change
-from archlang.records import dataclass, replace
+from archlang.records import dataclass
+from archlang.transform.apart import Apart
+from archlang.transform.arrange import laid, merged, moved, parted
 from archlang.transform.base import Given, Parameter, transforms
-from archlang.transform.members import ATTENTIONS, FEATURES, LAYERS, NORMS, Members, with_channels
-from archlang.transform.packing import Side, merged, moved, parted
+from archlang.transform.members import (
+    ATTENTIONS,
+    FEATURES,
+    FRONT,
+    LAYERS,
+    NORMS,
+    Members,
+    Several,
+    packs,
+    wanted,
+    with_channels,
+)
+from archlang.transform.packing import Side
+from archlang.transform.unshare import written_out
+from archlang.transform.ways import attributes
 from archlang.transform.work import Work, matches
 
 __all__ = ["pack"]
@@ -49,7 +64,7 @@ def pack(
     if result not in ("stack", "mean"):
         fail("ARC0861", f"there is no result `{result}`", given.at("result"), 'it is "stack" or "mean"')
     work.open(work.root)
-    found = Members(work, members, members if alpha is None else alpha, given.span)
+    found = _found(work, members, members if alpha is None else alpha, given)
     kept = whole and gamma == 1
     groups = _Groups(gamma, [layers] if isinstance(layers, str) else layers, least)
     packing = _Packing(work, found, groups, kept)
@@ -61,10 +76,21 @@ def pack(
     if kept:
         work.sources = tuple(f"*.{i}" for i in range(members))
     else:
-        tops = list(dict.fromkeys(path.partition(".")[0] for path in (*work.root.children, *work.root.weights)))
+        gone = [name for change in work.changes.get(id(work.root), ()) for name in change.drops]
+        paths = (*work.root.children, *work.root.weights, *gone)
+        tops = list(dict.fromkeys(path.partition(".")[0] for path in paths))
         work.changes = {id(work.root): [Change(DROP, drops=tuple(tops))]}
     width = "whole" if whole else f"{float(found.alpha / members):g} as wide"
     return f"{members} members, {width}, in groups of one network; its result is their {result}"
+
+
+def _found(work: Work, members: int, alpha: float, given: Given) -> Members:
+    """What holds channels of members; blocks that are called with them in several places are written out."""
+    while True:
+        try:
+            return Members(work, members, alpha, given.span)
+        except Several as several:
+            written_out(work, several.graph, several.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +115,11 @@ class _Packing:
     def __init__(self, work: Work, members: Members, groups: _Groups, kept: bool) -> None:
         self.work, self.members, self.groups = work, members, groups
         self.side = Side(members.count, kept)
+        self.alone = Apart(self.side)
         self._attrs: dict[int, Attrs] = {}  # id of a node -> its attributes for several members
-        self._wide: dict[int, int] = {}  # id of a node -> the channels of what it gives
+        self._wide: dict[int, int | None] = {}  # id of a node -> the channels of what it gives; None where it has none
         self._ins: dict[int, list[tuple[int | None, bool]]] = {}  # of each input, the axis; whether it has a batch
+        self._to: dict[int, int] = {}  # id of a node -> where its layer takes the channels
         self._done: set[int] = set()
 
     # -- what is to be done, from the types that there are ---------------------------------------------------------
@@ -101,23 +129,35 @@ class _Packing:
         for graph, prefix in found.order:
             for node in graph.nodes:
                 name = join(prefix, node.path or f"({node.op})")
-                if node.callee is not None or node.op == "phase" or all(map(found.shared, node.outputs)):
+                if node.callee is not None or all(map(found.shared, node.outputs)):
                     continue
                 axes = [None if found.shared(v) else found.axis(v) for v in node.inputs]
                 batches = [found.batch(v) is not None for v in node.inputs]
                 self._ins[id(node)] = list(zip(axes, batches, strict=True))
                 self._attrs[id(node)] = node.attrs
-                self._wide[id(node)] = wide = found.width(node.outputs[0], name)
-                if node.op in LAYERS:
-                    self._attrs[id(node)] = self._layer(node, name)
-                elif node.op in ATTENTIONS:
-                    self._heads(node, name)
-                elif node.op in FEATURES:
-                    self._attrs[id(node)] = self._norm(node, name)
-                elif id(node) in found.how:
-                    self._attrs[id(node)] = found.attrs(node, name)
-                elif node.op in NORMS and wide % found.count:
-                    found.refuse(name, f"has {wide} channels, which {found.count} members do not share out", node.span)
+                front = found.axis(node.outputs[0]) == FRONT
+                self._wide[id(node)] = None if front else found.width(node.outputs[0], name)
+                if id(node) in found.how:
+                    self._attrs[id(node)] = attributes(found, node, name)
+                elif packs(node.op):
+                    self._planned(node, name, axes[0])
+
+    def _planned(self, node: Node, name: str, axis: int | None) -> None:
+        """A layer with one op for all members; axis: of its input's channels."""
+        found, wide = self.members, self._wide[id(node)]
+        if axis is not None:
+            self._to[id(node)] = to = wanted(node, axis)
+            if to != axis and not found.whole:
+                why = f"has weights for dimension {to}, and the channels are in {axis}: members must be whole for it"
+                found.refuse(name, why, node.span)
+        if node.op in LAYERS:
+            self._attrs[id(node)] = self._layer(node, name)
+        elif node.op in ATTENTIONS:
+            self._heads(node, name)
+        elif node.op in FEATURES and not _one_slope(node):
+            self._attrs[id(node)] = self._norm(node, name)
+        elif wide is not None and wide % found.count:
+            found.refuse(name, f"has {wide} channels, which {found.count} members do not share out", node.span)
 
     def _layer(self, node: Node, name: str) -> Attrs:
         """One layer for all members: where they see one input, no groups are needed."""
@@ -125,19 +165,16 @@ class _Packing:
         if node.op == "embedding":
             return self._table(node, name)
         into, out = ("in_features", "out_features") if node.op == "linear" else ("in_channels", "out_channels")
-        if node.op != "linear" and not self.members.shared(x) and self.members.axis(x) != 1:
-            why = f"runs over dimension 1, and the channels of members are in {self.members.axis(x)}"
-            self.members.refuse(name, why, node.span)
         wide = self.members.width(y, name)
         groups = attrs.get("groups", 1)
         across = node.op == "linear" and self.members.axis(y) != y.type.rank - 1
-        if node.op == "linear" and not 2 <= x.type.rank <= 5 - across:
-            self.members.refuse(name, f"is a `linear` over {x.type}", node.span)
         if across:  # a matrix for each member, over what is no channel
             return {**attrs, out: attrs[out] * self.members.count, "groups": self.members.count}
-        if self.members.shared(x) and groups == 1:
+        shared = self.members.shared(x)
+        if shared and groups == 1 and id(node) not in self.members.several:
             return {**attrs, out: wide}
-        narrow = attrs[into] * self.members.count if self.members.shared(x) else self.members.width(x, name)
+        whole = shared or self.members.axis(x) != self._to[id(node)]
+        narrow = attrs[into] * self.members.count if whole else self.members.width(x, name)
         each = attrs[into] == groups > 1  # a group for each channel, so for each of the members'
         for more in self.groups.numbers(name):
             many = narrow if each else groups * self.members.count * more
@@ -149,9 +186,6 @@ class _Packing:
 
     def _table(self, node: Node, name: str) -> Attrs:
         """The rows of all members' tables end to end: they look up one input."""
-        if not self.members.shared(node.inputs[0]) or node.attrs["max_norm"] is not None:
-            why = "looks up what members gave" if node.attrs["max_norm"] is None else "limits the length of its rows"
-            self.members.refuse(name, why, node.span)
         return {**node.attrs, "embedding_dim": self.members.width(node.outputs[0], name)}
 
     def _heads(self, node: Node, name: str) -> None:
@@ -179,76 +213,94 @@ class _Packing:
         for node in list(graph.nodes):
             if node.callee is not None and node.path is not None:
                 ports = [v for port in node.callee.inputs for v in port.values]
-                for own, port in zip(node.inputs, ports, strict=True):
+                for own, port in zip(node.inputs, ports, strict=True) if id(node.callee) not in self._done else ():
                     axis = self.members.axis(port)
-                    if not self.members.shared(port) and own.type.rank > axis:
-                        port.type = with_channels(port.type, axis, own.type.shape[axis])
+                    if not self.members.shared(port):
+                        size = self.members.count if axis == FRONT else own.type.shape[axis]
+                        port.type = with_channels(port.type, axis, size)
                 self.graph(node.callee, join(prefix, node.path))
                 results = [v for output in node.callee.outputs for v in output.values]
                 for own, value in zip(node.outputs, results, strict=True):
                     own.type = value.type.at(node.sizes)
-            elif node.op == "phase":
-                node.outputs[0].type = node.inputs[0].type
             elif id(node) in self._attrs:
                 self._node(edit, node, self._attrs[id(node)])
 
     def _node(self, edit: Editor, node: Node, attrs: Attrs) -> None:
-        how, wide = self.members.how.get(id(node)), self._wide[id(node)]
+        how, axis = self.members.how.get(id(node)), self.members.axis(node.outputs[0])
         if node.op == "weight":
-            self._declared(edit, node, wide)
-            return
-        if how is not None and not how.through:
-            ins = [(v, axis, batched) for v, (axis, batched) in zip(node.inputs, self._ins[id(node)], strict=True)]
-            first, *_ = self.side.one_by_one(edit, node, ins, how.axes)
-            if first.type.shape[how.axes[0]] != wide:
-                why = f"runs `{node.op}`, which has a number of channels of its own: members must be whole for it"
-                self.members.refuse(node.path or f"({node.op})", why, node.span)
-            return
-        if self._meets(node, attrs):
-            edit.rewire(node, [self._repeated(edit, v, node) for v in node.inputs])
-        if node.op in NORMS:
-            edit.merge(node, self.side.normed(edit, node, wide))
-        elif node.op in ATTENTIONS:
-            edit.merge(node, self.side.attention(edit, node, wide))
+            made = self.alone.declared(edit, node, axis, self._wide[id(node)])
+            if made is not None:
+                edit.merge(node, made)
+        elif node.op == "phase":
+            self._alike(edit, node, axis)
+            node.outputs[0].type = node.inputs[0].type
         elif how is None and node.op == "concat":
+            self._alike(edit, node, node.attrs["dim"])
             self._concat(edit, node)
+        elif how is None:
+            self._packed(edit, node, attrs, axis)
+        elif how.kind == "through":
+            repeat = zip(node.inputs, how.repeat or [None] * len(node.inputs), strict=True)
+            edit.rewire(node, [v if dim is None else self._repeated(edit, v, node, dim) for v, dim in repeat])
+            node.attrs = registry()[node.op].resolve([v.type for v in node.inputs], attrs, Context())
+            if node.path is not None and node.path in edit.graph.children:
+                self._module(edit, node, node.op, node.attrs)
+            _infer(node)
+        else:
+            self._alone(edit, node, how.kind, how.axes)
+
+    def _alone(self, edit: Editor, node: Node, kind: str, axes: tuple[int, ...]) -> None:
+        """An op that takes members one by one."""
+        ins = [(v, axis, batched) for v, (axis, batched) in zip(node.inputs, self._ins[id(node)], strict=True)]
+        wide, name = self._wide[id(node)], node.path or f"({node.op})"
+        if kind == "beside":
+            first = self.alone.beside(edit, node, ins, axes[0])
+        else:
+            run = self.alone.samples if kind == "samples" else self.alone.apart
+            first, *_ = run(edit, node, ins, axes)
+        if wide is not None and first.type.shape[axes[0]] != wide:
+            why = f"runs `{node.op}`, which has a number of channels of its own: members must be whole for it"
+            self.members.refuse(name, why, node.span)
+
+    def _alike(self, edit: Editor, node: Node, axis: int) -> None:
+        """Gives a node inputs that have their members all in one dimension, those that members share too."""
+        inputs = []
+        for value, (own, _) in zip(node.inputs, self._ins[id(node)], strict=True):
+            if own is None and axis == FRONT:
+                inputs.append(edit.add("stack", [value] * self.members.count, {"dim": 0}, at=node).outputs[0])
+            elif own is None:
+                inputs.append(self._repeated(edit, value, node, axis))
+            else:
+                inputs.append(laid(edit, value, own, axis, self.members.count, node))
+        edit.rewire(node, inputs)
+
+    def _packed(self, edit: Editor, node: Node, attrs: Attrs, axis: int) -> None:
+        """A layer that has one op for all members; axis: of their channels in its result."""
+        (x, *others), ((own, _), *_) = node.inputs, self._ins[id(node)]
+        if own is not None:
+            x = laid(edit, x, own, self._to[id(node)], self.members.count, node)
+        elif node.op not in LAYERS or attrs.get("groups", 1) > 1:
+            x = self._repeated(edit, x, node, axis)
+        edit.rewire(node, [x, *others])
+        if node.op in NORMS:
+            edit.merge(node, self.side.normed(edit, node, axis))
+        elif node.op in ATTENTIONS:
+            wide = self._wide[id(node)]
+            assert wide is not None
+            edit.merge(node, self.side.attention(edit, node, wide))
+        elif _one_slope(node):
+            edit.merge(node, self.side.slopes(edit, node, axis))
         elif node.op == "linear" and "groups" in attrs:
             self._grouped_linear(edit, node, attrs)
         else:
-            if how is not None:
-                attrs = registry()[node.op].resolve([v.type for v in node.inputs], attrs, Context())
-            if node.path is not None and node.path in edit.graph.children:
+            if node.path is not None:
                 self._module(edit, node, node.op, attrs)
             node.attrs = attrs
             _infer(node)
 
-    def _meets(self, node: Node, attrs: Attrs) -> bool:
-        """Whether what all members share meets channels of each of them."""
-        flags = {axis is None for axis, _ in self._ins[id(node)]}
-        each = node.op in NORMS or node.op in FEATURES or node.op in ATTENTIONS
-        return len(flags) > 1 or each or (node.op in LAYERS and attrs.get("groups", 1) > 1)
-
-    def _repeated(self, edit: Editor, value: Value, at: Node) -> Value:
-        """A shared value for each member; where its one channel meets several, and of others, the value itself."""
-        rank = max(v.type.rank for v in at.inputs)
-        axis = self.members.axis(at.outputs[0]) - (rank - value.type.rank)
-        if not self.members.shared(value) or axis < 0 or (value.type.shape[axis] == 1 and at.op != "concat"):
-            return value
-        if at.op in ATTENTIONS and value is not at.inputs[0]:
-            return value
-        return edit.add("concat", [value] * self.members.count, {"dim": axis}, at=at).outputs[0]
-
-    def _declared(self, edit: Editor, node: Node, wide: int) -> None:
-        """A weight of a block, for several members along its channels."""
-        path, axis, kind = node.path, self.members.axis(node.outputs[0]), node.outputs[0].type
-        assert path is not None
-        node.outputs[0].type = with_channels(kind, axis, wide)
-        if self.side.first(edit, path):
-            decl = edit.graph.weights[path]
-            shape = (*decl.shape[:axis], wide, *decl.shape[axis + 1 :])
-            edit.graph.weights[path] = replace(decl, shape=shape)
-            if decl.persistent:
-                self.side.joined(edit, [path], [path], **({"dim": axis} if axis else {}))
+    def _repeated(self, edit: Editor, value: Value, at: Node, dim: int) -> Value:
+        """A shared value, for each member in turn in a dimension."""
+        return edit.add("concat", [value] * self.members.count, {"dim": dim}, at=at).outputs[0]
 
     def _concat(self, edit: Editor, node: Node) -> None:
         """Member by member, so that the channels of each stay together."""
@@ -281,7 +333,12 @@ class _Packing:
         before = [join(path, decl.name) for decl in child.weights if decl.persistent]
         child.op, child.attrs, child.weights = op, attrs, registry()[op].weights(attrs)
         table = op == "embedding" or (op == "conv_transpose" and attrs["groups"] == 1)
-        self.side.joined(edit, before, before, **({"dim": 1} if table else {}))
+        options = {"dim": 1} if table or op == "actnorm" else {}
+        self.side.joined(edit, before, before, **options)
+
+
+def _one_slope(node: Node) -> bool:
+    return node.op == "prelu" and node.attrs["num_parameters"] == 1
 
 
 def _infer(node: Node) -> None:
@@ -301,17 +358,20 @@ def _results(work: Work, found: Members, axes: dict[int, int | None], result: st
                 values.append(value)
                 continue
             shape, phase = value.type.shape, "train" if output.training else None
-            size = shape[axis]
-            assert isinstance(size, int)
-            apart = (*shape[:axis], found.count, size // found.count, *shape[axis + 1 :])
-            node = _added(root, "reshape", value, {"shape": apart}, phase)
-            if axis > 1:
-                order = (0, axis, *(i for i in range(1, len(apart)) if i != axis))
-                node = _added(root, "permute", node.outputs[0], {"dims": order}, phase)
+            if axis != FRONT:
+                size = shape[axis]
+                assert isinstance(size, int)
+                apart = (*shape[:axis], found.count, size // found.count, *shape[axis + 1 :])
+                value = _added(root, "reshape", value, {"shape": apart}, phase).outputs[0]
+            at, rank = max(axis, 0), value.type.rank
+            if at != 1 and rank > 1:  # a result without a batch has members alone
+                rest = [i for i in range(rank) if i != at]
+                order = (rest[0], at, *rest[1:])
+                value = _added(root, "permute", value, {"dims": order}, phase).outputs[0]
             if result == "mean":
-                attrs = {"dim": (1,), "keepdim": False, "all": False}
-                node = _added(root, "reduce_mean", node.outputs[0], attrs, phase)
-            values.append(node.outputs[0])
+                attrs = {"dim": (min(1, rank - 1),), "keepdim": False, "all": False}
+                value = _added(root, "reduce_mean", value, attrs, phase).outputs[0]
+            values.append(value)
         output.values = tuple(values)
 
 

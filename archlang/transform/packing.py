@@ -1,66 +1,19 @@
-"""Ops for several members at once: what one member's op becomes where their channels stand side by side."""
+"""Layers for several members at once: what one member's layer becomes where their channels stand side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
-from archlang.ir.graph import Attrs, Child, Init, Node, TensorType, Value, WeightDecl, attr_at
+from archlang.ir.graph import Attrs, Child, Init, Node, TensorType, Value, WeightDecl
 from archlang.ir.paths import join
 from archlang.ops.base import REQUIRED, Context, registry
 from archlang.optimize.edit import Editor
-from archlang.shapes.dim import Dim, Size
+from archlang.shapes.dim import Size
+from archlang.transform.arrange import applied, fronted, merged, moved, parted, results, settled
 
-__all__ = ["Side", "applied", "folded", "merged", "moved", "parted", "unfolded"]
-
-
-def applied(edit: Editor, op: str, inputs: Sequence[Value], at: Node, **args: Any) -> Value:
-    """The first result of an op in the place of a node, with defaults for arguments that are not given."""
-    return _results(edit, op, inputs, at, args)[0]
-
-
-def _results(edit: Editor, op: str, inputs: Sequence[Value], at: Node, args: Attrs) -> tuple[Value, ...]:
-    entry = registry()[op]
-    full = {p.name: p.default for p in entry.params if p.default is not REQUIRED} | dict(args)
-    attrs = entry.resolve([v.type for v in inputs], full, Context())
-    return edit.add(op, inputs, attrs, at=at).outputs
-
-
-def parted(edit: Editor, value: Value, axis: int, count: int, at: Node) -> Value:
-    """[..., members * C, ...] as [..., members, C, ...]."""
-    shape, axis = value.type.shape, axis % value.type.rank
-    size = shape[axis]
-    assert isinstance(size, int)
-    return applied(edit, "reshape", [value], at, shape=(*shape[:axis], count, size // count, *shape[axis + 1 :]))
-
-
-def merged(edit: Editor, value: Value, axis: int, at: Node) -> Value:
-    """[..., members, C, ...] as [..., members * C, ...]."""
-    shape, axis = value.type.shape, axis % value.type.rank
-    return applied(
-        edit, "reshape", [value], at, shape=(*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :])
-    )
-
-
-def folded(edit: Editor, value: Value, axis: int, count: int, at: Node) -> Value:
-    """[B, ..., members * C, ...] as [B * members, ..., C, ...]."""
-    apart = moved(edit, parted(edit, value, axis, count, at), axis, 1, at)
-    return merged(edit, apart, 0, at)
-
-
-def unfolded(edit: Editor, value: Value, axis: int, count: int, batch: Size, at: Node) -> Value:
-    """[B * members, ..., C, ...] as [B, ..., members * C, ...]."""
-    apart = applied(edit, "reshape", [value], at, shape=(batch, count, *value.type.shape[1:]))
-    return merged(edit, moved(edit, apart, 1, axis, at), axis, at)
-
-
-def moved(edit: Editor, value: Value, source: int, target: int, at: Node) -> Value:
-    """The value with a dimension in another place."""
-    if source == target:
-        return value
-    order = [i for i in range(value.type.rank) if i != source]
-    order.insert(target, source)
-    return applied(edit, "permute", [value], at, dims=tuple(order))
+__all__ = ["Side"]
 
 
 class Side:
@@ -83,6 +36,11 @@ class Side:
             reads = [f"{name}.{i}" for name in old for i in range(self.count)]
             edit.change("join_members", reads, list(new), (), members=self.count, **options)
 
+    def renamed(self, edit: Editor, old: str, member: int, new: str) -> None:
+        """Notes that this tensor is a member's of another name."""
+        if self.kept:
+            edit.change("join_members", [f"{old}.{member}"], [new], (), members=1)
+
     # -- layers ------------------------------------------------------------------------------------------------------
     def matrices(
         self, edit: Editor, x: Value, at: Node, path: str, old: Sequence[str], attrs: Attrs, groups: int
@@ -92,6 +50,11 @@ class Side:
         attrs: out_features, bias, init, bias_init; old: the tensors that its kernel (and bias) is made of.
         """
         rank = x.type.rank
+        if rank > 5:  # more positions than a convolution has dimensions
+            batch, *positions, width = x.type.shape
+            flat = applied(edit, "reshape", [x], at, shape=(batch, prod(positions, start=1), width))
+            y = self.matrices(edit, flat, at, path, old, attrs, groups)
+            return applied(edit, "reshape", [y], at, shape=(batch, *positions, y.type.shape[2]))
         points = max(rank - 2, 1)
         if rank == 2:
             image = applied(edit, "reshape", [x], at, shape=(*x.type.shape, 1))
@@ -116,30 +79,53 @@ class Side:
             self.joined(edit, old, names, point=points)
         return edit.add("conv", [x], made, at=at, path=path).outputs[0]
 
-    def normed(self, edit: Editor, node: Node, wide: int) -> Value:
-        """A norm whose statistics are each member's own; its weight and bias are those of all channels."""
+    def normed(self, edit: Editor, node: Node, axis: int) -> Value:
+        """A norm whose statistics are each member's own; its weight and bias are those of all of them. axis: of the
+        members' channels, the normalised ones or others."""
         (x,), path, attrs = node.inputs, node.path, node.attrs
-        axis = 1 if node.op == "layernorm2d" else x.type.rank - 1
-        options = {key: attrs[key] for key in ("eps",)}
+        options = {"eps": attrs["eps"]}
         if node.op == "layernorm2d":
             y = applied(edit, "layernorm2d", [merged(edit, parted(edit, x, 1, self.count, node), 0, node)], node,
                         affine=False, **options)  # fmt: skip
-            y = applied(edit, "reshape", [y], node, shape=x.type.shape)
+            y = parted(edit, applied(edit, "reshape", [y], node, shape=x.type.shape), 1, self.count, node)
         else:
             y = parted(edit, x, axis, self.count, node)
-            y = merged(edit, applied(edit, node.op, [y], node, elementwise_affine=False, **options), axis, node)
+            y = applied(edit, node.op, [y], node, elementwise_affine=False, **options)
         if path is None or path not in edit.graph.children:
             names = [decl.name for decl in registry()[node.op].weights(attrs)]
         else:
             names = [decl.name for decl in edit.graph.children[path].weights]
+        channels = 2 if node.op == "layernorm2d" else y.type.rank - 1
+        wide = _number(y.type.shape[channels]) * self.count
         if path is not None and self.first(edit, path):
             self._declare(edit, path, wide, attrs)
+        y = self.affine(edit, y, node, path or "", names, axis, channels)
+        return merged(edit, y, axis, node)
+
+    def affine(
+        self, edit: Editor, y: Value, node: Node, path: str, names: Sequence[str], place: int, channels: int
+    ) -> Value:
+        """A weight and a bias under a path on members in the dimension `place`, for each index of `channels`."""
+        size = _number(y.type.shape[channels])
         for name in names:
-            weight = self.declared(edit, node, join(path or "", name), (wide,))
-            if node.op == "layernorm2d":
-                weight = applied(edit, "reshape", [weight], node, shape=(wide, 1, 1))
-            y = applied(edit, "mul" if name == "weight" else "add", [y, weight], node)
+            weight = self.declared(edit, node, join(path, name), (size * self.count,))
+            shape = [1] * y.type.rank
+            shape[place], shape[channels] = self.count, size
+            weight = applied(edit, "reshape", [weight], node, shape=tuple(shape[place:]))
+            y = applied(edit, "mul" if name.endswith("weight") else "add", [y, weight], node)
         return y
+
+    def slopes(self, edit: Editor, node: Node, axis: int) -> Value:
+        """`prelu` with a slope for each member, whose channels are in `axis`."""
+        (x,), path = node.inputs, node.path
+        assert path is not None
+        attrs = {**node.attrs, "num_parameters": self.count}
+        if self.first(edit, path):
+            child = edit.graph.children[path]
+            child.attrs, child.weights = attrs, registry()["prelu"].weights(attrs)
+            self.joined(edit, [join(path, "weight")], [join(path, "weight")])
+        apart = fronted(edit, x, axis, 1, self.count, node)
+        return settled(edit, edit.add("prelu", [apart], attrs, at=node, path=path).outputs[0], 1, axis, node)
 
     def _declare(self, edit: Editor, path: str, wide: int, attrs: Attrs) -> None:
         """Makes weights of a block of those of a norm, under their names."""
@@ -169,13 +155,27 @@ class Side:
         y = applied(edit, "reshape", [y], node, shape=(batch, count, 3, heads, width, tokens))
         y = applied(edit, "permute", [y], node, dims=(2, 0, 1, 3, 5, 4))
         y = applied(edit, "reshape", [y], node, shape=(3, batch, count * heads, tokens, width))
-        three = _results(edit, "unbind", [y], node, {"dim": 0})
+        q, k, v = results(edit, "unbind", [y], node, {"dim": 0})
+        if attrs.get("qk_norm"):
+            q, k = (self._head_norm(edit, x, node, width, f"{name}_norm") for x, name in ((q, "q"), (k, "k")))
         drop = attrs["attn_drop"] if node.op == "attention" else attrs["dropout"]
-        y = applied(edit, "sdpa", [*three, *masks], node, dropout_p=drop)
+        y = applied(edit, "sdpa", [q, k, v, *masks], node, dropout_p=drop)
         y = applied(edit, "permute", [y], node, dims=(0, 1, 3, 2))
         y = applied(edit, "reshape", [y], node, shape=(batch, count * heads * width, tokens))
         y = moved(edit, self.points(edit, y, node, *after, count, 1), 1, 2, node)
         return applied(edit, "dropout", [y], node, p=attrs["proj_drop"]) if attrs.get("proj_drop") else y
+
+    def _head_norm(self, edit: Editor, x: Value, node: Node, width: int, name: str) -> Value:
+        """Each head of each member normalised, with a weight and a bias for each of a member's features of a head."""
+        path = join(node.path or "", name)
+        names = [join(path, kind) for kind in ("weight", "bias")]
+        if self.first(edit, path):
+            for one, init in zip(names, ("ones", "zeros"), strict=True):
+                edit.graph.weights[one] = WeightDecl(one, (width * self.count,), Init(init))
+            self.joined(edit, names, names)
+        y = applied(edit, "layernorm", [x], node, elementwise_affine=False, eps=node.attrs["norm_eps"])
+        y = self.affine(edit, parted(edit, y, 1, self.count, node), node, path, ("weight", "bias"), 1, 4)
+        return merged(edit, y, 1, node)
 
     def _around(self, edit: Editor, node: Node, inner: int, outer: int) -> list[tuple[str, list[str], Attrs]]:
         """Of the layers before and behind an attention, whose place its module leaves: their paths, the tensors that
@@ -191,36 +191,10 @@ class Side:
             found.append((join(path, name), [join(path, tensor) for tensor in tensors if tensor in given], made))
         return found
 
-    # -- ops without weights -----------------------------------------------------------------------------------------
-    def one_by_one(
-        self, edit: Editor, node: Node, ins: Sequence[tuple[Value, int | None, bool]], outs: Sequence[int]
-    ) -> list[Value]:
-        """Runs an op on each member for itself, as if members were samples.
 
-        ins: each input, the axis of its members' channels (None: all see the same), and whether it has a batch; outs:
-        the axes of the results.
-        """
-        batch = next(v.type.shape[0] for v, _, batched in ins if batched)
-        assert isinstance(batch, Dim) and batch.as_symbol is not None
-        inputs = []
-        for value, axis, batched in ins:
-            if axis is not None:
-                inputs.append(folded(edit, value, axis, self.count, node))
-            elif batched:
-                one = applied(edit, "reshape", [value], node, shape=(batch, 1, *value.type.shape[1:]))
-                several = applied(edit, "concat", [one] * self.count, node, dim=1)
-                inputs.append(merged(edit, several, 0, node))
-            else:
-                inputs.append(value)
-        at = {batch.as_symbol: batch * self.count}
-        attrs = {key: attr_at(value, at) for key, value in node.attrs.items()}
-        made = edit.add(node.op, inputs, attrs, at=node, path=node.path)
-        pairs = zip(made.outputs, outs, strict=True)
-        results = [unfolded(edit, new, axis, self.count, batch, node) for new, axis in pairs]
-        for old, result in zip(node.outputs, results, strict=True):
-            edit.replace(old, result)
-        edit.remove(node)
-        return results
+def _number(size: Size) -> int:
+    assert isinstance(size, int)
+    return size
 
 
 _LAYERS = {  # the layers that an attention becomes, before and behind it: a path, and the tensors that each is made of

@@ -116,7 +116,7 @@ def test_a_member_depends_on_its_own_weights_alone() -> None:
 @pytest.mark.parametrize(
     ("body", "call", "code"),
     [
-        ("x -> a: conv(8, 1) -> layernorm", "pack(2)", "ARC0870"),
+        ("x -> a: conv(8, 1) -> gdn: gdn", "pack(2, alpha=1)", "ARC0870"),
         ("x -> a: conv(9, 1) -> b: conv(8, 1)", "pack(2, alpha=1)", "ARC0871"),
         ("x -> a: conv(6, 1) -> b: conv(8, 1, groups=2)", "pack(2, alpha=1, gamma=1)", "ARC0871"),
         ("x -> a: conv(8, 1)", "pack(0)", "ARC0861"),

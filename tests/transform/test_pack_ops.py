@@ -55,7 +55,57 @@ BODIES = {  # a network of [B, 3, 8, 8] images
         return normalize(y, dim=1) -> flatten(2) -> transpose(1, 2) -> layernorm(elementwise_affine=false)
             -> token: linear(5) -> glu(1)
     """,
+    "weights that are no channels'": """
+        weight slope: [] = 0.5
+        weight temperature: [2, 1, 1] = normal(0.5)
+        weight rows: [4] = values([1, 2, 3, 4])
+        weight never: [1, 8, 1, 1] = values([1, 2, 3, 4, 5, 6, 7, 8])
+        y = (x -> conv: conv(8, 3, padding=1) -> act: prelu) * slope + slope
+        y = (y -> tall: conv(8, 1) -> after: prelu) * 2**slope + ((rows * slope)[:3] -> reshape([1, 1, 3, 1]))[:, :, :1]
+        t = y -> maxpool(4) -> flatten(2) -> transpose(1, 2)
+        q, k, v = [t -> "{n}": linear(8) -> rearrange("b t (h d) -> b h t d", h=2) for n in ["q", "k", "v"]]
+        a = softmax(einsum("b h q d, b h k d -> b h q k", normalize(q, dim=-1), normalize(k, dim=-1)) * temperature, -1)
+        return (a @ v) -> rearrange("b h t d -> b t (h d)") -> softmax(1) -> o: linear(3)
+    """,
+    "tables of positions": """
+        weight table: [9, 2] = trunc_normal(0.02)
+        weight shape: [3, 8, 3, 3] = kaiming_normal
+        x = convolve(x, shape[:, :3], padding=1) -> relu
+        t = x -> patch: conv(8, 4, 4) -> flatten(2) -> transpose(1, 2)
+        bias = index_select(table, arange(16, like=table) // 2, 0) -> reshape([4, 4, 2]) -> permute([2, 0, 1])
+        q, k, v = [t -> "{n}": linear(8) -> rearrange("b t (h d) -> b h t d", h=2) for n in ["q", "k", "v"]]
+        t = sdpa(q -> qn: rmsnorm, k -> kn: layernorm, v, bias) -> rearrange("b h t d -> b t (h d)")
+        t = t + (t -> attn: attention(2, qk_norm=true, qkv_bias=true))
+        t = t + ((t, t[:, :2], t[:, :2]) -> cross: multihead_attention(2))
+        return t -> o: linear(3)
+    """,
+    "recurrent": """
+        t = x -> patch: conv(6, 4, 4) -> act: actnorm -> flatten(2) -> transpose(1, 2)
+        y, _h, _c = t -> lstm: lstm(5, bidirectional=true)
+        z, _last = y -> gru: gru(4)
+        return z -> norm: layernorm(elementwise_affine=false) -> o: linear(3)
+    """,
+    "elsewhere": """
+        y = x -> conv: conv(8, 3, padding=1) -> order: channel_permutation -> one: triangular_conv(3)
+        y = y -> wide: linear(8) -> permute([0, 2, 3, 1]) -> turn: conv(8, 1) -> norm: batchnorm -> last: layernorm
+        return y -> transpose(0, 1) -> transpose(0, 1) -> rearrange("b (i j) h w -> b i j h w 1", i=2) -> o: linear(3)
+    """,
 }
+SHARED = """
+block twice(_ layer: module, width: int)(x) { return x -> layer -> mix: conv(width, 1) -> layer }
+block down(_ layer: module)(x) { return x -> maxpool(2) -> layer -> norm: batchnorm }
+block head(width: int)(x) { return x -> conv: conv(width, 3, padding=1) -> act: prelu }
+block net(x: [B, 3, 8, 8]) {
+    let inner = "inner": (conv(3, 3, padding=1) -> relu -> layernorm2d)
+    let shared = conv(3, 3, padding=1)
+    y = x -> shared -> shared -> once: twice(inner, 3) -> again: twice(inner, 3)
+    let top = "top": head(3)
+    a = y -> top
+    b = y -> maxpool(2) -> top -> down: down(inner)
+    c = x -> second: top
+    return concat([a, c]) -> global_avgpool, b
+}
+"""
 WORDS = """
 block layer(width: int, heads: int)(x: [B, T, D]) -> [B, T, D] {
     x = x + (x -> norm1: layernorm -> attn: attention(heads))
@@ -85,6 +135,18 @@ def together(spec: str, x: torch.Tensor, count: int, **given: Any) -> None:
 @pytest.mark.parametrize("count", [1, 3])
 def test_whole_members(body: str, count: int) -> None:
     together(f"block net(x: [B, 3, 8, 8]) {{\n{body}\n}}", images(), count)
+
+
+@pytest.mark.parametrize("result", ["stack", "mean"])
+def test_layers_that_are_shared(result: str) -> None:
+    """By blocks that borrow them, on images of several sizes, on what all members see and on what they gave."""
+    x = images()
+    nets = [randomised(archlang.build(SHARED, "net"), seed) for seed in range(2)]
+    module, _ = applied(SHARED, [f'pack(2, result="{result}")'], [x], *nets, entry="net")
+    with torch.no_grad():
+        for mine, *each in zip(module(x), *(net(x) for net in nets), strict=True):
+            expected = torch.stack(each, 1) if result == "stack" else torch.stack(each, 1).mean(1)
+            torch.testing.assert_close(mine, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_whole_members_of_words() -> None:
@@ -122,20 +184,14 @@ def test_narrow_members_of_a_transformer_keep_apart(gamma: int) -> None:
 @pytest.mark.parametrize(
     ("body", "call", "said"),
     [
-        ("x -> a: conv(8, 1) -> layernorm", "pack(2)", "dimension 3"),
-        ("x -> a: conv(8, 1) -> prelu", "pack(2)", "one weight for all channels"),
-        ("x -> a: conv(8, 1) -> flatten(2) -> lstm(3)", "pack(2)", "weights of its own"),
+        ("x -> a: conv(8, 1) -> gdn: gdn", "pack(2, alpha=1)", "members must be whole"),
+        ("x -> a: conv(8, 1) -> flatten(2) -> lstm: lstm(3)", "pack(2, alpha=1)", "members must be whole"),
+        ("(x -> a: conv(8, 1)) -> e: linear(8) -> permute([0, 2, 3, 1]) -> b: conv(4, 1)", "pack(2, alpha=1)", "in 3"),
         (
             "x -> a: conv(12, 1) -> flatten(2) -> transpose(1, 2) -> attn: attention(2) -> out: linear(4)",
             "pack(4, alpha=1)",
             "2 heads",
         ),
-        (
-            "x -> a: conv(8, 1) -> flatten(2) -> transpose(1, 2) -> attn: attention(2, qk_norm=true)",
-            "pack(2)",
-            "queries",
-        ),
-        ("x -> a: conv(8, 1) -> transpose(0, 1)", "pack(2)", "samples"),
         ("x -> a: conv(8, 1) -> pad([0, 0, 0, 0, 2, 2]) -> b: conv(4, 1)", "pack(2, alpha=1)", "channels of its own"),
     ],
 )

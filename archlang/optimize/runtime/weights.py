@@ -320,14 +320,18 @@ def join_members(
 ) -> tuple[Tensor, ...]:
     """Tensors of several networks, each of them all given together, end to end.
 
-    dim: of kernels, along which they are joined; a count of steps is the first's.
+    dim: of kernels, along which they are joined, -1 a new one before all others; a count
+    of steps is the first's.
     point: matrices become kernels of convolutions with so many dimensions of size 1.
     """
     made = []
     for i in range(0, len(tensors), members):
         one = tensors[i : i + members]
         rank = one[0].dim()
-        joined = torch.cat(one, dim if rank > 1 else 0) if rank else one[0]
+        if dim < 0:
+            joined = torch.stack(one)
+        else:
+            joined = torch.cat(one, dim if rank > 1 else 0) if rank else one[0]
         ones = (1,) * (point if rank == 2 else 0)
         made.append(joined.reshape((*joined.shape, *ones)))
     return tuple(made)
