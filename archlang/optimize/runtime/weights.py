@@ -320,8 +320,8 @@ def join_members(
 ) -> tuple[Tensor, ...]:
     """Tensors of several networks, each of them all given together, end to end.
 
-    dim: of kernels, along which they are joined, -1 a new one before all others; a count
-    of steps is the first's.
+    dim: of kernels, along which they are joined, -1 a new one before all others; a
+    count of steps is the first's.
     point: matrices become kernels of convolutions with so many dimensions of size 1.
     """
     made = []
