@@ -24,11 +24,11 @@ _SECTIONS = (  # title, files of archlang/ops
     ("Attention", ("attention", "multihead")),
     ("Recurrent layers", ("rnn", "scan")),
     ("Arithmetic, comparisons, functions", ("elementwise", "unary", "quantize")),
-    ("Reductions", ("reduce",)),
+    ("Reductions and order", ("reduce", "order")),
     ("Products", ("einsum",)),
     ("Joining and splitting", ("join",)),
     ("Shape", ("shape", "transpose", "einops", "repeat")),
-    ("Indexing", ("index", "gather")),
+    ("Indexing and masks", ("index", "masks", "gather")),
     ("Constants and random tensors", ("constant",)),
 )
 

@@ -20,11 +20,13 @@ __all__ = [
     "floating",
     "is_float",
     "kind_of_scalar",
+    "not_empty",
     "nth",
     "numel",
     "promote",
     "promote_scalar",
     "refuse_bool",
+    "remaining",
     "require_float",
     "require_index",
     "same_dtype",
@@ -154,6 +156,19 @@ def check_sizes(op: str, sizes: Sequence[Size], *, free: bool, param: str = "sha
             raise OpError("ARC0354", f"`{op}`: {size} is not a size", param=param)
     if sum(1 for s in sizes if s == -1) > 1:
         raise OpError("ARC0354", f"`{op}`: {sizes_str(sizes)} has more than one -1", param=param)
+
+
+def remaining(x: TensorType, dims: Sequence[int], keepdim: bool) -> tuple[Size, ...]:
+    """The sizes that are left when dimensions are reduced."""
+    if keepdim:
+        return tuple(1 if i in dims else size for i, size in enumerate(x.shape))
+    return tuple(size for i, size in enumerate(x.shape) if i not in dims)
+
+
+def not_empty(op: str, x: TensorType, dims: Sequence[int], cx: Context) -> None:
+    """Needs elements in each dimension: an extreme of none does not exist."""
+    for dim in dims if x.rank else ():
+        cx.at_least(x.shape[dim], 1, f"`{op}` needs elements in dimension {dim}", inputs=(0,))
 
 
 def numel(shape: Sequence[Size]) -> Size:
