@@ -22,8 +22,8 @@ PURPOSES = ("train", "inference")
 # In the order in which they run; one file each.
 _FILES = (
     "dead_code", "unread", "identities", "constants", "common", "views", "inverses", "joins", "parts", "sink",
-    "scalars", "inline", "fold_norm", "collapse", "through", "branches", "paths", "matrix", "low_rank", "blend",
-    "order",
+    "scalars", "inline", "means", "fold_norm", "collapse", "through", "branches", "paths", "matrix", "low_rank",
+    "blend", "order",
 )  # fmt: skip
 
 

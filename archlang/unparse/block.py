@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from itertools import count
 from typing import NoReturn
 
 from archlang.ir.graph import Child, Graph, Init, Node, Output, Program, Value, WeightDecl
@@ -10,14 +11,14 @@ from archlang.ir.paths import Paths, split_index
 from archlang.ops.base import registry
 from archlang.records import dataclass
 from archlang.report.diagnostic import Span
-from archlang.shapes.dim import Size, symbols
+from archlang.shapes.dim import Size, symbol, symbols
 from archlang.unparse.calls import Calls
 from archlang.unparse.conditions import where
 from archlang.unparse.draft import Draft
 from archlang.unparse.gathered import Gathered, gathered
 from archlang.unparse.inline import flows
 from archlang.unparse.lines import Line, Listed, Step
-from archlang.unparse.marks import Called, Marked, Marks, Width
+from archlang.unparse.marks import Called, Index, Marked, Marks, Width
 from archlang.unparse.names import free_name
 from archlang.unparse.values import label, literal, quoted, type_text
 
@@ -55,11 +56,12 @@ class Writer:
         self.setting = setting
         self.marks = Marks()
         self.root = graph is setting.program.root
-        self.sizes: Mapping[str, Size] = setting.program.given if self.root else {}
+        self.sizes: Mapping[str, Size] = setting.program.given if self.root else _own_symbols(graph)
         self.calls = Calls(self.marks, self.sizes)
         self.lists: dict[tuple[int, ...], str] = {}  # names of lists, by the ids of their values
         self.paths = Paths(graph)
-        self.taken = {*setting.names, *graph.symbols, *(s for size in self.sizes.values() for s in symbols(size))}
+        self.taken = {*setting.names, *(s for size in self.sizes.values() for s in symbols(size))}
+        self.taken |= {*graph.symbols} - {*self.sizes}
         self.values: dict[int, str] = {}
         self.modules = {slot: self.name(slot) for slot in graph.borrowed}  # what is named here, by its path
         self.slots = list(self.modules.values())
@@ -125,7 +127,7 @@ class Writer:
             last.result, last.open = True, False
         else:
             lines.append(Line(text=f"return {', '.join(results)}"))
-        asked = where(self.graph, self.setting.program) if len(self.kin) == 1 else ""
+        asked = where(self.graph, self.sizes) if len(self.kin) == 1 else ""
         return Draft(self.graph, tuple(self.slots), inputs, asked, lines, self.marks.all, self.taken)
 
     def _inputs(self) -> str:
@@ -268,7 +270,17 @@ class Writer:
         name = self.modules.get(self.paths.canonical(path))
         if name is not None:
             return f"~{name}" if node.inverted else name
-        return _labelled(path, self._made(node, self.paths.child(path)))
+        return self._labelled(path, self._made(node, self.paths.child(path)))
+
+    def _labelled(self, path: str, made: Step) -> Step:
+        """With its label, whose numbers parameters may stand for."""
+        text = label(path)
+        if text != path:
+            digits = (
+                self.marks.put(Index(int(s))) if s.isdecimal() and s == str(int(s)) else s for s in path.split(".")
+            )
+            text = f'"{".".join(digits)}"' if quoted(path) == f'"{path}"' else text
+        return f"{text}: {made}" if isinstance(made, str) else Listed(f"{text}: ", made.items, made.chained)
 
     def _named(self, path: str, phase: str | None) -> Iterator[Line]:
         """Statements that name a module, where it needs a name and has none, and give it its further paths."""
@@ -283,7 +295,7 @@ class Writer:
         if child is None:
             self.fail(f"no module `{path}`")
         name = self.modules[path] = self.name(path.replace(".", "_"))
-        yield Line((name,), "", (_labelled(path, self._made(user, child)),), phase)
+        yield Line((name,), "", (self._labelled(path, self._made(user, child)),), phase)
         for second in self.graph.aliases:
             if self.paths.canonical(second) == path:
                 yield Line(text=f"_ = {label(second)}: {name}", phase=phase)
@@ -313,7 +325,7 @@ class Writer:
                 many = f"{made} for _ in 0..{self.calls.number(node.count, 'count')}"
                 items.append((many if len(graph.nodes) == 1 else f"*[{many}]",))
             elif node.path is not None and split_index(node.path) is None:
-                items.append((_labelled(node.path, made),))
+                items.append((self._labelled(node.path, made),))
             elif chained and isinstance(made, Listed) and not made.chained:
                 items.append(made.items[0])
             else:
@@ -361,5 +373,13 @@ class Writer:
         return self.values[id(before)] if over and self.values[id(before)] == value.name else None
 
 
-def _labelled(path: str, made: Step) -> Step:
-    return f"{label(path)}: {made}" if isinstance(made, str) else Listed(f"{label(path)}: ", made.items, made.chained)
+def _own_symbols(graph: Graph) -> dict[str, Size]:
+    """Names for symbols that do not depend on where the graph is used: `H`, `W`, `H2` in the order of its inputs."""
+    shapes = [value.type.shape for port in graph.inputs for value in port.values]
+    order = [name for shape in shapes for size in shape for name in sorted(symbols(size))]
+    names: dict[str, str] = {}
+    for old in dict.fromkeys([*order, *graph.symbols]):
+        base = old.rstrip("0123456789")
+        free = (base if n == 1 else f"{base}{n}" for n in count(1))
+        names[old] = next(name for name in free if name not in names.values())
+    return {old: symbol(new) for old, new in names.items()}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from archlang.ir.graph import Constraint, Graph, Program
+from archlang.ir.graph import Constraint, Graph
 from archlang.ops.base import Context, registry
 from archlang.shapes.dim import Dim, Floor, Size, difference
 from archlang.unparse.values import size_text
@@ -12,9 +12,11 @@ from archlang.unparse.values import size_text
 __all__ = ["where"]
 
 
-def where(graph: Graph, program: Program) -> str:
-    """What the declarations of a graph asked of sizes, its own and those of the blocks that it calls."""
-    sizes = program.given if graph is program.root else {}
+def where(graph: Graph, sizes: Mapping[str, Size]) -> str:
+    """What the declarations of a graph asked of sizes, its own and those of the blocks that it calls.
+
+    sizes: what stands for symbols.
+    """
     need = Context()
     for node in graph.nodes:
         if node.op in registry() and not node.inverted:

@@ -11,7 +11,7 @@ from typing import Union
 
 from archlang.records import dataclass
 
-__all__ = ["Called", "Initial", "Mark", "Marked", "Marks", "Number", "Width", "called", "found", "put_in"]
+__all__ = ["Called", "Index", "Initial", "Mark", "Marked", "Marks", "Number", "Width", "called", "found", "put_in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,18 @@ class Number:
     def form(self) -> str:
         """What of it has to agree where blocks are written as one."""
         return f"<{type(self.value).__name__} {self.lead}{self.default} {self.atom}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A number in a label."""
+
+    value: int
+    hints = ("index",)
+
+    @property
+    def form(self) -> str:
+        return "<index>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +83,7 @@ class Initial:
         return self.text
 
 
-Mark = Union[Number, Width, Called, Initial]
+Mark = Union[Number, Index, Width, Called, Initial]
 Marked = tuple[str, Sequence[Mark]]  # a text, and what its marks are
 
 _MARK = re.compile("\x00(\\d+)\x01")

@@ -44,6 +44,24 @@ def test_a_sum_of_branches_is_one_layer(spec: Branches) -> None:
     assert not optimize(made.program).fired
 
 
+@pytest.mark.parametrize(
+    ("body", "linear"),
+    [
+        ("mean([x -> a: linear(4), x -> b: linear(4, bias=false), x -> c: linear(4)])", 1),
+        ("mean([x -> (n: batchnorm -> a: linear(4)), x -> (m: batchnorm -> b: linear(4))])", 1),
+        ("mean([x -> a: linear(4), relu(x) -> b: linear(4)])", 2),  # of heads on two inputs
+    ],
+)
+def test_a_mean_of_classifiers_is_their_sum(body: str, linear: int) -> None:
+    left, _ = figures(f"block net(x: [B, 8]) {{ return {body} }}")
+    assert left["linear"] == linear and not left["mean"] and not left["div"] and not left["batchnorm"]
+
+
+def test_a_mean_of_what_is_no_layer_stays() -> None:
+    left, _ = figures("block net(x: [B, 8]) { return mean([x -> a: linear(8), relu(x)]) }")
+    assert left["mean"] == 1 and not left["add"]
+
+
 def test_a_large_kernel_takes_up_a_small_one() -> None:
     """31x31 + 5x5, each with its normalisation, as in RepLKNet."""
     left, parameters = figures("""

@@ -189,6 +189,38 @@ def test_blocks_that_differ_in_numbers_are_one_block() -> None:
     assert to_arch(program) == FAMILY_WRITTEN
 
 
+LEVELS = """\
+block up(width: int, level: int)(p, q) {
+    p = p -> "at.{level}.conv": conv(width, 1, stride = level + 1)
+    return p + (q -> resize: conv(width, 1) -> interpolate(p))
+}
+
+block net(a: [B, 4, H, W], b: [B, 6, H2, W2], c: [B, 8, H3, W3]) {
+    y = (b, c) -> one: up(8, 1)
+    return (a, y) -> two: up(12, 0)
+}
+"""
+
+LEVELS_WRITTEN = """\
+block up(level: int, width: int, stride: int)(p: [B, _, H, W], q: [B, 8, H2, W2]) {
+    p = p -> "at.{level}.conv": conv(width, 1, stride=stride)
+    resize = q -> resize: conv(width, 1)
+    return p + interpolate(resize, p)
+}
+
+block net(a: [B, 4, H, W], b: [B, 6, H2, W2], c: [B, 8, H3, W3]) {
+    y = (b, c) -> one: up(1, width=8, stride=2)
+    return (a, y) -> two: up(0, width=12, stride=1)
+}
+"""
+
+
+def test_numbers_in_labels_and_names_of_sizes_may_differ() -> None:
+    program = elaborated(LEVELS)
+    assert list(differences(program, again(program))) == []
+    assert to_arch(program) == LEVELS_WRITTEN
+
+
 def test_the_command_writes_a_spec(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "back.arch"
     assert main(["compile", "specs/resnet.arch", "-e", "resnet18", "--emit", "arch", "-o", str(out)]) == 0
