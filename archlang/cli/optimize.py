@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 AT_HELP = "sizes of the input, for MACs and memory (repeatable): --at B=1,H=224,W=224"
 WORTH = 0.01  # of all MACs, a place where branches meet is shown
+EXPLAIN_HELP = "say of every rewrite where it was made, and why; and which branches could run side by side"
 COLUMNS = ("pass", "rewrites", "nodes", "parameters", "MACs", "peak bytes")
 
 
@@ -42,7 +43,7 @@ def configure(parser: Parser) -> None:
     add_design(parser)
     add_passes(parser, "2")
     add_sizes(parser, AT_HELP)
-    parser.add_argument("--explain", action="store_true", help="say of every rewrite where it was made, and why")
+    parser.add_argument("--explain", action="store_true", help=EXPLAIN_HELP)
     parser.add_argument("--format", type=choice("text", "json"), default="text", metavar="FORM", help="text or json")
 
 
@@ -65,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         import json
 
-        sys.stdout.write(json.dumps(_as_dict(result, stages, sizes, done.entry, args.spec, losses)) + "\n")
+        data = _as_dict(result, stages, sizes, done.entry, args.spec, losses)
+        sys.stdout.write(json.dumps(data | (_forks_dict(result.program, sizes) if args.explain else {})) + "\n")
     else:
         at = ", ".join(f"{name}={n}" for name, n in sizes.items())
         sys.stdout.write(f"{done.entry} ({args.spec})" + (f" at {at}" if at else "") + "\n\n" + _table(stages))
@@ -151,10 +153,32 @@ def _fork(fork: Fork, total: int) -> Iterator[str]:
 
 
 def _layers(branch: Branch) -> str:
-    """The paths of a branch's layers, from the graph that they stand in; its ops where it has none."""
-    paths = [path for node in branch.nodes for path in node.paths]
-    names = list(dict.fromkeys(paths or [f"({node.op})" for node in branch.nodes]))
+    """The layers of a branch, by paths from the graph that they stand in; its ops where it has none."""
+    names = _paths(branch) or list(dict.fromkeys(f"({node.op})" for node in branch.nodes))
     return ", ".join(names) if len(names) < 4 else f"{names[0]} ... {names[-1]}, {len(names)} layers"
+
+
+def _paths(branch: Branch) -> list[str]:
+    return list(dict.fromkeys(path for node in branch.nodes for path in node.paths))
+
+
+def _forks_dict(program: Program, sizes: Mapping[str, int]) -> dict[str, object]:
+    """The same as data, of all places: layers by paths from `path`, MACs of one run, but those saved of all."""
+    from archlang.analyze import cost
+    from archlang.analyze.branches import forks
+
+    found = [
+        {
+            "path": fork.path,
+            "runs": fork.runs,
+            "join": None if fork.join is None else fork.join.op,
+            "streams": fork.streams,
+            "macs_saved": fork.saved,
+            "branches": [{"macs": branch.macs, "layers": _paths(branch)} for branch in fork.branches],
+        }
+        for fork in forks(program, sizes)
+    ]
+    return {"longest_way_macs": cost(program, sizes).critical.known, "side_by_side": found}
 
 
 def _as_dict(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import networkx as nx
 import pytest
 
@@ -85,3 +87,8 @@ def test_the_report(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> Non
     assert "72% of 46,080 MACs are on the longest way" in text
     branches = f"28% on 2 streams: `concat` in the network ({path}:7)\n    23,040  one\n    12,800  two\n"
     assert text.endswith(branches)
+    assert main(["optimize", path, "-e", "net", "--at", "B=2,H=4,W=5", "--explain", "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    (fork,) = data["side_by_side"]
+    assert (data["longest_way_macs"], fork["macs_saved"], fork["path"], fork["join"]) == (33280, 12800, "", "concat")
+    assert [branch["layers"] for branch in fork["branches"]] == [["one"], ["two"]]
