@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from archlang.ir.graph import Child, Graph
 
-__all__ = ["Paths", "join", "shift", "split_index"]
+__all__ = ["Paths", "free_path", "join", "shift", "split_index"]
 
 
 def join(prefix: str, path: str) -> str:
@@ -29,6 +29,16 @@ def shift(path: str, by: int) -> str:
     if found is None:
         raise ValueError(f"`{path}` does not end in an index")
     return join(found[0], str(found[1] + by))
+
+
+def free_path(graph: Graph, base: str) -> str:
+    """`base`, or `base_2`, `base_3`, ...: a path of the graph under which nothing stands, nor below it."""
+    taken = {*graph.children, *graph.weights, *graph.aliases, *graph.borrowed}
+    path, number = base, 1
+    while any(p == path or p.startswith(f"{path}.") for p in taken):
+        number += 1
+        path = f"{base}_{number}"
+    return path
 
 
 class Paths:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from archlang.ir.graph import Attrs, Child, Graph, Node, TensorType, Value
-from archlang.ir.paths import join, shift
+from archlang.ir.paths import free_path, join, shift
 from archlang.ops.base import Context, Op, registry
 from archlang.ops.eager import Ghost, Tape
 from archlang.ops.rules import is_float
@@ -233,11 +233,7 @@ class Editor:
 
     def fresh_module(self, op: str, attrs: Attrs, at: Node) -> str:
         """The path of a new child without persistent weights."""
-        taken = {*self.graph.children, *self.graph.weights, *self.graph.aliases, *self.graph.borrowed}
-        path, number = op, 1
-        while any(p == path or p.startswith(f"{path}.") for p in taken):
-            number += 1
-            path = f"{op}_{number}"
+        path = free_path(self.graph, op)
         self.graph.children[path] = Child(path, at.span, op, attrs, registry()[op].weights(attrs))
         return path
 

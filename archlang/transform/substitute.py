@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from archlang.elaborate.errors import fail
+from archlang.elaborate.reserved import MODULE_ATTRIBUTES
 from archlang.ir.graph import Child, Graph, Node, Program, WeightDecl
-from archlang.ir.paths import join
+from archlang.ir.paths import free_path, join
 from archlang.ir.walk import parameters
 from archlang.optimize.weights import DROP, Change
 from archlang.syntax import tree
@@ -113,12 +114,8 @@ def _form(node: Node) -> tuple[list[int | None], int]:
 
 
 def _free(graph: Graph, base: str) -> str:
-    """A path that no child has."""
-    path, number = base, 1
-    while any(p == path or p.startswith(f"{path}.") for p in (*graph.children, *graph.weights)):
-        number += 1
-        path = f"{base}_{number}"
-    return path
+    """A path that nothing has, for what the spec gives no label to."""
+    return free_path(graph, f"{base}_" if base in MODULE_ATTRIBUTES else base)
 
 
 def _tensors(child: Child | None) -> dict[str, WeightDecl]:

@@ -111,3 +111,28 @@ def test_what_a_replacement_needs_of_sizes_is_lifted() -> None:
     needs = [str(c) for c in archlang.apply(spec, "substitute(relu, down)", entry="net").program.root.constraints]
     other = archlang.compile(spec.replace("-> relu", "-> down"), "net")
     assert needs == [str(c) for c in other.program.root.constraints] and needs
+
+
+@pytest.mark.parametrize("name", ["act", "half"])
+def test_a_replacement_is_called_like_what_is_there(name: str) -> None:
+    """A block's name may be that of a module the block borrows, or an attribute of every module: then another path."""
+    spec = f"""
+    block {name}(x) {{ return x -> conv: conv(8, 1) }}
+    block unit(act: module)(x) {{ return x -> act -> relu }}
+    block net(x: [B, 8, H, W]) {{
+        shared = conv(8, 3, padding=1)
+        return x -> shared -> u: unit(shared)
+    }}
+    """
+    made = archlang.apply(spec, f"substitute(relu, {name}())", entry="net")
+    model = made.build().double()
+    path = {"act": "act_2", "half": "half_"}[name]
+    assert sorted(model.state_dict()) == [
+        "shared.bias",
+        "shared.weight",
+        f"u.{path}.conv.bias",
+        f"u.{path}.conv.weight",
+    ]
+    x = torch.randn(1, 8, 4, 4, dtype=torch.float64)
+    conv = model.get_submodule(f"u.{path}.conv")
+    assert torch.equal(model(x), conv(model.shared(model.shared(x))))
