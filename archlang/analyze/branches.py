@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from archlang.ir.graph import Graph, Node, Program
+from archlang.ir.graph import CONTRACTIONS, Graph, Node, Program
 from archlang.ir.paths import Paths, join
 from archlang.ops.base import registry
 from archlang.records import dataclass
@@ -111,6 +111,9 @@ def _places(program: Program, sizes: Mapping[str, int]) -> Iterator[tuple[Graph,
 
 
 def _macs(node: Node, totals: Mapping[int, Size]) -> Size:
+    """Of a node in evaluation, as `cost` counts them: iterations whose number is not known are in no figure."""
+    if node.phase == "train" or node.op in CONTRACTIONS:
+        return 0
     if node.callee is not None:
         return substitute(totals.get(id(node.callee), 0), node.sizes) * node.count
     if node.op not in registry():

@@ -36,6 +36,18 @@ def test_by_hand() -> None:
     assert ([n.op for n in two.nodes], two.macs) == (["call", "exp"], (8 * 4 + 4 * 8 * 9) * 40)
 
 
+def test_what_runs_in_training_alone_is_no_branch() -> None:
+    spec = """
+    block net(x: [B, 8, H, W]) {
+        one = x -> one: conv(8, 3, padding=1)
+        if training { aux = x -> two: conv(8, 3, padding=1) } else { aux = x }
+        return concat([one, aux]) -> tail: conv(8, 1)
+    }
+    """
+    program = archlang.compile(spec).program
+    assert forks(program, {"B": 1, "H": 4, "W": 4}) == []
+
+
 def test_where_and_how_often() -> None:
     """A graph at two sizes, in a run and lent: each choice of sizes by itself, under the path of the first instance."""
     spec = """
