@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from archlang.ir.graph import Node, Value
 from archlang.ops.base import registry
 from archlang.ops.eager import Ghost, Tape, is_contiguous
-from archlang.ops.strides import sample
+from archlang.ops.strides import iterated, sample
 
 __all__ = ["Layouts", "traced"]
 
 
 class Layouts:
-    """Values of a graph as tensors without elements. maker: who makes a value; root: the graph's inputs are the
-    user's, who gives them in row-major order; those of other graphs are not known."""
+    """Values of a graph as tensors without elements. maker: who makes a value; compact: ids of inputs and of results of
+    calls that are given in row-major order; of others that is not known."""
 
-    def __init__(self, maker: Callable[[Value], Node | None], root: bool) -> None:
+    def __init__(self, maker: Callable[[Value], Node | None], compact: Container[int]) -> None:
         self._maker = maker
-        self._root = root
+        self._given = compact
         self._known: dict[int, tuple[Value, Ghost | None]] = {}
 
     def compact(self, value: Value) -> bool:
-        """Whether a tensor fills its memory in row-major order; False: not known. Iterative: depth is unbounded."""
+        """Whether a tensor fills its memory in row-major order; False: not known."""
+        ghost = self._ghost(value)
+        return ghost is not None and is_contiguous(ghost)
+
+    def same_over(self, node: Node, place: int) -> bool:
+        """Whether a function of single elements that writes over this input leaves its result where it would lie as
+        a tensor of its own. torch orders that as the first of its inputs that has an order."""
+        ghosts = [self._ghost(v) for v in node.inputs]
+        known = [ghost for ghost in ghosts if ghost is not None]
+        if len(known) == len(ghosts):
+            return iterated(known[place].shape, [(x.shape, x.strides) for x in known]) == known[place].strides
+        before = (v.type.shape for v in node.inputs[:place])
+        return all(sum(size != 1 for size in shape) < 2 for shape in before)
+
+    def _ghost(self, value: Value) -> Ghost | None:
+        """Iterative: depth is unbounded."""
         stack = [value]
         while stack:
             top = stack[-1]
-            node = self._maker(top)
+            node = None if id(top) in self._given else self._maker(top)
             missing = [v for v in (() if node is None else node.inputs) if id(v) not in self._known]
             if missing and id(top) not in self._known:
                 stack.extend(missing)
@@ -34,13 +49,12 @@ class Layouts:
             if id(top) not in self._known:
                 self._find(top, node)
             stack.pop()
-        ghost = self._known[id(value)][1]
-        return ghost is not None and is_contiguous(ghost)
+        return self._known[id(value)][1]
 
     def _find(self, value: Value, node: Node | None) -> None:
         fresh = Tape(training=False, grad=False).new(value.type.shape, value.type.dtype)
         if node is None:
-            self._known[id(value)] = value, fresh if self._root else None
+            self._known[id(value)] = value, fresh if id(value) in self._given else None
         elif node.op == "weight":
             self._known[id(value)] = value, fresh
         else:

@@ -2,7 +2,8 @@
 
 A tensor may be overwritten where its memory is nobody else's: a step of the graph itself makes it, not as a view of
 another tensor, and one node reads it, once. Autograd must not have kept it, either, so that a backward pass through the
-module works as before.
+module works as before. And the elements must lie where those of a result of its own would, because torch's kernels add
+in an order that depends on it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from archlang.ops.eager import Ghost, Tape
 from archlang.optimize.clone import clone
 from archlang.optimize.driver import Optimized
 from archlang.optimize.edit import Editor, plain
+from archlang.optimize.layout import Layouts
+from archlang.optimize.row_major import RowMajor
 
 __all__ = ["overwriting"]
 
@@ -30,25 +33,28 @@ def overwriting(made: Optimized) -> Optimized:
     changes = {
         id(new): made.changes.get(id(old), []) for old, new in zip(made.program.graphs, program.graphs, strict=True)
     }
+    order = RowMajor(program)
     fresh: dict[int, set[int]] = {}  # of each graph: the places of results whose memory the caller may overwrite
     for graph in program.graphs:
         edit = Editor(graph, False, set(), {}, [])
-        own = {id(v) for node in graph.nodes for v in _made(node, fresh)}
+        own, layouts = {id(v) for node in graph.nodes for v in _made(node, fresh)}, order.layouts(graph)
         for node in graph.nodes if graph.proof is None else ():
-            _mark(edit, node, own)
+            _mark(edit, node, own, layouts)
         results = graph.results
         once = [id(v) in own and not edit.readers(v) and results.count(v) == 1 for v in results]
         fresh[id(graph)] = {place for place, free in enumerate(once) if free}
     return Optimized(program, changes, made.fired, made.deployed)
 
 
-def _mark(edit: Editor, node: Node, own: set[int]) -> None:
+def _mark(edit: Editor, node: Node, own: set[int], layouts: Layouts) -> None:
     op = edit.entry(node)
     if op is None or not plain(node) or len(node.outputs) != 1:
         return
     for place in op.in_place(node.attrs, len(node.inputs)):
         x = node.inputs[place]
         if id(x) not in own or not edit.sole(x) or x.type != node.outputs[0].type:
+            continue
+        if not layouts.same_over(node, place):
             continue
         attrs = {**node.attrs, "in_place": place}
         if node.path is None:

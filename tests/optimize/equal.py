@@ -14,6 +14,8 @@ from archlang.inputs import random_inputs
 from archlang.interpret.module import InterpreterModule
 from archlang.ir.check import check
 from archlang.ir.graph import Program
+from archlang.ir.paths import join
+from archlang.ir.walk import modules
 from archlang.ops.base import Context, registry
 from archlang.optimize import Optimized, optimize, overwriting
 from archlang.optimize.base import known_passes
@@ -26,7 +28,7 @@ _DRAWS = (
     torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.random_, torch.nn.init.normal_,
     torch.nn.init.uniform_, torch.nn.init.kaiming_uniform_,
 )  # fmt: skip
-STATISTICS = ("running_mean", "running_var")
+STATISTICS, COUNT = ("running_mean", "running_var"), "num_batches_tracked"
 
 
 class Undrawn(TorchFunctionMode):
@@ -64,6 +66,34 @@ def _draw(tensor: torch.Tensor) -> None:
             tensor.normal_(0, inputs**-0.5)
 
 
+def observe(module: InterpreterModule, inputs: Sequence[Any]) -> None:
+    """Draws statistics beside those that batch norms see of these inputs. With others, a deep network leaves the range
+    in which its gates and activations are made to work, and amplifies roundings.
+
+    The variance is the mean of all channels: of few positions, that of one may be next to nothing.
+    """
+    kept = {key: tensor.clone() for key, tensor in module.tensors.items() if key.endswith(STATISTICS)}
+    with torch.no_grad():
+        for key in kept:
+            module.tensors[key].zero_()
+        torch.manual_seed(1)
+        module.train()(*inputs)
+        module.eval()
+        for norm in modules(module.program):
+            mean, var, count = (module.tensors.get(join(norm.path, name)) for name in (*STATISTICS, COUNT))
+            if mean is None or var is None or count is None:
+                continue
+            momentum = norm.child.attrs["momentum"]
+            seen = float(count > 0) if momentum is None else 1 - (1 - momentum) ** float(count)
+            count.zero_()
+            if not seen:  # not run in training
+                mean.copy_(kept[join(norm.path, "running_mean")])
+                var.copy_(kept[join(norm.path, "running_var")])
+                continue
+            var.copy_(torch.empty_like(var).uniform_(0.5, 2) * max(float(var.mean()) / seen, 1e-6))
+            mean.copy_(mean / seen + torch.empty_like(mean).normal_(0, 0.3) * var.sqrt())
+
+
 def loaded(program: Program, state: Mapping[str, torch.Tensor]) -> InterpreterModule:
     """The interpreter in float64 with a state of its own."""
     with Undrawn():
@@ -99,6 +129,8 @@ class Given:
     def __init__(self, program: Program, sizes: Mapping[str, int]) -> None:
         self.program, self.sizes = program, sizes
         module = trained(program)
+        if any(key.endswith(STATISTICS) for key in module.tensors):
+            observe(module, inputs_of(program, sizes))
         self.state = module.state_dict()
         self.expected = self.results(module)
 
@@ -132,9 +164,9 @@ class Given:
         text = generate(deployed.program, source_name="net.arch", changes=deployed.changes)
         file: dict[str, Any] = {"__name__": "written"}
         exec(compile(text, "written.py", "exec"), file)
-        modules = [c for c in file.values() if isinstance(c, type) and c.__module__ == "written"]
+        classes = [c for c in file.values() if isinstance(c, type) and c.__module__ == "written"]
         with Undrawn():
-            module = [c for c in modules if issubclass(c, torch.nn.Module)][-1]().double().eval()
+            module = [c for c in classes if issubclass(c, torch.nn.Module)][-1]().double().eval()
         module.load_state_dict(made.convert(self.state), strict=True)
         return self.results(module)
 

@@ -95,3 +95,10 @@ def test_infinities_have_to_stay() -> None:
     for x, y in [(a, b), (a, nan), (nan, a), (a, torch.ones(2)), (torch.ones(2), a)]:
         with pytest.raises(AssertionError):
             deviation(x, y)
+
+
+def test_statistics_are_those_of_the_network() -> None:
+    """Beside others, signals would grow from layer to layer, and gates would be shut."""
+    program = archlang.compile("block net(x: [B, 4, H, W]) { return (1000 * x) -> conv(8, 3) -> batchnorm }").program
+    (result,) = Given(program, {"B": 2, "H": 8, "W": 8}).expected
+    assert 0.5 < result.std() < 2 and result.abs().max() < 20

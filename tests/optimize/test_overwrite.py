@@ -16,6 +16,9 @@ from tests.optimize.redundant import EXTENT, redundant
 BLOCKS = """
 block same(x) { return x }
 block fresh(x) { return x -> c: conv(8, 1) }
+block residual(x) { return x + (x -> c: conv(8, 1)) }
+block turned(x) { return last(x + (x -> c: conv(8, 1))) }
+fn last(x) => x -> permute([0, 2, 3, 1]) -> contiguous -> permute([0, 3, 1, 2])
 block twice(x) {
     y = x -> c: conv(8, 1)
     return y, y
@@ -37,6 +40,13 @@ BODIES = {
     "x -> m: same -> relu": 0,
     "x -> m: fresh -> relu": 1,
     "x -> m: chain([fresh() for _ in 0..3]) -> relu": 1,
+    "x + (x -> a: conv(8, 1))": 1,
+    "last(x) + (x -> a: conv(8, 1))": 0,  # a sum of its own would lie with its channels last
+    "(x -> a: conv(8, 1)) + last(x)": 1,
+    "x -> m: chain([residual() for _ in 0..3])": 1,
+    "(x -> m: chain([residual() for _ in 0..3])) + last(residual(x))": 2,
+    "last(x) -> m: chain([residual() for _ in 0..3])": 0,
+    "x -> m: chain([turned() for _ in 0..3])": 0,  # the first is given another order than the others
 }
 RESULTS = {
     "y = x -> a: conv(8, 1)\n return y -> relu, y": 0,
