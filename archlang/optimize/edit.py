@@ -145,8 +145,8 @@ class Editor:
         Beside passes that round, this does not count.
         """
         if self._layouts is None:
-            given = self.graph.inputs if self.root else ()  # by the user, in row-major order
-            self._layouts = Layouts(self.maker, {id(v) for port in given for v in port.values})
+            given = self.graph.entries if self.root else ()  # by the user, in row-major order
+            self._layouts = Layouts(self.maker, set(map(id, given)))
         return not self.exact or (self._layouts.compact(old) and self._layouts.compact(new))
 
     def unused(self, path: str) -> bool:

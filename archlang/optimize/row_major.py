@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from archlang.ir.graph import Graph, Node, Program, Value
+from archlang.ir.graph import Graph, Node, Program
 from archlang.optimize.layout import Layouts
 
 __all__ = ["RowMajor"]
@@ -15,15 +15,15 @@ class RowMajor:
     left: the user gives the root's inputs so, and nothing is known where a graph may run backwards."""
 
     def __init__(self, program: Program) -> None:
-        self._takes = {id(v) for graph in program.graphs for v in _inputs(graph)}
-        self._gives = {id(graph): [True] * len(_results(graph)) for graph in program.graphs}
+        self._takes = {id(v) for graph in program.graphs for v in graph.entries}
+        self._gives = {id(graph): [True] * len(graph.results) for graph in program.graphs}
         self._callers: dict[int, list[Graph]] = {}
         for graph in program.graphs:
             for node in graph.nodes:
                 if node.callee is not None:
                     self._callers.setdefault(id(node.callee), []).append(graph)
                     if not _plain(node) or graph.proof is not None:
-                        self._takes.difference_update(map(id, _inputs(node.callee)))
+                        self._takes.difference_update(map(id, node.callee.entries))
         left = {id(graph): graph for graph in program.graphs}
         while left:
             graph = left.pop(next(iter(left)))
@@ -32,7 +32,7 @@ class RowMajor:
     def layouts(self, graph: Graph) -> Layouts:
         """Of the graph's values, whoever calls it."""
         makers = {id(v): node for node in graph.nodes for v in node.outputs}
-        given = self._takes & {id(v) for v in _inputs(graph)}
+        given = self._takes & {id(v) for v in graph.entries}
         for node in graph.nodes:
             if node.callee is not None and _plain(node):
                 given |= {id(v) for v, known in zip(node.outputs, self._gives[id(node.callee)], strict=True) if known}
@@ -41,7 +41,7 @@ class RowMajor:
     def _less(self, graph: Graph) -> Iterator[Graph]:
         """Takes back what does not follow in a graph; the graphs of which less is known now."""
         layouts = self.layouts(graph)
-        gives = [layouts.compact(v) for v in _results(graph)]
+        gives = [layouts.compact(v) for v in graph.results]
         if gives != self._gives[id(graph)]:
             self._gives[id(graph)] = gives
             yield from self._callers.get(id(graph), ())
@@ -52,21 +52,13 @@ class RowMajor:
             if node.count > 1:  # each reads what the one before it gives
                 known = [a and b for a, b in zip(known, self._gives[id(node.callee)], strict=False)]
                 known += [layouts.compact(v) for v in node.inputs[len(known) :]]
-            lost = {id(v) for v, so in zip(_inputs(node.callee), known, strict=True) if not so} & self._takes
+            lost = {id(v) for v, so in zip(node.callee.entries, known, strict=True) if not so} & self._takes
             if lost:
                 self._takes -= lost
                 yield node.callee
 
 
-def _inputs(graph: Graph) -> list[Value]:
-    return [v for port in graph.inputs for v in port.values]
-
-
-def _results(graph: Graph) -> list[Value]:
-    return [v for output in graph.outputs for v in output.values]
-
-
 def _plain(node: Node) -> bool:
     """Whether a call runs its graph forwards and gives all of its results."""
     assert node.callee is not None
-    return node.op == "call" and not (node.inverted or node.log_det) and len(node.outputs) == len(_results(node.callee))
+    return node.op == "call" and not (node.inverted or node.log_det) and len(node.outputs) == len(node.callee.results)
