@@ -105,7 +105,7 @@ def _changed(step: Step, change: Callable[[str], str]) -> Step:
 def _flow(start: str, steps: Sequence[Step]) -> list[str]:
     """Steps one after the other: on one line where they fit, else with as much on each as fits."""
     whole = start + " -> ".join(map(str, steps))
-    if len(whole) <= WIDTH or (len(steps) < 3 and not any(isinstance(step, Listed) for step in steps)):
+    if len(whole) <= WIDTH or (len(steps) < 2 and not any(isinstance(step, Listed) for step in steps)):
         return [whole]
     rows = [start]
     for i, step in enumerate(steps):
