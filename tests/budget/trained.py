@@ -92,6 +92,12 @@ class Memory:
         self.most = max(self.most, self.now())
         return tensor
 
+    def passed(self, tensors: Sequence[Any]) -> None:
+        """What a second evaluation is called with: where it is inside of another one, nothing else has it any more."""
+        for t in tensors:
+            if isinstance(t, Tensor) and (storage := t.untyped_storage())._cdata not in self.own:
+                self.alive.append((storage._cdata, storage.nbytes(), weakref.ref(t)))
+
     def now(self) -> int:
         self.alive = [entry for entry in self.alive if entry[2]() is not None]
         return sum({key: size for key, size, _ in self.alive}.values())
@@ -124,9 +130,15 @@ def _followed(memory: Memory) -> Iterator[None]:
     class Followed(original):  # type: ignore[misc, valid-type]
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
-            inner = self.pack_hook
+            inner, frame = self.pack_hook, args[0]()
+            run = frame.recompute_fn
+
+            def again(*given: Any) -> Any:
+                memory.passed(given)
+                return run(*given)
 
             self.pack_hook = lambda tensor: inner(memory.pack(tensor))
+            frame.recompute_fn = again
 
     checkpoint._recomputation_hook = Followed
     try:
