@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from archlang.elaborate import elaborate
     from archlang.groups import find
 
+    args.output = None if args.output == "-" else args.output  # standard output, beside which nothing stands
     if args.weights is not None and args.output is None:
         raise UsageError("ARC0901", "`--weights` writes a file beside the spec: say where, with `-o`")
     _keep_inputs(args)

@@ -198,6 +198,18 @@ def test_no_file_that_is_read_is_overwritten(
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_standard_output_gets_the_spec_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.arch").write_text(NET, encoding="utf-8")
+    assert main(["prune", "net.arch", "--ratio", "0.5"]) == 0
+    plain = capsys.readouterr().out
+    assert main(["prune", "net.arch", "--ratio", "0.5", "-o", "-"]) == 0
+    assert capsys.readouterr().out == plain
+    assert [path.name for path in tmp_path.iterdir()] == ["net.arch"]
+
+
 @pytest.mark.parametrize(
     ("ratio", "text", "help"),
     [
