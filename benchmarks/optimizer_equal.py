@@ -7,7 +7,7 @@ network itself amplifies roundings, to four times what one rounding of each weig
 changes nothing; other orders of the passes, at random, give the same figures, for training, too; a step of training at
 -O1 is the same to the bit; the module written at -O2 is the interpreter of the optimised graph, bit for bit (to 1e-12
 where the one at -O0 differs in bits: the two compute inverses in other ways). Designs of more MACs than `--macs` at
-their smallest usual size are checked without being run.
+their smallest usual size, or of more `--parameters`, are checked without being run.
 """
 
 from __future__ import annotations
@@ -123,7 +123,9 @@ class Table:
         for miss in found:
             print(f"{name}: {miss}", flush=True)
         if self.progress:
-            print(f"{self.tried:5} {name} ({time.perf_counter() - start:.1f} s)", flush=True)
+            print(
+                f"{self.tried:5} {name}{'' if runs else ', not run'} ({time.perf_counter() - start:.1f} s)", flush=True
+            )
 
     def close(self, what: str) -> None:
         seconds = time.perf_counter() - self.start
@@ -133,15 +135,17 @@ class Table:
         print("  rewrites: " + ", ".join(f"{name} {n}" for name, n in sorted(self.fired.items())), flush=True)
 
 
-def published(pattern: str, above: float, macs: float, table: Table) -> Table:
+def published(pattern: str, above: float, macs: float, parameters: float, table: Table) -> Table:
     for file, entry in entries():
         if not fnmatch(file, pattern) and not fnmatch(file, f"{pattern}.arch"):
             continue
         program = compiled(file, entry).program
         sizes = next(iter(usual(program)), {})
-        work = cost(program, sizes).macs
+        figures = cost(program, sizes)
+        work = figures.macs
         if isinstance(work, int) and work > above:
-            table.add(f"{file} {entry}", program, sizes, work <= macs)
+            runs = work <= macs and figures.parameters.parameters <= parameters
+            table.add(f"{file} {entry}", program, sizes, runs)
     table.close("designs")
     return table
 
@@ -184,14 +188,16 @@ def main() -> int:
     parser.add_argument("--orders", type=int, default=3, help="how many orders of the passes beside the usual one")
     parser.add_argument("--specs", default="*", help="files of specs/ to try")
     parser.add_argument("--macs", type=float, default=2e7, help="MACs up to which a design is run")
+    parser.add_argument("--parameters", type=float, default=1.5e8, help="and parameters, of some 50 bytes each")
     parser.add_argument("--above", type=float, default=-1, help="leave designs out that have no more MACs than these")
     parser.add_argument("--progress", action="store_true", help="a line for each that was tried")
     args = parser.parse_args()
     torch.set_num_threads(1)
     tables = (Table(args.orders, args.progress) for _ in range(2))
     found = (
-        published(args.specs, args.above, args.macs, next(tables)), at_random(args.random, args.first, next(tables))
-    )  # fmt: skip
+        published(args.specs, args.above, args.macs, args.parameters, next(tables)),
+        at_random(args.random, args.first, next(tables)),
+    )
     return int(any(table.missed for table in found))
 
 
