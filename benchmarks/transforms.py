@@ -52,24 +52,29 @@ def paths(program: Program) -> list[tuple[str, bool]]:
     return found
 
 
-def chains(program: Program) -> list[tuple[str, int]]:
-    """What paths of numbered modules begin with, and how many of them there are; the shortest paths first."""
-    numbered = Counter(path.rpartition(".")[0] for path, _ in paths(program) if path.rpartition(".")[2].isdigit())
-    found = [(stem, count) for stem, count in numbered.items() if count > 1 and stem]
+def chains(program: Program) -> list[tuple[str, list[str]]]:
+    """What paths of numbered modules begin with, and these paths; the shortest first."""
+    numbered: dict[str, list[str]] = {}
+    for path, _ in paths(program):
+        stem, _, last = path.rpartition(".")
+        if stem and last.isdigit():
+            numbered.setdefault(stem, []).append(path)
+    found = [(stem, inner) for stem, inner in numbered.items() if len(inner) > 1]
     return sorted(found, key=lambda pair: (pair[0].count("."), pair[0]))[:CHAINS]
 
 
 def calls(program: Program, spec: str, entry: str) -> Iterator[str]:
     """Calls of every transform that the design has something for."""
-    for stem, count in chains(program):
+    for stem, inner in chains(program):
+        count = len(inner)
         yield f'word("{stem}", [1, 0])'
         yield f'word("{stem}", [0, 0, {count - 1}])'
         yield f'word("{stem}", {[*range(count)]})'
         yield f'prefix("{stem}", {count - 1})'
         yield f'shallow("{stem}")'
-        yield f'pick("{stem}.0", 0)'
-        yield f'at("{stem}.0")'
-        yield f'stitch("{spec}:{entry}", "{stem}.0", "{stem}.{count - 1}")'
+        yield f'pick("{inner[0]}", 0)'
+        yield f'at("{inner[0]}")'
+        yield f'stitch("{spec}:{entry}", "{inner[0]}", "{inner[-1]}")'
     layers = [path for path, block in paths(program) if not block]
     if layers:
         yield f'at("{layers[len(layers) // 2]}")'

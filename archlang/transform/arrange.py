@@ -19,6 +19,7 @@ __all__ = [
     "merged",
     "moved",
     "parted",
+    "reshaped",
     "results",
     "settled",
     "spread",
@@ -32,10 +33,19 @@ def applied(edit: Editor, op: str, inputs: Sequence[Value], at: Node, **args: An
 
 
 def results(edit: Editor, op: str, inputs: Sequence[Value], at: Node, args: Attrs) -> tuple[Value, ...]:
+    """All results of an op in the place of a node, with defaults for arguments that are not given."""
     entry = registry()[op]
     full = {p.name: p.default for p in entry.params if p.default is not REQUIRED} | dict(args)
     attrs = entry.resolve([v.type for v in inputs], full, Context())
     return edit.add(op, inputs, attrs, at=at).outputs
+
+
+def reshaped(edit: Editor, value: Value, shape: Sequence[Size], at: Node) -> Value:
+    """The elements in another shape; where they come from one of that shape, that."""
+    maker = edit.maker(value)
+    if maker is not None and maker.op == "reshape" and maker.inputs[0].type.shape == tuple(shape):
+        return maker.inputs[0]
+    return applied(edit, "reshape", [value], at, shape=tuple(shape))
 
 
 def parted(edit: Editor, value: Value, axis: int, count: int, at: Node) -> Value:
@@ -43,15 +53,13 @@ def parted(edit: Editor, value: Value, axis: int, count: int, at: Node) -> Value
     shape, axis = value.type.shape, axis % value.type.rank
     size = shape[axis]
     assert isinstance(size, int)
-    return applied(edit, "reshape", [value], at, shape=(*shape[:axis], count, size // count, *shape[axis + 1 :]))
+    return reshaped(edit, value, (*shape[:axis], count, size // count, *shape[axis + 1 :]), at)
 
 
 def merged(edit: Editor, value: Value, axis: int, at: Node) -> Value:
     """[..., members, C, ...] as [..., members * C, ...]."""
     shape, axis = value.type.shape, axis % value.type.rank
-    return applied(
-        edit, "reshape", [value], at, shape=(*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :])
-    )
+    return reshaped(edit, value, (*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :]), at)
 
 
 def folded(edit: Editor, value: Value, axis: int, count: int, at: Node) -> Value:
@@ -61,7 +69,7 @@ def folded(edit: Editor, value: Value, axis: int, count: int, at: Node) -> Value
 
 def unfolded(edit: Editor, value: Value, axis: int, count: int, batch: Size, at: Node) -> Value:
     """[B * members, ..., C, ...] as [B, ..., members * C, ...], or [members, B, ...]."""
-    apart = applied(edit, "reshape", [value], at, shape=(batch, count, *value.type.shape[1:]))
+    apart = reshaped(edit, value, (batch, count, *value.type.shape[1:]), at)
     return settled(edit, apart, 1, axis, at)
 
 

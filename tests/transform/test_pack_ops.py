@@ -122,13 +122,22 @@ def images() -> torch.Tensor:
     return torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
+def gradients(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in net.named_parameters()}
+
+
 def together(spec: str, x: torch.Tensor, count: int, **given: Any) -> None:
-    """Whole members are the networks that were packed."""
+    """Whole members are the networks that were packed, and train as they do: gradients are theirs, side by side."""
     nets = [randomised(archlang.build(spec, **given), seed) for seed in range(count)]
-    module, _ = applied(spec, [f"pack({count})"], [x], *nets, **given)
-    with torch.no_grad():
-        expected = torch.stack([net(x) for net in nets], 1)
-        torch.testing.assert_close(module(x), expected, rtol=1e-10, atol=1e-10)
+    module, made = applied(spec, [f"pack({count})"], [x], *nets, **given)
+    found, expected = module(x), torch.stack([net(x) for net in nets], 1)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    weights = torch.randn(found.shape, dtype=found.dtype, generator=torch.Generator().manual_seed(2))
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    slopes = made.convert(*(net.state_dict() | gradients(net) for net in nets))
+    for name, gradient in gradients(module).items():
+        torch.testing.assert_close(gradient, slopes[name], rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=list(BODIES))
@@ -147,6 +156,30 @@ def test_layers_that_are_shared(result: str) -> None:
         for mine, *each in zip(module(x), *(net(x) for net in nets), strict=True):
             expected = torch.stack(each, 1) if result == "stack" else torch.stack(each, 1).mean(1)
             torch.testing.assert_close(mine, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_phases_and_results_without_a_batch() -> None:
+    spec = """
+    block net(x: [B, 3, H, W]) {
+        weight gate: [] = 0.5
+        y = x -> conv: conv(4, 3, padding=1) -> norm: batchnorm
+        if training { y = softmax(y * gate, 1) }
+        rows = y -> reduce_mean([2, 3])
+        if training { rows = transpose(rows, 0, 1) -> transpose(0, 1) }
+        return image=y, heat=2 * gate, seen=reduce_mean(x), training rows=rows
+    }
+    """
+    x = images()
+    nets = [randomised(archlang.build(spec), seed) for seed in range(3)]
+    module, _ = applied(spec, ["pack(3)"], [x], *nets)
+    for training in (False, True):
+        found = module.train(training)(x)
+        each = [net.train(training)(x) for net in nets]
+        torch.testing.assert_close(found.image, torch.stack([one.image for one in each], 1), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(found.heat, torch.stack([one.heat for one in each]), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(found.seen, each[0].seen)
+        if training:
+            torch.testing.assert_close(found.rows, torch.stack([one.rows for one in each], 1), rtol=1e-10, atol=1e-10)
 
 
 def test_whole_members_of_words() -> None:
