@@ -5,7 +5,7 @@ from __future__ import annotations
 from archlang.elaborate.errors import fail
 from archlang.ir.graph import Attrs, Graph, Node, Value
 from archlang.ir.paths import join
-from archlang.ops.base import Context, registry
+from archlang.ops.base import Context, OpError, registry
 from archlang.optimize.edit import Editor
 from archlang.optimize.weights import DROP, Change
 from archlang.records import dataclass
@@ -223,7 +223,13 @@ class _Packing:
                 for own, value in zip(node.outputs, results, strict=True):
                     own.type = value.type.at(node.sizes)
             elif id(node) in self._attrs:
-                self._node(edit, node, self._attrs[id(node)])
+                try:
+                    self._node(edit, node, self._attrs[id(node)])
+                except OpError as error:
+                    if self.members.whole:
+                        raise
+                    why = f"runs `{node.op}`, and members must be whole for it ({error.message})"
+                    self.members.refuse(join(prefix, node.path or f"({node.op})"), why, node.span)
 
     def _node(self, edit: Editor, node: Node, attrs: Attrs) -> None:
         how, axis = self.members.how.get(id(node)), self.members.axis(node.outputs[0])

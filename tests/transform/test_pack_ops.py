@@ -233,3 +233,18 @@ def test_which_op_and_why(body: str, call: str, said: str) -> None:
         archlang.apply(f"block net(x: [B, 3, 8, 8]) {{ return {body} }}", call)
     (finding,) = error.value.diagnostics
     assert finding.code in ("ARC0870", "ARC0871") and said in finding.message
+
+
+def test_a_sum_over_channels_of_narrow_members() -> None:
+    """How wide a weight is of which no layer makes channels cannot be told."""
+    spec = """
+    block net(x: [B, 4, 8, 8]) {
+        weight w: [8] = ones
+        weight v: [8] = ones
+        y = x -> a: conv(8, 1) -> flatten(2) -> transpose(1, 2)
+        return einsum("b t d, d -> b t", tanh(y), w * v)
+    }
+    """
+    together(spec, torch.randn(2, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1)), 2)
+    with pytest.raises(ArchError, match="members must be whole"):
+        archlang.apply(spec, "pack(2, alpha=1)")
