@@ -11,6 +11,7 @@ from archlang.records import replace
 from archlang.shapes.dim import Dim
 from archlang.transform.arrange import applied, folded, merged, results, settled, spread, unfolded
 from archlang.transform.packing import Side
+from archlang.transform.starts import joins
 from archlang.transform.ways import FRONT, read
 
 __all__ = ["Apart", "Ins"]
@@ -18,7 +19,6 @@ __all__ = ["Apart", "Ins"]
 Ins = Sequence[
     tuple[Value, "int | None", bool]
 ]  # inputs: the axis of members (None: all see the same), if it has a batch
-_PLAIN = ("constant", "normal", "ones", "trunc_normal", "uniform", "zeros")  # initialisers that know nothing of a shape
 
 
 class Apart:
@@ -87,7 +87,7 @@ class Apart:
         decl = graph.weights.pop(path) if first else self._own[id(graph), path]
         assert isinstance(decl, WeightDecl)
         self._own[id(graph), path] = decl
-        if decl.init is None or decl.init.name in _PLAIN:
+        if joins(decl.init, layer=False):
             kind = node.outputs[0].type
             shape = (self.count, *decl.shape) if wide is None else (*decl.shape[:axis], wide, *decl.shape[axis + 1 :])
             node.outputs[0].type = type(kind)(shape, kind.dtype)

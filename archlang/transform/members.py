@@ -21,6 +21,7 @@ from archlang.ops.axes import Axes, Axis, Var, factors, parts
 from archlang.ops.base import registry
 from archlang.report.diagnostic import Span
 from archlang.shapes.dim import Size
+from archlang.transform.starts import joins
 from archlang.transform.unshare import unshared
 from archlang.transform.ways import FRONT, Way, anywhere, read, way
 from archlang.transform.work import Place, Work
@@ -257,6 +258,8 @@ class Members:
             return "takes statistics over several dimensions"
         if x.type.rank < 2:
             return "reads no samples"
+        if not (joins(attrs.get("init")) and joins(attrs.get("bias_init"))):
+            return "has weights whose initial value is no several members'"
         if node.op == "multihead_attention":
             plain = attrs["batch_first"] and not attrs["add_bias_kv"] and not attrs["add_zero_attn"]
             if not plain or len(others) > 2 or any(v is not x for v in others):

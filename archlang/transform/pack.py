@@ -171,7 +171,8 @@ class _Packing:
         if across:  # a matrix for each member, over what is no channel
             return {**attrs, out: attrs[out] * self.members.count, "groups": self.members.count}
         shared = self.members.shared(x)
-        if shared and groups == 1 and id(node) not in self.members.several:
+        alone = shared and groups == 1 and id(node) not in self.members.several
+        if alone and node.op != "conv_transpose":  # whose spread at the start goes by the channels that it makes
             return {**attrs, out: wide}
         whole = shared or self.members.axis(x) != self._to[id(node)]
         narrow = attrs[into] * self.members.count if whole else self.members.width(x, name)
@@ -337,10 +338,10 @@ class _Packing:
             return
         child = edit.graph.children[path]
         before = [join(path, decl.name) for decl in child.weights if decl.persistent]
-        child.op, child.attrs, child.weights = op, attrs, registry()[op].weights(attrs)
-        table = op == "embedding" or (op == "conv_transpose" and attrs["groups"] == 1)
-        options = {"dim": 1} if table or op == "actnorm" else {}
-        self.side.joined(edit, before, before, **options)
+        dim = 1 if op in ("embedding", "actnorm") else 0
+        child.op, child.attrs = op, self.side.started(op, attrs, dim)
+        child.weights = registry()[op].weights(child.attrs)
+        self.side.joined(edit, before, before, **({"dim": dim} if dim else {}))
 
 
 def _one_slope(node: Node) -> bool:

@@ -12,6 +12,7 @@ from archlang.ops.base import REQUIRED, Context, registry
 from archlang.optimize.edit import Editor
 from archlang.shapes.dim import Size
 from archlang.transform.arrange import applied, fronted, merged, moved, parted, results, settled
+from archlang.transform.starts import several
 
 __all__ = ["Side"]
 
@@ -65,6 +66,17 @@ class Side:
             return applied(edit, "reshape", [y], at, shape=y.type.shape[:2])
         return moved(edit, y, 1, rank - 1, at)
 
+    def started(self, op: str, attrs: Attrs, dim: int = 0) -> Attrs:
+        """The attributes of a layer for all members with initial values by which each starts as it would alone. dim:
+        in which the kernels of members are joined."""
+        names = {decl.name: decl.shape for decl in registry()[op].weights(attrs)}
+        found = dict(attrs)
+        for name, tensor, axis in (("init", "weight", dim), ("bias_init", "bias", 0)):
+            if found.get(name) is not None and tensor in names:
+                shape = [n // self.count if i == axis else n for i, n in enumerate(names[tensor])]
+                found[name] = several(found[name], shape, self.count, axis)
+        return found
+
     def points(
         self, edit: Editor, x: Value, at: Node, path: str, old: Sequence[str], attrs: Attrs, groups: int, points: int
     ) -> Value:
@@ -72,7 +84,7 @@ class Side:
         args = {name: attrs[name] for name in ("bias", "init", "bias_init")}
         args |= {"groups": groups, "out_channels": attrs["out_features"], "kernel_size": 1}
         full = {p.name: p.default for p in registry()["conv"].params if p.default is not REQUIRED} | args
-        made = registry()["conv"].resolve([x.type], full, Context())
+        made = self.started("conv", registry()["conv"].resolve([x.type], full, Context()))
         if self.first(edit, path):
             edit.graph.children[path] = Child(path, at.span, "conv", made, registry()["conv"].weights(made))
             names = [join(path, decl.name) for decl in edit.graph.children[path].weights]
@@ -122,7 +134,8 @@ class Side:
         attrs = {**node.attrs, "num_parameters": self.count}
         if self.first(edit, path):
             child = edit.graph.children[path]
-            child.attrs, child.weights = attrs, registry()["prelu"].weights(attrs)
+            child.attrs = self.started("prelu", attrs)
+            child.weights = registry()["prelu"].weights(child.attrs)
             self.joined(edit, [join(path, "weight")], [join(path, "weight")])
         apart = fronted(edit, x, axis, 1, self.count, node)
         return settled(edit, edit.add("prelu", [apart], attrs, at=node, path=path).outputs[0], 1, axis, node)
@@ -132,7 +145,7 @@ class Side:
         child = edit.graph.children.pop(path)
         names = [join(path, decl.name) for decl in child.weights]
         for name, decl in zip(names, child.weights, strict=True):
-            init = decl.init or Init("ones" if decl.name == "weight" else "zeros")
+            init = several(decl.init, decl.shape, self.count) or Init("ones" if decl.name == "weight" else "zeros")
             edit.graph.weights[name] = WeightDecl(name, (wide,), init, decl.dtype, decl.kind)
         self.joined(edit, names, names)
 
@@ -184,10 +197,15 @@ class Side:
         assert path is not None
         child = edit.graph.children.pop(path, None)  # gone already where it is applied a second time
         given = {decl.name for decl in child.weights} if child is not None else set()
+        inits, biases = [attrs["init"]] * 2, [attrs["bias_init"]] * 2
+        if node.op == "multihead_attention":  # torch's own start of it
+            inits[0] = inits[0] or Init("xavier_uniform")
+            biases = [init or Init("zeros") for init in biases]
         biased = ("qkv_bias", "proj_bias") if node.op == "attention" else ("bias", "bias")
         found: list[tuple[str, list[str], Attrs]] = []
-        for (name, *tensors), bias, size in zip(_LAYERS[node.op], biased, (inner, outer), strict=True):
-            made = {"out_features": size, "bias": attrs[bias], "init": attrs["init"], "bias_init": attrs["bias_init"]}
+        sizes = zip(_LAYERS[node.op], biased, (inner, outer), inits, biases, strict=True)
+        for (name, *tensors), bias, size, init, bias_init in sizes:
+            made = {"out_features": size, "bias": attrs[bias], "init": init, "bias_init": bias_init}
             found.append((join(path, name), [join(path, tensor) for tensor in tensors if tensor in given], made))
         return found
 

@@ -248,3 +248,41 @@ def test_a_sum_over_channels_of_narrow_members() -> None:
     together(spec, torch.randn(2, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1)), 2)
     with pytest.raises(ArchError, match="members must be whole"):
         archlang.apply(spec, "pack(2, alpha=1)")
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "conv(3, 1, init=dirac, bias_init=values([1, 2, 3]))",
+        "conv(6, 3, groups=3, init=dirac(3), bias=false)",
+        "linear(5, init=eye, bias_init=ones)",
+        "linear(4, init=orthogonal)",
+        "prelu(3, init=values([0.1, 0.2, 0.3]))",
+        "layernorm(init=values([1, 2, 3, 4, 5, 6, 7, 8]))",
+    ],
+)
+def test_each_member_starts_as_it_would_alone(layer: str) -> None:
+    spec = f"block net(x: [B, 3, 8, 8]) {{ return x -> body: {layer} }}"
+    x = images()
+    net, module = archlang.build(spec).double().eval(), archlang.apply(spec, "pack(3)").build().double().eval()
+    with torch.no_grad():
+        found = module(x)
+        if "orthogonal" in layer:
+            weights = [w for name, w in module.named_parameters() if name.endswith("weight")]
+            assert all(torch.allclose(w @ w.T, torch.eye(4, dtype=w.dtype), atol=1e-5) for w in weights)
+        else:
+            torch.testing.assert_close(found, torch.stack([net(x)] * 3, 1))
+
+
+@pytest.mark.parametrize("init", ['kaiming_normal(mode="fan_out", nonlinearity="relu")', "xavier_uniform(2)", "none"])
+@pytest.mark.parametrize("layer", ["conv(64, 3, ", "conv_transpose(64, 3, ", "linear(64, ", "mha"])
+def test_the_spread_of_weights_at_the_start(init: str, layer: str) -> None:
+    made = "transpose(1, 2) -> layer: multihead_attention(4, " if layer == "mha" else f"layer: {layer}"
+    inputs = "[B, 64, 12]" if layer == "mha" else "[B, 64]" if layer.startswith("linear") else "[B, 64, 12, 12]"
+    spec = f"block net(x: {inputs}) {{ return x -> {made}init={init}) }}"
+    torch.manual_seed(0)
+    one, many = (dict(m.named_parameters()) for m in (archlang.build(spec), archlang.apply(spec, "pack(4)").build()))
+    for name, tensor in one.items():
+        found = many[name.replace("proj_", "proj.")]
+        assert found.numel() == 4 * tensor.numel()
+        torch.testing.assert_close(found.std(), tensor.std(), rtol=0.1, atol=1e-6)
