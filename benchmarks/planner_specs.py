@@ -18,7 +18,7 @@ import math
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,16 +95,22 @@ def compare(spec: Compiled, budget: Budget, fit: Fit) -> str:
         for x in random_inputs(budget.program, budget.sizes)
     ]  # fmt: skip
     both = zip(step(plain, inputs), step(planned, inputs), strict=True)
-    worst = max((off(a, b) for mine, other in both for a, b in zip(mine, other, strict=True)), default=0.0)
+    worst = max(apart_at_most(mine, other) for mine, other in both)
     return f"  THE STEP DIFFERS by {worst:.1e}" if worst > 1e-6 else ""
 
 
-def off(a: Tensor | None, b: Tensor | None) -> float:
-    """How far a tensor is from another one, in its own size: some gradients are 1e10."""
-    if a is None or b is None:
-        return 0.0 if a is b else math.inf
-    found = float((a.double() - b.double()).norm() / a.double().norm().clamp_min(1e-12))
-    return found if math.isfinite(found) else math.inf
+def apart_at_most(mine: Sequence[Tensor | None], other: Sequence[Tensor | None]) -> float:
+    """How far a tensor is from another one, in its own size: some gradients are 1e10. Of those that are tiny beside
+    the rest only rounding is left."""
+    sizes = [0.0 if a is None else float(a.double().norm()) for a in mine]
+    worst = 0.0
+    for a, b, size in zip(mine, other, sizes, strict=True):
+        if a is None or b is None:
+            worst = worst if a is b else math.inf
+            continue
+        found = float((a.double() - b.double()).norm()) / max(size, 1e-6 * max(sizes), 1e-12)
+        worst = max(worst, found if math.isfinite(found) else math.inf)
+    return worst
 
 
 def main() -> int:
