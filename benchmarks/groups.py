@@ -41,6 +41,12 @@ def small_sizes(program: Program) -> dict[str, int]:
             return choose_sizes(root, given)
         except NoSizes:
             continue
+    first = next((name for name in root.symbols if name != "B"), None)  # the others follow from it: a pyramid's levels
+    for extent in EXTENTS if first is not None else ():
+        try:
+            return choose_sizes(root, {first: extent})
+        except NoSizes:
+            continue
     return choose_sizes(root, {})
 
 
