@@ -56,6 +56,11 @@ CASES = {  # what is made of x, [B, 8, 6, 8], of y, z and w, and how many nodes 
     "maxpool(relu(x), 2) * relu(maxpool(x, 2)) - relu(x)[:, :, ::2, ::2]": {"relu": 1, "maxpool": 1},
     "(interpolate(x, scale_factor=2) -> relu) * (interpolate(x, scale_factor=2) -> tanh)": {"interpolate": 1},
     "(x - 0) * 3 * 0.5": {"mul": 1, "sub": 0},
+    # sums that begin alike
+    "((x + y) + z) * ((x + y) + w)": {"add": 3},
+    "(x + y) * (x + y + z)": {"add": 2},
+    "(x + y + z) * ((x + y + z) + w) - (x + y + w)": {"add": 4},
+    "maximum(maximum(x, y), z) * maximum(maximum(x, y), w + 0)": {"maximum": 3},
     # shifts before or after
     "x -> conv(8, 3, padding=1, bias=false) -> batchnorm -> conv(4, 1, bias=false) -> relu": {"bias": 1},
     "x -> conv(8, 3, padding=1) -> dropout(0.1) -> batchnorm -> conv(4, 1) -> relu": {"bias": 1},
@@ -85,6 +90,7 @@ TRAINED = (  # of x, [B, 8, 6, 8], where gradients are added in an order that co
     "y = x * 0.3; z = (y / 1) -> flip([1]) -> flip([1]); return relu(z), tanh(z), y + 0.5",
     "y = x * 0.3; return concat([concat([y, y, y]), y[:, :2]]) -> conv(4, 3)",
     "y = x * 0.3; z = y + 0; return (tanh(x) * z) * tanh(x), relu(y), tanh(y), x + 0.5",
+    "y = tanh(x); z = relu(x); return maximum(maximum(x, y), z), maximum(maximum(x, y), z * 0.3)",
     'y = x * 0.3; z = y -> cast("float"); return (y + tanh(x)) + z, z / 3, relu(z)',
 )
 

@@ -1,4 +1,7 @@
-"""Common sub-expressions: what is computed twice from the same values, by the same module, is computed once."""
+"""Common sub-expressions: what is computed twice from the same values, by the same module, is computed once.
+
+So is how sums (products, maxima) of several values begin, which they may only do since one took in another.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from archlang.ir.graph import Graph, Node, Value
 from archlang.ir.text import attr_str
 from archlang.ops.rules import is_float
 from archlang.optimize.base import rewrites
-from archlang.optimize.edit import Editor, acts
+from archlang.optimize.edit import Editor, acts, plain
 
 
 @rewrites("common-subexpressions", equivalence="exact", level=1)
@@ -36,6 +39,44 @@ def _merge(edit: Editor, may: Callable[[Node], bool]) -> None:
         for old, new in zip(node.outputs, first.outputs, strict=True):
             edit.replace(old, new)
         edit.remove(node)
+    while pair := _alike(edit, may):
+        _begin_once(edit, *pair)
+
+
+def _alike(edit: Editor, may: Callable[[Node], bool]) -> tuple[Node, Node, int] | None:
+    """Two joins and with how many inputs, at least two, they both begin; the first two in order of execution."""
+    begun: dict[Hashable, list[Node]] = {}
+    for node in edit.nodes():
+        op = edit.entry(node)
+        if op is None or not op.left_fold or len(node.inputs) < 2 or not plain(node) or not may(node):
+            continue
+        if not edit.readers(node.outputs[0]) and not edit.is_result(node.outputs[0]):
+            continue  # it was taken in, perhaps
+        mine = key(edit, node, node.inputs[:2])
+        before = [] if mine is None else begun.setdefault(mine, [])
+        if before:
+            shared = [_shared(other.inputs, node.inputs) for other in before]
+            most = max(shared)
+            return before[shared.index(most)], node, most
+        before.append(node)
+    return None
+
+
+def _shared(one: Sequence[Value], other: Sequence[Value]) -> int:
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a is not b), min(len(one), len(other)))
+
+
+def _begin_once(edit: Editor, first: Node, node: Node, count: int) -> None:
+    """Both take the join of the inputs that they begin with."""
+    edit.did(node, f"`{node.op}` begins as one before it")
+    joined = first
+    if len(first.inputs) > count:
+        joined = edit.add(node.op, first.inputs[:count], dict(node.attrs), at=first)
+        edit.rewire(first, [*joined.outputs, *first.inputs[count:]])
+    if len(node.inputs) > count:
+        edit.rewire(node, [*joined.outputs, *node.inputs[count:]])
+    else:
+        edit.merge(node, joined.outputs[0])
 
 
 def key(edit: Editor, node: Node, inputs: Sequence[Value] | None = None) -> Hashable | None:
