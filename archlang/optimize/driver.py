@@ -180,7 +180,7 @@ def _shared_states(program: Program) -> set[int]:
 
 
 def pinned_paths(program: Program) -> dict[int, set[str]]:
-    """For each graph, the paths that a graph above it knows by a second name."""
+    """For each graph, the paths that a graph above it knows by a second name; "" for all that is inside."""
     found: dict[int, set[str]] = {}
     for graph in program.graphs:
         for name, target in graph.aliases.items():
@@ -190,25 +190,33 @@ def pinned_paths(program: Program) -> dict[int, set[str]]:
 
 
 def _pin(graph: Graph, path: str, found: dict[int, set[str]]) -> None:
-    """Follows a path down through the children that it leads into."""
-    while True:
+    """Follows a path down through the children that it leads into; where it ends at one, all of that."""
+    while path:
         found.setdefault(id(graph), set()).add(path)
         inner = _into(graph, path)
         if inner is None:
             return
         graph, path = inner
+    stack = [graph]
+    while stack:
+        graph = stack.pop()
+        pins = found.setdefault(id(graph), set())
+        if "" not in pins:
+            pins.add("")
+            stack.extend(child.graph for child in graph.children.values() if child.graph is not None)
 
 
 def _into(graph: Graph, path: str) -> tuple[Graph, str] | None:
+    """The graph of the child that a path leads into, and the rest of the path, "" where it ends there."""
     for child in graph.children.values():
         if child.graph is None:
             continue
-        if path.startswith(f"{child.path}."):
-            return child.graph, path.removeprefix(f"{child.path}.")
+        if f"{path}.".startswith(f"{child.path}."):
+            return child.graph, path.removeprefix(child.path).removeprefix(".")
         first = split_index(child.path) if child.count > 1 else None
         if first is not None:
             stem = join(first[0], "")
             head, _, rest = path.removeprefix(stem).partition(".")
-            if path.startswith(stem) and head.isdecimal() and first[1] <= int(head) < first[1] + child.count and rest:
+            if path.startswith(stem) and head.isdecimal() and first[1] <= int(head) < first[1] + child.count:
                 return child.graph, rest
     return None

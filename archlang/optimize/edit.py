@@ -35,7 +35,7 @@ class Editor:
     """One graph while passes rewrite it.
 
     training: whether the result is to be trained. pinned: paths whose tensors are known under a second name somewhere
-    above. changes: where what happens to the state is noted. fired: what happened, for the report.
+    above, "" for all. changes: where what happens to the state is noted. fired: what happened, for the report.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Editor:
         return node.path if mine and not self._is_pinned(node.path) else None
 
     def _is_pinned(self, path: str) -> bool:
-        return any(p == path or p.startswith(f"{path}.") or path.startswith(f"{p}.") for p in self.pins)
+        return any(not p or f"{p}.".startswith(f"{path}.") or path.startswith(f"{p}.") for p in self.pins)
 
     # -- rewriting ---------------------------------------------------------------------------------------------------
     def did(self, node: Node, note: str) -> None:

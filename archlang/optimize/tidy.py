@@ -13,7 +13,7 @@ def tidy(edit: Editor) -> None:
     graph = edit.graph
     if not graph.sequential:
         return
-    graph.sequential = bool(graph.nodes) and _in_line(graph) and not edit.pins
+    graph.sequential = bool(graph.nodes) and _in_line(graph) and (not edit.pins or is_sequence(graph))
     if not graph.sequential:
         return
     place = 0

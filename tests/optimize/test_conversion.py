@@ -15,7 +15,7 @@ import archlang
 from archlang.cli import main
 from archlang.codegen import generate
 from archlang.optimize import optimize
-from tests.optimize.equal import deviation
+from tests.optimize.equal import as_written, compared, deviation, trained
 
 SPEC = """
 block unit(width: int)(x) {
@@ -112,3 +112,29 @@ def test_a_run_that_nothing_reads_is_gone() -> None:
     assert not made.program.root.children
     generate(made.program, source_name="net.arch", changes=made.changes)
     assert made.convert(archlang.build(spec).state_dict()) == {}
+
+
+ALIASES = """
+block part(x) {
+    weight scale: [1] = 2.0
+    y = x -> body: chain([linear(8), dropout(0.5), linear(8), relu()]) -> out: linear(8)
+    return x + scale * y
+}
+block net(x: [B, 8]) {
+    shared = first: part()
+    again = second: shared
+    x = x -> shared -> own: part
+    return x -> again
+}
+"""
+
+
+def test_a_block_under_two_names_is_left_alone() -> None:
+    """What is in it has two keys, too, and both stay what they were."""
+    program = archlang.compile(ALIASES, "net").program
+    state = trained(program).state_dict()
+    made = optimize(program)
+    converted = made.convert(state)
+    assert {k: v for k, v in converted.items() if "own" not in k}.keys() == {k for k in state if "own" not in k}
+    assert as_written(made, program, {"B": 2})
+    assert compared(program, {"B": 2})[0] < 1e-12
