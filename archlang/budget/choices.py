@@ -158,7 +158,7 @@ class Regions:
             assert isinstance(jumping, int)
             inner += unit.count * jumping
             blocks += unit.count * blocks_in(node.callee)
-            extra = max(extra, (unit.inner + unit.copies) // unit.count + once)  # what it keeps of its ends are streams
+            extra = max(extra, unit.undoing)
             cost += unit.cost
             if i + 1 in units and (unit.fixed or level.units[i + 1].fixed):
                 continue  # what is always undone is one region with its neighbours

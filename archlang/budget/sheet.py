@@ -7,7 +7,7 @@ undone, are consecutive nodes of one graph, so that it can be written as a part 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from archlang.analyze.plan import Plans
 from archlang.analyze.trace import Trace
@@ -15,13 +15,14 @@ from archlang.budget.choices import Regions, again, recorded, repeated
 from archlang.budget.course import Choice, Course, moments
 from archlang.budget.schedule import Schedule, scheduled
 from archlang.budget.tradeoffs import tradeoffs
-from archlang.budget.units import Level, Numbers, Reach, Unit, Way, What, by_node
+from archlang.budget.units import Level, Numbers, Reach, Unit, Way, What, by_node, context, distinct
 from archlang.ir.graph import CONTRACTIONS, Node, Program
 from archlang.ops.base import registry
 from archlang.ops.eager import Storage
 from archlang.records import dataclass
 from archlang.reversible import rebuildable
-from archlang.reversible.kept import Anchors
+from archlang.reversible.kept import Anchors, inner_blocks
+from archlang.reversible.together import groups
 from archlang.shapes.dim import Size
 
 __all__ = ["Facts", "Sheet", "macs_of", "price"]
@@ -46,6 +47,7 @@ class Facts:
         self.regions = Regions(rebuildable(anchors.program), anchors, plans, overlap)
         self._plain: dict[int, tuple[Trace, Plain]] = {}
         self._ways: dict[int, tuple[Trace, list[_Way]]] = {}
+        self._undoing: dict[int, tuple[Trace, tuple[Held, ...]]] = {}
         self._safe: dict[int, bool] = {}
 
     def plain(self, trace: Trace) -> Plain:
@@ -57,6 +59,11 @@ class Facts:
         if id(trace) not in self._ways:
             self._ways[id(trace)] = (trace, _ways(trace, self))
         return self._ways[id(trace)][1]
+
+    def undoing(self, trace: Trace) -> tuple[Held, ...]:
+        if id(trace) not in self._undoing:
+            self._undoing[id(trace)] = (trace, _undoing(trace, self))
+        return self._undoing[id(trace)][1]
 
     def safe(self, node: Node) -> bool:
         """Whether a second evaluation of a node gives the same, and can be left out of no mode."""
@@ -77,6 +84,44 @@ def _repeatable(node: Node) -> bool:
         return False
     op = registry().get(node.op)
     return op is None or not (op.carries and op.written(node.attrs))
+
+
+# -- what is held while a callee is undone -----------------------------------------------------------------------------
+Held = tuple[frozenset[int], int]  # of the callee's inputs, by their indices, and bytes besides
+
+
+def _undoing(trace: Trace, facts: Facts) -> tuple[Held, ...]:
+    """What autograd keeps of each step of a proved callee, which is evaluated once more to be undone. Streams count:
+    but for those at a region's end they were made anew."""
+    assert trace.plan is not None
+    graph = trace.plan.graph
+    sheet = Sheet(facts, choices=False)
+    level = sheet.lay(trace, sheet.numbered(trace.inputs))
+    places = {t: i for i, t in reversed([*enumerate(sheet.ends(trace)[0])])}
+    blocks = {id(node) for node in inner_blocks(graph)}
+    found: dict[Held, None] = {}
+    for group in groups(graph):
+        nodes = {id(n) for n in (*group.nodes, *(s.node for s in group.steps))}
+        units = [u for u in level.units if id(u.step.node) in nodes]
+        own, inner = ([u for u in units if (id(u.step.node) in blocks) is block] for block in (False, True))
+        kept = frozenset().union(*(u.keeps for u in own))
+        held = sum(u.inner + u.copies for u in own)
+        for keeps, more in _parts(inner, facts):
+            there = kept | keeps
+            rest = held + more + sum(sheet.sizes[t] for t in there if t not in places)
+            found[frozenset(places[t] for t in there if t in places), rest] = None
+    return tuple(found)
+
+
+def _parts(blocks: Sequence[Unit], facts: Facts) -> Iterator[tuple[frozenset[int], int]]:
+    """The same of steps that are blocks of their own, with the tensors of the graph around."""
+    if not blocks:
+        yield frozenset(), 0
+    for unit in blocks:
+        assert unit.step.trace is not None
+        takes = distinct(unit)
+        for keeps, held in facts.undoing(unit.step.trace):
+            yield frozenset(takes[i] for i in keeps), held
 
 
 # -- what autograd keeps of a callee, all recorded ---------------------------------------------------------------------
@@ -231,12 +276,13 @@ class Sheet:
         if step.trace is None:
             _fill_op(unit, inside)
             return
-        plain, mine = self.facts.plain(step.trace), inside.distinct(unit)
+        plain, mine = self.facts.plain(step.trace), distinct(unit)
         unit.inner = plain.inner * unit.count + inside.between(unit, plain.inputs, plain.outputs)
         unit.cost, unit.saves, unit.copies = plain.cost * unit.count, plain.saves, plain.copies * unit.count
         unit.short = plain.cost * (unit.count - 1) + plain.short
         unit.fixed = self.facts.regions.takes(node) and not reach.sole(node)
         unit.safe = unit.safe and not unit.fixed
+        unit.undoing = self.undoing(unit, mine) if self.facts.regions.takes(node) else 0
         own = reach.sole(node) and not step.trace.uncounted  # its class may be written in several ways
         own = own and node.callee is not None
         if own and unit.count == node.count == 1 and self.opens(unit):
@@ -252,6 +298,15 @@ class Sheet:
             times = times if unit.count == 1 else ()  # of several, the last one has the most, with its own input
             copies = way.copies * unit.count
             unit.ways.append(Way(keeps, inner, way.extra, cost, way.schedule, copies, times))
+
+    def undoing(self, unit: Unit, inputs: Sequence[int]) -> int:
+        """The most bytes that are held while a step is undone, besides what is no stream and kept for all of them."""
+        assert unit.step.trace is not None
+        fixed = {t for t, read in zip(unit.takes, context(unit.step.node), strict=True) if read}
+        return max(
+            (held + sum(self.sizes[t] for t in {inputs[i] for i in keeps} - fixed)
+             for keeps, held in self.facts.undoing(unit.step.trace)), default=0,
+        )  # fmt: skip
 
 
 def _ends(unit: Unit, inputs: Sequence[int], ins: Iterable[int], outs: Iterable[int]) -> frozenset[int]:

@@ -15,7 +15,7 @@ from archlang.ops.eager import Storage
 from archlang.records import dataclass, field
 from archlang.shapes.dim import Dim, Size, symbols
 
-__all__ = ["Level", "Numbers", "Reach", "Readable", "Unit", "Way", "What", "by_node", "context", "weighted"]
+__all__ = ["Level", "Numbers", "Reach", "Readable", "Unit", "Way", "What", "by_node", "context", "distinct", "weighted"]
 
 APPLICATIONS = 64  # of a run, each with a choice of its own; of longer ones, several have one together
 
@@ -27,7 +27,7 @@ class Unit:
     keeps, inner: the tensors and further bytes that autograd keeps of it; cost: of evaluating it again; short: the same
     where nothing after it is needed, since torch stops when all is rebuilt that was kept; saves: whether autograd keeps
     anything, weights included; copies: bytes of buffers of which a second evaluation keeps copies; safe: whether it can
-    be evaluated again, and gives the same.
+    be evaluated again, and gives the same; undoing: the most that is held while a step of it is undone.
     """
 
     start: tuple[int, int]
@@ -43,6 +43,7 @@ class Unit:
     copies: int = 0
     safe: bool = True
     fixed: bool = False  # it is always undone: its class has another use
+    undoing: int = 0
     ways: list[Way] = field(default_factory=list)
     opened: Level | None = None
 
@@ -133,12 +134,6 @@ class Numbers:
         for storage, number in zip(unit.step.outs, gives, strict=True):
             self.numbers[id(storage)] = number
 
-    def distinct(self, unit: Unit) -> list[int]:
-        """The tensors of the callee's inputs."""
-        assert unit.step.trace is not None
-        first = {id(s): t for s, t in reversed([*zip(unit.step.ins, unit.takes, strict=True)])}
-        return [first[key] for key in dict.fromkeys(id(s) for s in unit.step.ins)]
-
     def made(self, unit: Unit) -> dict[int, int]:
         return dict(zip(map(id, unit.step.outs), unit.gives, strict=True))
 
@@ -179,6 +174,12 @@ class Numbers:
         kept = {unit.gives[i] for i in outputs}
         kept |= {unit.gives[k] for k, i in enumerate(streams) if distinct.index(id(unit.step.ins[i])) in inputs}
         return (unit.count - 1) * sum(self.tensors.sizes[t] for t in kept)
+
+
+def distinct(unit: Unit) -> list[int]:
+    """The tensors of the callee's inputs."""
+    first = {id(s): t for s, t in reversed([*zip(unit.step.ins, unit.takes, strict=True)])}
+    return [first[key] for key in dict.fromkeys(id(s) for s in unit.step.ins)]
 
 
 def _streams(node: Node) -> list[int]:

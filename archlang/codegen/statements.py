@@ -17,6 +17,7 @@ from archlang.ir.graph import CONTRACTIONS, Graph, Node, Output, Port, Value
 from archlang.ir.graph import Step as Taken
 from archlang.reversible import Backwards, may_vanish
 from archlang.reversible.effects import effects_of
+from archlang.reversible.together import Operands, groups, operands_of
 
 if TYPE_CHECKING:
     from archlang.codegen.builder import _Builder
@@ -39,7 +40,7 @@ class Statements:
 
     def __post_init__(self) -> None:
         self.graph: Graph = self.builder.graph
-        self.makers = {id(v): node for node in self.graph.nodes for v in node.outputs}
+        self.operands = Operands(self.graph)
         proof = self.graph.proof
         assert proof is not None
         self.steps = proof.steps
@@ -62,46 +63,16 @@ class Statements:
 
     # -- groups ------------------------------------------------------------------------------------------------------
     def groups(self) -> list[list[Taken]]:
-        """Steps that are taken together: neighbours whose operands share what computes them."""
-        found: list[list[Taken]] = []
-        below: list[set[int]] = []
-        live = set(self.live)
-        for step in self.steps:
-            nodes = [n for o in self.operands(step) for n in self.closure(o, live)]
-            mine = {id(n) for n in nodes if _once(n)}
-            made = {id(v) for s in (found[-1] if found else ()) for v in s.made}
-            apart = any(id(v) in made for v in (*(v for n in nodes for v in n.inputs), *self.operands(step)))
-            if found and not apart and mine & below[-1]:
-                found[-1].append(step)
-                below[-1] |= mine
-            elif any(mine & other for other in below):
-                self.refuse(step)
-            else:
-                found.append([step])
-                below.append(mine)
-            live -= {id(v) for v in step.consumed}
-            live |= {id(v) for v in step.made}
-        return found
+        """Steps that are taken together."""
+        found = groups(self.graph)
+        for group in found:
+            if group.torn is not None:
+                self.refuse(group.torn)
+        return [group.steps for group in found]
 
-    def operands(self, step: Taken) -> list[Value]:
-        """What a step reads besides the streams that it takes."""
-        if step.node is None:
-            return list(step.made)
-        return [v for v in step.node.inputs if not any(v is c for c in step.consumed)]
-
-    def closure(self, value: Value, live: set[int]) -> list[Node]:
-        """The nodes that compute a value from the streams at hand and the context, in their order."""
-        found: dict[int, Node] = {}
-        pending = [value]
-        while pending:
-            v = pending.pop()
-            if id(v) in live or id(v) not in self.makers:
-                continue
-            node = self.makers[id(v)]
-            if id(node) not in found:
-                found[id(node)] = node
-                pending += node.inputs
-        return [n for n in self.graph.nodes if id(n) in found]
+    def closure(self, values: Iterable[Value]) -> list[Node]:
+        """The nodes that compute values from the streams at hand and the context, in their order."""
+        return self.operands.nodes(values, self.live)
 
     # -- steps -------------------------------------------------------------------------------------------------------
     def item(self, group: list[Taken]) -> StepItem:
@@ -119,9 +90,9 @@ class Statements:
         if step.kind == "update" and step.node.op in _PAIRS and len(step.node.inputs) == 2:
             (old,) = step.consumed
             swapped = step.node.inputs[1] is old or bool(step.node.attrs.get("reverse"))
-            vanishes = any(may_vanish(o, step.node, self.graph, self.makers) for o in self.operands(step))
+            vanishes = any(may_vanish(o, step.node, self.graph, self.operands.makers) for o in operands_of(step))
             if (step.node.op in ("add", "mul") or not swapped) and not vanishes:
-                fn, reads = self.function(self.operands(step))
+                fn, reads = self.function(operands_of(step))
                 if step.node.op == "add":
                     return self.call(step.made, "add", self.var(old), fn, *reads)
                 pair = (py.Raw(text) for text in _PAIRS[step.node.op])
@@ -132,7 +103,7 @@ class Statements:
 
     def can_jump(self, group: Sequence[Taken]) -> bool:
         """Whether what the steps compute depends on what they read by jumps."""
-        nodes = [n for s in group for o in self.operands(s) for n in self.closure(o, self.live)]
+        nodes = self.closure(o for s in group for o in operands_of(s))
         nodes += [s.node for s in group if s.node is not None and not self.runs(s.node)]
         return any(effect.kind == "discontinuous" for effect in effects_of(nodes))
 
@@ -148,7 +119,7 @@ class Statements:
         made = {id(v) for step in group for v in step.made}
         consumed = [v for step in group for v in step.consumed if id(v) not in made]
         results = [v for step in group for v in step.made if not any(v is c for s in group for c in s.consumed)]
-        operands = list({id(o): o for step in group for o in self.operands(step)}.values())
+        operands = list({id(o): o for step in group for o in operands_of(step)}.values())
         nodes = [step.node for step in group if step.node is not None]
         steady = all(n.callee is None or self.builder.forms.reversal.steady(n.callee) for n in nodes)
         steady = steady and not any(n.log_det for n in nodes)  # whose inverse knows nothing of the sum
@@ -168,8 +139,7 @@ class Statements:
 
     def function(self, values: Sequence[Value]) -> tuple[py.Py, list[py.Py]]:
         """What computes operands, a module or a method, and the streams that it reads."""
-        nodes = list({id(n): n for v in values for n in self.closure(v, self.live)}.values())
-        nodes = [n for n in self.graph.nodes if any(n is m for m in nodes)]
+        nodes = self.closure(values)
         known = {id(v) for n in nodes for v in n.outputs} | self.live
         if any(id(v) not in known for v in (*(i for n in nodes for i in n.inputs), *values)):  # a stream that is gone
             self.refuse(None)
@@ -223,7 +193,7 @@ class Statements:
         used = {id(s.node) for s in self.steps if s.node is not None}
         live = {id(v) for v in self.graph.entries}
         for step in self.steps:
-            used |= {id(n) for o in self.operands(step) for n in self.closure(o, live)}
+            used |= {id(n) for n in self.operands.nodes(operands_of(step), live)}
             live -= {id(v) for v in step.consumed}
             live |= {id(v) for v in step.made}
         for node in self.graph.nodes:
@@ -248,13 +218,3 @@ def alone(b: _Builder, node: Node) -> py.Py | None:
     layer = py.Raw("layer")
     plain = convert(entry(node).call(node.attrs, len(ins)), ins, lambda: layer, {}) == py.Call(layer, tuple(ins))
     return b.module(node) if plain else None
-
-
-def _once(node: Node) -> bool:
-    """Whether a node must not be computed for two steps: it costs something, or has an effect."""
-    if node.op in ("weight", "phase"):
-        return False
-    if node.op in ("call", "extern", *CONTRACTIONS):
-        return True
-    op = entry(node)
-    return op.random or bool(op.weights(node.attrs))

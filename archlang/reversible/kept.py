@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from archlang.ir.graph import Graph, Node, Program, Step, Value
+from archlang.ir.graph import Graph, Node, Program, Value
 from archlang.reversible.conditioning import ROUNDING, Growth, regions
 from archlang.reversible.effects import effects_of
+from archlang.reversible.together import Operands, operands_of
 
 __all__ = ["DRIFT", "Anchors", "anchors_text", "blocks_between", "inner_blocks", "jump_reads"]
 
@@ -76,12 +77,13 @@ def jump_reads(graph: Graph) -> list[Value]:
     Steps that are blocks of their own are left to the caller.
     """
     assert graph.proof is not None
-    makers = {id(v): node for node in graph.nodes for v in node.outputs}
+    operands = Operands(graph)
     context = {id(v) for port in graph.inputs if port.context for v in port.values}
     live = {id(v): v for v in graph.entries}
     found: dict[int, Value] = {}
     for step in graph.proof.steps:
-        nodes, reads = _operands(step, makers, live)
+        nodes = operands.nodes(operands_of(step), live)
+        reads = [v for v in (*(i for n in nodes for i in n.inputs), *operands_of(step)) if id(v) in live]
         own = [step.node] if step.node is not None and step.node.callee is None else []
         if any(effect.kind == "discontinuous" for effect in effects_of([*nodes, *own])):
             found.update((id(v), v) for v in (*reads, *(() if nodes else step.consumed)) if id(v) not in context)
@@ -89,22 +91,6 @@ def jump_reads(graph: Graph) -> list[Value]:
             live.pop(id(v), None)
         live.update((id(v), v) for v in step.made)
     return list(found.values())
-
-
-def _operands(step: Step, makers: dict[int, Node], live: dict[int, Value]) -> tuple[list[Node], list[Value]]:
-    """The nodes that compute what a step reads, and the values at hand that they start from."""
-    inputs = step.made if step.node is None else step.node.inputs
-    pending = [v for v in inputs if not any(v is c for c in step.consumed)]
-    nodes: dict[int, Node] = {}
-    reads: dict[int, Value] = {}
-    while pending:
-        v = pending.pop()
-        if id(v) in live:
-            reads[id(v)] = v
-        elif id(v) in makers and id(makers[id(v)]) not in nodes:
-            nodes[id(makers[id(v)])] = makers[id(v)]
-            pending += makers[id(v)].inputs
-    return list(nodes.values()), list(reads.values())
 
 
 def inner_blocks(graph: Graph) -> Iterator[Node]:
