@@ -90,8 +90,9 @@ def repeated(level: Level, sizes: Sequence[int]) -> Iterator[Choice]:
 def _within(whole: Choice, unit: Unit, sizes: Sequence[int]) -> Iterator[Choice]:
     """To evaluate one unit again by a plan of its own: checkpoints inside of a checkpoint."""
     for way in unit.ways:
-        again = replace(whole, keeps=way.keeps, inner=way.inner, extra=way.extra, moments=way.moments)
-        held = again.held(sizes, whole.keeps) + way.copies
+        extra = 0 if way.inside else way.extra
+        again = replace(whole, keeps=way.keeps, inner=way.inner + way.copies, extra=extra, moments=way.inside)
+        held = again.held(sizes, whole.keeps)
         if held < whole.extra:
             what = replace(whole.what, schedule=way.schedule)
             yield replace(whole, extra=held, cost=whole.cost + way.cost, what=what)

@@ -19,7 +19,7 @@ from archlang.budget.units import Level, Numbers, Reach, Unit, Way, What, by_nod
 from archlang.ir.graph import CONTRACTIONS, Node, Program
 from archlang.ops.base import registry
 from archlang.ops.eager import Storage
-from archlang.records import dataclass
+from archlang.records import dataclass, replace
 from archlang.reversible import rebuildable
 from archlang.reversible.kept import Anchors, inner_blocks
 from archlang.reversible.together import groups
@@ -164,6 +164,7 @@ class _Way:
     schedule: Schedule
     copies: int
     moments: tuple[tuple[frozenset[int], frozenset[int], int], ...]
+    inside: tuple[tuple[frozenset[int], frozenset[int], int], ...]
 
 
 def _ways(trace: Trace, facts: Facts) -> list[_Way]:
@@ -182,9 +183,13 @@ def _ways(trace: Trace, facts: Facts) -> list[_Way]:
         schedule = scheduled(level, plan)
         if schedule:
             inner = plan.kept - sum(sheet.sizes[t] for t in plan.tensors)
-            times = tuple((*ends(kept), held) for kept, held in moments(course, plan.choices))
+            times, inside = (
+                tuple((*ends(kept), held) for kept, held in moments(course, choices))
+                for choices in (plan.choices, [_second(choice) for choice in plan.choices])
+            )
             copies = sum(_copies(choice.what) for choice in plan.choices)
-            found.append(_Way(*ends(plan.tensors), inner, plan.peak - plan.kept, plan.cost, schedule, copies, times))
+            extra = plan.peak - plan.kept
+            found.append(_Way(*ends(plan.tensors), inner, extra, plan.cost, schedule, copies, times, inside))
     found = [way for way in found if not any(_better(other, way, trace) for other in found)]
     found.sort(key=lambda way: (way.inner + _bytes(way, trace), way.cost))
     if len(found) > WAYS:
@@ -197,6 +202,16 @@ def _copies(what: What) -> int:
     unit = what.level.units[what.first]
     ways = {way.schedule: way.copies for way in unit.ways}
     return 0 if what.kind != "way" else ways.get(what.schedule, unit.copies)
+
+
+def _second(choice: Choice) -> Choice:
+    """The same inside of a second evaluation: what is recorded there keeps copies of buffers."""
+    what: What = choice.what
+    inner = choice.inner + _copies(what)
+    inside = {way.schedule: way.inside for way in what.level.units[what.first].ways if what.kind == "way"}
+    if times := inside.get(what.schedule, ()):
+        return replace(choice, inner=inner, extra=0, moments=times)
+    return replace(choice, inner=inner)
 
 
 def _better(way: _Way, other: _Way, trace: Trace) -> bool:
@@ -292,12 +307,7 @@ class Sheet:
         unit.keeps = _ends(unit, mine, plain.inputs, plain.outputs)
         nested = unit.opened is not None and any(u.opened for u in unit.opened.units)
         for way in self.facts.ways(step.trace) if own and self.with_choices and not nested else ():
-            inner = way.inner * unit.count + inside.between(unit, way.inputs, way.outputs)
-            keeps, cost = _ends(unit, mine, way.inputs, way.outputs), way.cost * unit.count
-            times = tuple((_ends(unit, mine, ins, outs), held) for ins, outs, held in way.moments)
-            times = times if unit.count == 1 else ()  # of several, the last one has the most, with its own input
-            copies = way.copies * unit.count
-            unit.ways.append(Way(keeps, inner, way.extra, cost, way.schedule, copies, times))
+            unit.ways.append(_called(way, unit, mine, inside))
 
     def undoing(self, unit: Unit, inputs: Sequence[int]) -> int:
         """The most bytes that are held while a step is undone, besides what is no stream and kept for all of them."""
@@ -312,6 +322,18 @@ class Sheet:
 def _ends(unit: Unit, inputs: Sequence[int], ins: Iterable[int], outs: Iterable[int]) -> frozenset[int]:
     """The tensors of a unit that are kept of its callee's inputs and outputs."""
     return frozenset([*(inputs[i] for i in ins), *(unit.gives[i] for i in outs)])
+
+
+def _called(way: _Way, unit: Unit, inputs: Sequence[int], numbers: Numbers) -> Way:
+    """The way of a callee, of a unit that runs it. Of several applications the last one has the most, with its own
+    input."""
+    inner = way.inner * unit.count + numbers.between(unit, way.inputs, way.outputs)
+    times, inside = (
+        tuple((_ends(unit, inputs, ins, outs), held) for ins, outs, held in moments) if unit.count == 1 else ()
+        for moments in (way.moments, way.inside)
+    )
+    keeps, cost, copies = _ends(unit, inputs, way.inputs, way.outputs), way.cost * unit.count, way.copies * unit.count
+    return Way(keeps, inner, way.extra, cost, way.schedule, copies, times, inside)
 
 
 def _known(size: Size) -> int:

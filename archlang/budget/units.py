@@ -62,7 +62,7 @@ class Unit:
 @dataclass(frozen=True, slots=True)
 class Way:
     """How a unit can be trained: as a `Choice` of it, with the plan of its callee. copies: as of a unit, of what the
-    plan records."""
+    plan records; inside: its moments where all of it is inside of a second evaluation."""
 
     keeps: frozenset[int]
     inner: int
@@ -71,6 +71,7 @@ class Way:
     schedule: Schedule
     copies: int = 0
     moments: tuple[Moment, ...] = ()
+    inside: tuple[Moment, ...] = ()
 
 
 @dataclass(slots=True)
