@@ -6,9 +6,9 @@ The first design of each file of specs/ (`--all`: each) at its smallest usual si
 least that it needs (0) and all stored (1). The module that is written takes a step of training under hooks that follow
 every saved tensor, as the tests do: on a CPU, or on tensors without data where it has more than `--macs` millions of
 multiply-accumulates. A line for each plan that is off by more than 2 %, and the exit status says whether there is one.
-What undoing holds is a bound: such plans may need less, and the line says so. `--step` also compares results, gradients
-and buffers of the step with those of plain autograd. Seconds are of CPU: for a plan and what comes before it, and for
-what is measured.
+What undoing a single block holds is a bound: such plans may need less, and the line says so. `--step` also compares
+results, gradients and buffers of the step with those of plain autograd. Seconds are of CPU: for a plan and what comes
+before it, and for what is measured.
 """
 
 from __future__ import annotations

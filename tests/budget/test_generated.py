@@ -176,7 +176,7 @@ block net(x: [B, 8, H, W]) { return x -> first: BLOCK -> second: BLOCK }
 
 @pytest.mark.parametrize("block", ["affine(branch())", "step()", "level()"])
 def test_what_undoing_holds(block: str) -> None:
-    """Steps that share what computes their operands are undone at once; of blocks in blocks, the largest step counts."""
+    """Steps that share what computes their operands are undone at once; of blocks in blocks the largest step counts."""
     compiled = archlang.compile(FLOWS.replace("BLOCK", block), "net")
     budget = Budget(compiled.program, {"B": 2, "H": 6, "W": 6})
     course = budget.layouts[0].course
