@@ -15,7 +15,7 @@ from archlang.records import dataclass, field
 
 __all__ = ["Arc", "Label", "State", "States", "choices_of", "front_of"]
 
-STATES = 96  # of a place
+STATES = 48  # of a place
 PRICES = (0.0, 0.1, 0.5, 2.0, 20.0)  # 1: to evaluate all again costs as much as to store all
 
 # Where to, bytes more that are kept, bytes held, cost, and the choice.
