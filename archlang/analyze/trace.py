@@ -28,7 +28,7 @@ from archlang.shapes.dim import Size
 
 _OUTSIDE = ("extern", *CONTRACTIONS)  # their work is not known
 
-__all__ = ["Row", "Step", "Trace", "Tracer", "Work"]
+__all__ = ["Row", "Step", "Trace", "Tracer", "Work", "operations"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,7 +367,7 @@ class _Walk:
         if node.op == "extern" and not node.inverted:
             records = self.tape.grad and (any(g.grad for g in ins) or parameters_of(attrs))
             self.tape.kept += (figure(attrs, "saved") or 0) if records else 0
-        macs, flops = _operations(node, attrs, [TensorType(g.shape, g.dtype) for g in ins], outs)
+        macs, flops = operations(node, attrs, [TensorType(g.shape, g.dtype) for g in ins], outs)
         sources = {id(g.storage) for g in given}
         moves = not results or any(id(g.storage) not in sources for g in results)
         traffic = sum((_bytes(g) for g in (*given, *results)), start=0) if moves else 0
@@ -384,16 +384,16 @@ class _Walk:
         return results, part
 
 
-def _operations(node: Node, attrs: Attrs, ins: Sequence[TensorType], outs: Sequence[TensorType]) -> tuple[Size, Size]:
-    """MACs and floating-point operations of an op; backwards as many as forwards."""
+def operations(node: Node, attrs: Attrs, ins: Sequence[TensorType], outs: Sequence[TensorType]) -> tuple[Size, Size]:
+    """MACs and floating-point operations of an op; of these, backwards as many as forwards."""
     if node.op == "extern":
         macs: Size = figure(attrs, "macs") or 0
         return macs, 2 * macs
     if node.op in _OUTSIDE or node.log_det:
         return 0, 0
-    if node.inverted:
-        ins, outs = outs, ins
     op = registry()[node.op]
+    if node.inverted:
+        return op.inverse_macs(outs, ins, attrs), op.flops(outs, ins, attrs)
     return op.macs(ins, outs, attrs), op.flops(ins, outs, attrs)
 
 

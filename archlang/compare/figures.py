@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
+from archlang.analyze.trace import operations
 from archlang.compare.changes import Figure
 from archlang.ir.graph import Graph, Program
 from archlang.ir.walk import counts, parameters
@@ -42,7 +43,6 @@ def figures(old: Program, new: Program, at: Mapping[str, int]) -> tuple[Figure, 
 
 def macs(program: Program) -> Size:
     """Multiply-accumulates of one evaluation, in the input sizes. Every graph is summed once."""
-    ops = registry()
     totals: dict[int, Size] = {}
     for graph in program.graphs:
         total: Size = 0
@@ -51,9 +51,9 @@ def macs(program: Program) -> Size:
                 continue
             if node.callee is not None:
                 total = total + substitute(totals[id(node.callee)], node.sizes) * node.count
-            elif node.op in ops:
+            elif node.op in registry():  # what has no entry does nothing by itself
                 ins, outs = [v.type for v in node.inputs], [v.type for v in node.outputs]
-                total = total + ops[node.op].macs(ins, outs, node.attrs) * node.count
+                total = total + operations(node, node.attrs, ins, outs)[0] * node.count
         totals[id(graph)] = total
     return totals[id(program.root)]
 

@@ -267,6 +267,10 @@ class Op(ABC):
         """Multiply-accumulates of conv / linear / matmul / attention; 0 for the rest (as FlopCounterMode / 2)."""
         return 0
 
+    def inverse_macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        """The same of the inverse, of `outs`. Default: as many as forwards."""
+        return self.macs(ins, outs, attrs)
+
     def is_identity(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs, training: bool) -> bool:
         """Whether the result is the first input, unchanged."""
         return self.keeps_order(attrs) and ins[0] == outs[0]

@@ -28,24 +28,24 @@ def substitute(y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     (height, width), (rows, columns) = y.shape[2:], weight.shape[2:]
     taps = [(a, b) for a in range(rows) for b in range(columns) if a or b]
     others = [weight[:, :, rows - 1 - a, columns - 1 - b] for a, b in taps]
-    known: list[torch.Tensor] = []  # an anti-diagonal each: [B, C, rows - 1 + height]
+    start = rows + columns - 2  # before the first anti-diagonal there are zeros
+    zeros = y.new_zeros([*y.shape[:2], rows - 1 + height])
+    known = [zeros] * start  # an anti-diagonal each
     for d in range(height + width - 1):
         first, last = max(0, d - width + 1), min(height, d + 1)
         row = torch.arange(first, last, device=y.device)
         rest = y[:, :, row, d - row]
         seen = [
-            (w, known[d - a - b][:, :, rows - 1 + first - a : rows - 1 + last - a])
-            for w, (a, b) in zip(others, taps, strict=True)
-            if a + b <= d
+            known[start + d - a - b][:, :, rows - 1 + first - a : rows - 1 + last - a]
+            for a, b in taps
         ]
         if seen:
-            stacked = torch.cat([w for w, _ in seen], 1)
-            rest = rest - stacked @ torch.cat([x for _, x in seen], 1)
+            rest = rest - torch.cat(others, 1) @ torch.cat(seen, 1)
         x = torch.linalg.solve_triangular(weight[:, :, -1, -1], rest, upper=False)
         known.append(F.pad(x, (rows - 1 + first, height - last)))
     row = torch.arange(height, device=y.device).unsqueeze(1)
     column = torch.arange(width, device=y.device)
-    return torch.stack(known, -1)[:, :, rows - 1 + row, row + column]
+    return torch.stack(known[start:], -1)[:, :, rows - 1 + row, row + column]
 ''',
 )
 
@@ -154,6 +154,10 @@ class TriangularConv(Op):
 
     def macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
         return prod(outs[0].shape, start=attrs["channels"] * prod(attrs["kernel_size"]))
+
+    def inverse_macs(self, ins: Sequence[TensorType], outs: Sequence[TensorType], attrs: Attrs) -> Size:
+        """Without the last tap: triangular systems are not counted."""
+        return prod(outs[0].shape, start=attrs["channels"] * (prod(attrs["kernel_size"]) - 1))
 
     def layers(self, attrs: Attrs) -> int:
         return 1

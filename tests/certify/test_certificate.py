@@ -68,6 +68,14 @@ def test_all_agrees(name: str) -> None:
     assert all(figure.measured == figure.predicted for figure in certificate.figures)
 
 
+@pytest.mark.parametrize("layer", ["triangular_conv([2, 3])", "triangular_conv(1)", "invertible_conv"])
+def test_products_of_inverses_agree(layer: str) -> None:
+    found = made(f"x: [B, 4, H, W]) {{ return x -> inner: ~{layer}", sizes=1)
+    assert not found.found
+    macs = [(figure.measured, figure.predicted) for figure in found.figures if figure.name == "MACs"]
+    assert macs and all(measured == predicted is not None for measured, predicted in macs)
+
+
 NESTED = """
 block unit(n: int)(x) { return x -> conv1: conv(n, 3, padding=1) -> act: sigmoid -> conv2: conv(n, 1) }
 block net()(x: [B, 4, H, W]) { return x -> stem: unit(4) -> first: unit(8) -> last: conv(2, 1) }
