@@ -28,6 +28,7 @@ def substitute(y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     (height, width), (rows, columns) = y.shape[2:], weight.shape[2:]
     taps = [(a, b) for a in range(rows) for b in range(columns) if a or b]
     others = [weight[:, :, rows - 1 - a, columns - 1 - b] for a, b in taps]
+    stacked = torch.cat(others, 1) if taps else None
     start = rows + columns - 2  # before the first anti-diagonal there are zeros
     zeros = y.new_zeros([*y.shape[:2], rows - 1 + height])
     known = [zeros] * start  # an anti-diagonal each
@@ -35,12 +36,12 @@ def substitute(y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         first, last = max(0, d - width + 1), min(height, d + 1)
         row = torch.arange(first, last, device=y.device)
         rest = y[:, :, row, d - row]
-        seen = [
-            known[start + d - a - b][:, :, rows - 1 + first - a : rows - 1 + last - a]
-            for a, b in taps
-        ]
-        if seen:
-            rest = rest - torch.cat(others, 1) @ torch.cat(seen, 1)
+        if stacked is not None:
+            seen = [
+                known[start + d - a - b][:, :, rows - 1 + first - a : rows - 1 + last - a]
+                for a, b in taps
+            ]
+            rest = rest - stacked @ torch.cat(seen, 1)
         x = torch.linalg.solve_triangular(weight[:, :, -1, -1], rest, upper=False)
         known.append(F.pad(x, (rows - 1 + first, height - last)))
     row = torch.arange(height, device=y.device).unsqueeze(1)
