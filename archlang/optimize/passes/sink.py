@@ -15,7 +15,7 @@ from archlang.shapes.dim import with_all
 _USUAL = 64  # what a symbolic size is taken for, to compare numbers of elements
 
 
-@rewrites("sink-pointwise", equivalence="exact", level=1, purposes=("inference",))
+@rewrites("sink-pointwise", equivalence="exact", level=1, purposes=("inference",), late=True)
 def sink_pointwise(edit: Editor) -> None:
     """Exchanges `relu` and its kin with `maxpool`, slices and nearest `interpolate` where that takes fewer steps."""
     for node in edit.nodes():

@@ -25,7 +25,7 @@ def views(edit: Editor) -> None:
         inner = None if before is None else edit.entry(before)
         if before is None or inner is None or not plain(before) or len(before.inputs) != 1:
             continue
-        if edit.training and not edit.sole(before.outputs[0]):
+        if edit.training and edit.exact and not edit.sole(before.outputs[0]):
             continue
         if not edit.keeps_gradient(before.outputs[0], before.inputs[0], before):
             continue
