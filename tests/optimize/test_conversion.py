@@ -50,6 +50,19 @@ def randomised(module: nn.Module) -> nn.Module:
     return module.double().eval()
 
 
+def test_names_that_are_those_of_others_before() -> None:
+    """With the chain of one gone, `body.0.0.1` is `body.0.1`, and that is `body.1`."""
+    text = """
+    block pair(x) { return x -> "0": conv(4, 1) -> tanh -> "1": conv(4, 3, padding=1) }
+    block outer(x) { return (x -> "0": pair() -> relu) -> "1": conv(4, 1) }
+    block net(x: [B, 4, H, W]) { return x -> body: chain([outer() for _ in 0..1]) }
+    """
+    program = archlang.compile(text, "net").program
+    assert compared(program, {"B": 2, "H": 5, "W": 5})[0] <= 1e-12
+    made = optimize(program)
+    assert any(change.function == "move" for changes in made.changes.values() for change in changes)
+
+
 def test_a_trained_state_carries_over(tmp_path: Path) -> None:
     plain = randomised(written(tmp_path)["Net"]())
     found = written(tmp_path, "--for", "inference", "--with-convert")

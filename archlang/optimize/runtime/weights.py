@@ -33,9 +33,10 @@ def rewrite(
 
 def move(state: dict[str, Tensor], at: str, old: str, new: str) -> None:
     """Gives a tensor, or all of a module, another name."""
-    for key in list(state):
-        if key == at + old or key.startswith(f"{at}{old}."):
-            state[at + new + key.removeprefix(at + old)] = state.pop(key)
+    names = [key for key in state if key == at + old or key.startswith(f"{at}{old}.")]
+    moved = {key: state.pop(key) for key in names}
+    for key, tensor in moved.items():  # new names may be old ones of others
+        state[at + new + key.removeprefix(at + old)] = tensor
 
 
 def drop(state: dict[str, Tensor], at: str, *names: str) -> None:
