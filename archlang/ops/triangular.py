@@ -36,14 +36,12 @@ def substitute(y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         first, last = max(0, d - width + 1), min(height, d + 1)
         row = torch.arange(first, last, device=y.device)
         rest = y[:, :, row, d - row]
+        top, end = rows - 1 + first, rows - 1 + last
         if stacked is not None:
-            seen = [
-                known[start + d - a - b][:, :, rows - 1 + first - a : rows - 1 + last - a]
-                for a, b in taps
-            ]
+            seen = [known[start + d - a - b][:, :, top - a : end - a] for a, b in taps]
             rest = rest - stacked @ torch.cat(seen, 1)
         x = torch.linalg.solve_triangular(weight[:, :, -1, -1], rest, upper=False)
-        known.append(F.pad(x, (rows - 1 + first, height - last)))
+        known.append(F.pad(x, (top, height - last)))
     row = torch.arange(height, device=y.device).unsqueeze(1)
     column = torch.arange(width, device=y.device)
     return torch.stack(known[start:], -1)[:, :, rows - 1 + row, row + column]
