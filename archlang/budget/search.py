@@ -45,12 +45,13 @@ class Search:
         if not self._open(memory):
             return None
         price, bound = self._price(memory)
-        best, known = self._cheapest(memory, price, inf, FIRST), inf
-        while best is not None and best.cost < known:
+        # where states are left out, all that is followed may end at one of them
+        best = self._cheapest(memory, price, inf, FIRST) or measure(self.course, self._smallest())
+        known: float = inf
+        while best.cost < known:
             known, self._thinned = best.cost, False
             found = self._cheapest(memory, price, known, self.followed)
             best = min(best, found or best, key=attrgetter("cost", "kept"))
-        assert best is not None  # the smallest label of a state is always followed
         bound = min(best.cost, bound) if self._thinned else best.cost
         return replace(best, bound=bound if self.states.all else 0)
 

@@ -65,7 +65,11 @@ class States:
             for state in places[-1]:
                 for choice in choices:
                     self._arc(state, choice, waiting[choice.stop])
-        return [*places, [*waiting[-1].values()]]
+        places.append([*waiting[-1].values()])
+        there = {state for states in places for state in states}
+        for state in there:
+            state.arcs = [arc for arc in state.arcs if arc[0] in there]
+        return places
 
     def _arc(self, state: State, choice: Choice, there: dict[frozenset[int], State]) -> None:
         sizes = self.course.sizes
