@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from archlang.analyze.trace import operations
 from archlang.ir.graph import CONTRACTIONS, Graph, Node, Program
 from archlang.ir.paths import Paths, join
 from archlang.ops.base import registry
@@ -119,9 +120,7 @@ def _macs(node: Node, totals: Mapping[int, Size]) -> Size:
     if node.op not in registry():
         return 0
     ins, outs = ([v.type for v in side] for side in (node.inputs, node.outputs))
-    if node.inverted:
-        ins, outs = outs, ins
-    return registry()[node.op].macs(ins, outs, node.attrs) * node.count
+    return operations(node, node.attrs, ins, outs)[0] * node.count
 
 
 def _meetings(graph: Graph, macs: Sequence[int]) -> Iterator[tuple[Node | None, tuple[Branch, ...]]]:

@@ -18,7 +18,7 @@ from math import inf
 from operator import attrgetter, itemgetter
 
 from archlang.budget.course import Choice, Course, Plan, measure
-from archlang.budget.states import Label, State, States, choices_of, front_of
+from archlang.budget.states import Label, State, States, choices_of, front_of, thinned
 from archlang.records import replace
 
 __all__ = ["Search"]
@@ -156,7 +156,7 @@ class Search:
         front, state.labels = state.labels, []
         if len(front) > limit:
             self._thinned = True
-            front = _thinned(front, limit, price)
+            front = thinned(front, limit, lambda label: label[1] + price * label[0])
         for target, more, held, cost, choice in state.open:
             most = (known - target.value + price * memory) * ROUNDED if known < inf else inf
             found, room = target.labels, memory - held
@@ -194,14 +194,3 @@ def _beyond(labels: list[Label], others: list[Label], between: int) -> list[Labe
         if label[1] < least:
             found.append(label)
     return found
-
-
-def _thinned(front: list[Label], limit: int, price: float) -> list[Label]:
-    """Of a front in order of size, the smallest, and the best at a price in each of `limit` intervals of sizes."""
-    low, high = front[0][0], front[-1][0]
-    buckets: dict[int, Label] = {}
-    for label in front[1:]:
-        place = (label[0] - low) * limit // (high - low + 1)
-        if place not in buckets or label[1] + price * label[0] < buckets[place][1] + price * buckets[place][0]:
-            buckets[place] = label
-    return [front[0], *buckets.values()]

@@ -7,13 +7,14 @@ most `STATES` are followed, those that are the cheapest at several prices of a b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
 from archlang.budget.course import Choice, Course
 from archlang.records import dataclass, field
 
-__all__ = ["Arc", "Label", "State", "States", "choices_of", "front_of"]
+__all__ = ["Arc", "Label", "State", "States", "choices_of", "front_of", "thinned"]
 
 STATES = 48  # of a place
 PRICES = (0.0, 0.1, 0.5, 2.0, 20.0)  # 1: to evaluate all again costs as much as to store all
@@ -102,6 +103,19 @@ def front_of(labels: list[Label]) -> list[Label]:
         if not found or label[1] < found[-1][1]:
             found.append(label)
     return found
+
+
+def thinned(front: list[Label], limit: int, rank: Callable[[Label], Any]) -> list[Label]:
+    """Of labels in order of size, the smallest, and the first by `rank` in each of `limit` intervals of sizes."""
+    if len(front) <= limit:
+        return front
+    low, high = front[0][0], front[-1][0]
+    buckets: dict[int, Label] = {}
+    for label in front[1:]:
+        place = (label[0] - low) * limit // (high - low + 1)
+        if place not in buckets or rank(label) < rank(buckets[place]):
+            buckets[place] = label
+    return [front[0], *buckets.values()]
 
 
 def choices_of(label: Label) -> list[Choice]:

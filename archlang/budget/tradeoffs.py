@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from operator import itemgetter
 
 from archlang.budget.course import Course, Plan, measure
-from archlang.budget.states import Label, State, States, choices_of
+from archlang.budget.states import Label, State, States, choices_of, thinned
 
 __all__ = ["tradeoffs"]
 
@@ -49,13 +49,4 @@ def _front(labels: list[Label], limit: int) -> list[Label]:
         while at < len(sizes) and peaks[at] >= label[4]:
             at += 1
         sizes[first:at], peaks[first:at] = [label[0]], [label[4]]
-    if len(found) <= limit:
-        return found
-    found.sort(key=itemgetter(0))
-    low, high = found[0][0], found[-1][0]
-    buckets: dict[int, Label] = {}
-    for label in found[1:]:
-        place = (label[0] - low) * limit // (high - low + 1)
-        if place not in buckets or (label[1], label[4]) < (buckets[place][1], buckets[place][4]):
-            buckets[place] = label
-    return [found[0], *buckets.values()]
+    return thinned(sorted(found, key=itemgetter(0)) if len(found) > limit else found, limit, itemgetter(1, 4))
